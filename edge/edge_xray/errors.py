@@ -1,0 +1,81 @@
+"""The kit's exceptions, in one tree.
+
+    EdgeXrayError
+    ├── UsageError            wrong arguments or data that cannot serve        exit 2
+    │   └── MissingExtraError an optional part of the kit is not installed     exit 2
+    ├── ModelError            the model file cannot be used                    exit 2
+    ├── OutputError           results could not be written                     exit 3
+    └── FilmError             one film cannot be scored; becomes a row, never an exit
+
+Only the command line catches `EdgeXrayError`, once. Every message says what happened, what was
+expected with the value received, and how to mend it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the command line; listed in the README."""
+
+    OK = 0
+    FAILED_CHECK = 1
+    USAGE = 2
+    OUTPUT = 3
+    INTERRUPTED = 130
+
+
+class EdgeXrayError(Exception):
+    """Base of every error this kit raises on purpose."""
+
+    exit_code: ExitCode = ExitCode.USAGE
+
+
+class UsageError(EdgeXrayError):
+    """Wrong arguments, or data that cannot serve the purpose."""
+
+
+class MissingExtraError(UsageError):
+    """An optional part of the kit is needed and not installed."""
+
+    def __init__(self, extra: str, purpose: str) -> None:
+        """Name the extra and what it was wanted for.
+
+        Args:
+            extra: name of the extra of the ``edge-xray`` distribution.
+            purpose: what was asked for, as a noun phrase.
+        """
+        super().__init__(
+            f"{purpose}: needs a part of the kit that is not installed. "
+            f'Run: pip install "edge-xray[{extra}]"'
+        )
+        self.extra = extra
+
+
+class ModelError(EdgeXrayError):
+    """The model file is missing, damaged, or not a model this kit can run."""
+
+
+class OutputError(EdgeXrayError):
+    """Results could not be written: disk full, read-only, or another scan owns the folder."""
+
+    exit_code = ExitCode.OUTPUT
+
+
+class FilmError(EdgeXrayError):
+    """One film cannot be scored.
+
+    Attributes:
+        reason: a short, stable word from `edge_xray.decode.Reason` for the row.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        """Keep the stable reason beside the sentence for people.
+
+        Args:
+            reason: stable identifier, lower case with underscores.
+            message: what happened and what to do, in plain words.
+        """
+        super().__init__(message)
+        self.reason = reason

@@ -1,0 +1,220 @@
+"""Labelled folders of films: what trainer, converter and parity measure on.
+
+Two layouts are read. The Kaggle copy of the Guangzhou films: ``NORMAL/`` and ``PNEUMONIA/``, the cause
+in the file name. And any other: one folder a class, its name the label.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_xray.errors import UsageError
+
+FILM_SUFFIXES = frozenset(
+    {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".ima", ""}
+)
+"""File endings taken for films in a labelled folder; content decides later what they are."""
+
+_KAGGLE_FOLDERS = {"NORMAL", "PNEUMONIA"}
+_KAGGLE_PNEUMONIA = re.compile(r"^(person\d+)_(bacteria|virus)_")
+_KAGGLE_NORMAL = re.compile(r"^((?:NORMAL2-)?IM-\d+)-")
+_KAGGLE_CAUSES = {"bacteria": "bacterial", "virus": "viral"}
+
+SPLIT_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, order=True)
+class LabelledFilm:
+    """One film of a labelled folder.
+
+    Attributes:
+        path: relative to the folder, with forward slashes.
+        label: class name.
+        patient: who it is of; empty where the name does not tell.
+    """
+
+    path: str
+    label: str
+    patient: str = ""
+
+
+def read_labelled_folder(root: Path) -> list[LabelledFilm]:
+    """List the films of a labelled folder, sorted by path.
+
+    Args:
+        root: a folder in one of the two layouts described above. For the Kaggle layout the folder
+            that holds ``train/`` will do when it has no class folders itself.
+
+    Returns:
+        At least one film of each class found.
+
+    Raises:
+        UsageError: no folder, no class folder, an empty class, or fewer than two classes.
+    """
+    if not root.is_dir():
+        raise UsageError(f"{root}: expected a folder with one folder a class in it, found none")
+    classes = sorted(
+        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
+    if (
+        "train" in classes
+        and {entry.name for entry in (root / "train").iterdir()} >= _KAGGLE_FOLDERS
+    ):
+        return read_labelled_folder(root / "train")
+    films: list[LabelledFilm] = []
+    kaggle = set(classes) == _KAGGLE_FOLDERS
+    for name in classes:
+        found = sorted(_films_below(root / name))
+        if not found:
+            raise UsageError(
+                f"{root / name}: the class folder is empty; expected films in it, or remove it"
+            )
+        for path in found:
+            relative = path.relative_to(root).as_posix()
+            films.append(
+                _kaggle_film(relative, path.name, name)
+                if kaggle
+                else LabelledFilm(relative, name.lower())
+            )
+    labels = sorted({film.label for film in films})
+    if len(labels) < 2:
+        raise UsageError(
+            f"{root}: expected at least two classes (one folder each), found {labels or 'none'}"
+        )
+    return sorted(films)
+
+
+def _films_below(folder: Path) -> Iterator[Path]:
+    for directory, subfolders, names in os.walk(folder):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in FILM_SUFFIXES:
+                yield Path(directory, name)
+
+
+def _kaggle_film(relative: str, name: str, folder: str) -> LabelledFilm:
+    if folder == "NORMAL":
+        match = _KAGGLE_NORMAL.match(name)
+        return LabelledFilm(relative, "normal", match[1] if match else "")
+    match = _KAGGLE_PNEUMONIA.match(name)
+    if match is None:
+        raise UsageError(
+            f"{relative}: expected a name like person12_bacteria_34.jpeg or person12_virus_34.jpeg, "
+            "which tells the cause; for other names use one folder a class"
+        )
+    return LabelledFilm(relative, _KAGGLE_CAUSES[match[2]], match[1])
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class SplitFilm:
+    """One film of a split file.
+
+    Attributes:
+        path: relative to the labelled folder.
+        label: class name.
+        patient: who it is of; empty where unknown.
+        group: films of one group never stand in two parts: a patient with all their duplicates.
+        sha256: of the file's bytes.
+        part: ``train``, ``validation`` or ``test`` (or ``fold0``, ``fold1``, …).
+    """
+
+    path: str
+    label: str
+    patient: str
+    group: str
+    sha256: str
+    part: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which film belongs to which part, so that a split can be used again and checked.
+
+    Attributes:
+        seed: of the random draw.
+        films: all films, sorted by path.
+        note: how groups were found, in words.
+    """
+
+    seed: int
+    films: tuple[SplitFilm, ...]
+    note: str = ""
+
+    def part(self, name: str) -> list[SplitFilm]:
+        """The films of one part.
+
+        Raises:
+            UsageError: there is none of that name; the message lists the parts.
+        """
+        films = [film for film in self.films if film.part == name]
+        if not films:
+            raise UsageError(
+                f"the split has no part {name!r}; it has {sorted({film.part for film in self.films})}"
+            )
+        return films
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the hash, label and part of every film, in order."""
+        digest = hashlib.sha256()
+        for film in self.films:
+            digest.update(f"{film.sha256} {film.label} {film.part}\n".encode())
+        return digest.hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, JSON-ready."""
+        return {
+            "schema_version": SPLIT_SCHEMA_VERSION,
+            "seed": self.seed,
+            "note": self.note,
+            "films": [vars(film) for film in self.films],
+        }
+
+    def write(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Split:
+        """Read what `write` wrote.
+
+        Raises:
+            UsageError: the file is missing or no split file.
+        """
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["schema_version"] != SPLIT_SCHEMA_VERSION:
+                raise ValueError(f"schema version {record['schema_version']}")
+            films = tuple(SplitFilm(**film) for film in record["films"])
+            return cls(int(record["seed"]), films, str(record.get("note", "")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{path}: expected a split file written by `edge-xray train` or `edge-xray split` ({error})"
+            ) from error
+
+
+def check_split(split: Split, root: Path, parts: Sequence[str]) -> None:
+    """Check that the films of some parts are still the ones that were split.
+
+    Raises:
+        UsageError: a film is missing or its bytes changed; the message names the first.
+    """
+    for film in split.films:
+        if film.part not in parts:
+            continue
+        path = root / film.path
+        if not path.is_file():
+            raise UsageError(f"{path}: named by the split and missing; copy the data again")
+        if file_sha256(path) != film.sha256:
+            raise UsageError(f"{path}: its content is not the one that was split; split again")

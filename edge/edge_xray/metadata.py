@@ -1,0 +1,643 @@
+"""What a model file says of itself: frozen records with explicit ``to_dict`` and ``from_dict``.
+
+A ``.tflite`` file is read from its front and a zip from its end, so ``metadata.json`` and
+``labels.txt`` are appended to the network as a zip: TFLite's own way for associated files. The same
+record travels inside a ``.keras`` file (itself a zip) from the trainer to the converter.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_xray._compat import Self
+from edge_xray.errors import ModelError
+
+SCHEMA_VERSION = 1
+"""Raised when a reader of the older schema would misread a newer file."""
+
+METADATA_MEMBER = "metadata.json"
+LABELS_MEMBER = "labels.txt"
+KERAS_MEMBER = "edge_xray.json"
+"""Name of the record inside a ``.keras`` file, where ``metadata.json`` is Keras' own."""
+
+Triage = Literal["urgent", "supportive", "none", "review"]
+"""What to do about a film; ``review`` means that a person must decide."""
+
+DISCLAIMER = "A screening aid, not a diagnosis: a clinician decides."
+"""Said once in every output that a person reads."""
+
+
+def _require(record: Mapping[str, Any], cls: type) -> dict[str, Any]:
+    known = {f.name for f in fields(cls)}
+    unknown = sorted(set(record) - known)
+    if unknown:
+        raise ModelError(
+            f"model metadata: {cls.__name__} has unknown fields {unknown}; expected {sorted(known)}. "
+            "The file was made by a newer edge-xray: update this one."
+        )
+    return dict(record)
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a film becomes the network's input.
+
+    Attributes:
+        height: rows of the input, in pixels.
+        width: columns of the input, in pixels.
+        channels: 1 for grey, 3 for RGB (a grey film gives three equal channels).
+        resample: Pillow's name of the antialiased filter, the one the training films were made with.
+    """
+
+    height: int
+    width: int
+    channels: int = 1
+    resample: Literal["bicubic", "bilinear", "lanczos", "box", "hamming"] = "bicubic"
+
+    def __post_init__(self) -> None:
+        """Refuse a shape that no network of this kit can have."""
+        if not (8 <= self.height <= 4096 and 8 <= self.width <= 4096):
+            raise ModelError(
+                f"model input must be 8 to 4096 pixels a side, got {self.height}x{self.width}"
+            )
+        if self.channels not in (1, 3):
+            raise ModelError(f"model input must have 1 or 3 channels, got {self.channels}")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """``(1, height, width, channels)``."""
+        return (1, self.height, self.width, self.channels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, JSON-ready."""
+        return {
+            "height": self.height,
+            "width": self.width,
+            "channels": self.channels,
+            "resample": self.resample,
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        return cls(**_require(record, cls))
+
+
+@dataclass(frozen=True)
+class Label:
+    """One class of the network.
+
+    Attributes:
+        name: the class, lower case: the ``label`` column of the results.
+        triage: what a film of this class calls for.
+        advice: the words a nurse reads beside it.
+    """
+
+    name: str
+    triage: Literal["urgent", "supportive", "none"]
+    advice: str
+
+    def __post_init__(self) -> None:
+        """Refuse a triage word that no report knows."""
+        if self.triage not in ("urgent", "supportive", "none"):
+            raise ModelError(
+                f"label {self.name!r}: triage must be urgent, supportive or none, got {self.triage!r}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, JSON-ready."""
+        return {"name": self.name, "triage": self.triage, "advice": self.advice}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        return cls(**_require(record, cls))
+
+
+@dataclass(frozen=True)
+class ScoreCalibration:
+    """Temperature scaling (Guo et al. 2017): probabilities are ``softmax(logits / temperature)``.
+
+    Attributes:
+        temperature: divisor of the logits, > 0; 1 means not calibrated.
+        fitted_on: which films it was fitted on, in words; empty if it was not fitted.
+        films: how many.
+    """
+
+    temperature: float = 1.0
+    fitted_on: str = ""
+    films: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a temperature that cannot divide."""
+        if not (np.isfinite(self.temperature) and self.temperature > 0):
+            raise ModelError(f"temperature must be a positive number, got {self.temperature}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, JSON-ready."""
+        return {
+            "temperature": self.temperature,
+            "fitted_on": self.fitted_on,
+            "films": self.films,
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        return cls(**_require(record, cls))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured proportion or area with its 95 % interval.
+
+    Attributes:
+        value: the estimate, 0..1.
+        low: lower end of the interval.
+        high: upper end of the interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain data, JSON-ready."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        return cls(**_require(record, cls))
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Where the line between "no sign" and "finding" is drawn, and how it did there.
+
+    Attributes:
+        name: ``screening``, ``balanced`` or ``rule-in``, or any other word.
+        threshold: a film is positive when its calibrated probability of a finding is >= this.
+        review_low: lower end of the interval around the threshold in which a film is ``review``.
+        review_high: upper end of it; a film with ``review_low <= p < review_high`` is ``review``.
+        rule: the rule by which the threshold was chosen, in words.
+        measured_on: the films that the two figures below are from, in words.
+        films: how many.
+        sensitivity: positives found at the threshold, of all positives; None if not measured.
+        specificity: negatives cleared at the threshold, of all negatives; None if not measured.
+    """
+
+    name: str
+    threshold: float
+    review_low: float
+    review_high: float
+    rule: str = ""
+    measured_on: str = ""
+    films: int = 0
+    sensitivity: Estimate | None = None
+    specificity: Estimate | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an interval that does not hold its threshold."""
+        if not 0.0 <= self.review_low <= self.threshold <= self.review_high <= 1.0:
+            raise ModelError(
+                f"operating point {self.name!r}: expected 0 <= review_low <= threshold <= review_high "
+                f"<= 1, got {self.review_low}, {self.threshold}, {self.review_high}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, JSON-ready."""
+        return {
+            "name": self.name,
+            "threshold": self.threshold,
+            "review_low": self.review_low,
+            "review_high": self.review_high,
+            "rule": self.rule,
+            "measured_on": self.measured_on,
+            "films": self.films,
+            "sensitivity": self.sensitivity.to_dict() if self.sensitivity else None,
+            "specificity": self.specificity.to_dict() if self.specificity else None,
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        values = _require(record, cls)
+        for name in ("sensitivity", "specificity"):
+            if values.get(name) is not None:
+                values[name] = Estimate.from_dict(values[name])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class IntendedUse:
+    """Which films the model may be asked about.
+
+    Attributes:
+        summary: one sentence for people.
+        not_for: one sentence on what it must not be used for.
+        body_part: DICOM BodyPartExamined (0018,0015) values that fit; empty means any.
+        modalities: DICOM Modality (0008,0060) values that fit; empty means any.
+        views: DICOM ViewPosition (0018,5101) values that fit; empty means any.
+        age_min_years: youngest age it was trained on; None means no limit.
+        age_max_years: oldest age it was trained on; None means no limit.
+    """
+
+    summary: str = ""
+    not_for: str = ""
+    body_part: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    age_min_years: float | None = None
+    age_max_years: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, JSON-ready."""
+        return {
+            "summary": self.summary,
+            "not_for": self.not_for,
+            "body_part": list(self.body_part),
+            "modalities": list(self.modalities),
+            "views": list(self.views),
+            "age_min_years": self.age_min_years,
+            "age_max_years": self.age_max_years,
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        values = _require(record, cls)
+        for name in ("body_part", "modalities", "views"):
+            values[name] = tuple(values.get(name, ()))
+        return cls(**values)
+
+
+def _pack(array: NDArray[np.float32]) -> dict[str, Any]:
+    data = np.ascontiguousarray(array, dtype="<f4")
+    return {"shape": list(data.shape), "float32": base64.b64encode(data.tobytes()).decode("ascii")}
+
+
+def _unpack(record: Mapping[str, Any]) -> NDArray[np.float32]:
+    data = np.frombuffer(base64.b64decode(record["float32"], validate=True), "<f4")
+    return data.reshape(record["shape"]).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureStatistics:
+    """What the middle features of films in range look like, for the device's quality gate.
+
+    A film's features are averaged over space to ``x`` (c,), whitened by a principal component
+    analysis to ``z = components @ (x - mean) / sqrt(variances)``, and scored
+    ``sqrt(sum(z**2) / k) + residual / residual_scale``, where ``residual`` is the length of what the
+    k components leave out of ``x - mean``.
+
+    Attributes:
+        mean: (c,) float32.
+        components: (k, c) float32, orthonormal rows.
+        variances: (k,) float32, > 0.
+        residual_scale: root mean square of the residual on the films it was fitted on, > 0.
+        unlike: score above which a film is unlike those the model knows.
+        foreign: score above which it is taken for no chest film at all; >= ``unlike``.
+        films: how many films it was fitted on.
+        fitted_on: which, in words, with the quantiles that gave the two scores.
+    """
+
+    mean: NDArray[np.float32]
+    components: NDArray[np.float32]
+    variances: NDArray[np.float32]
+    residual_scale: float
+    unlike: float
+    foreign: float
+    films: int = 0
+    fitted_on: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse arrays whose shapes do not go together."""
+        k, c = self.components.shape
+        if self.mean.shape != (c,) or self.variances.shape != (k,):
+            raise ModelError(
+                f"feature statistics: components {self.components.shape} do not fit mean "
+                f"{self.mean.shape} and variances {self.variances.shape}"
+            )
+        if not (self.residual_scale > 0 and bool(np.all(self.variances > 0))):
+            raise ModelError("feature statistics: variances and residual_scale must be positive")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, JSON-ready; arrays as base64 of little-endian float32."""
+        return {
+            "mean": _pack(self.mean),
+            "components": _pack(self.components),
+            "variances": _pack(self.variances),
+            "residual_scale": self.residual_scale,
+            "unlike": self.unlike,
+            "foreign": self.foreign,
+            "films": self.films,
+            "fitted_on": self.fitted_on,
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        values = _require(record, cls)
+        for name in ("mean", "components", "variances"):
+            values[name] = _unpack(values[name])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class GoldenVectors:
+    """Answers that the network gave when it was packed, checked again at every start.
+
+    The inputs are made, not stored: `edge_xray.classifier.golden_input` draws film ``i`` with integer
+    arithmetic, so every machine draws the same pixels.
+
+    Attributes:
+        logits: one row of logits per golden input.
+        tolerance: largest absolute difference of a logit that another machine's kernels may show.
+    """
+
+    logits: tuple[tuple[float, ...], ...]
+    tolerance: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, JSON-ready."""
+        return {"logits": [list(row) for row in self.logits], "tolerance": self.tolerance}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        values = _require(record, cls)
+        return cls(tuple(tuple(row) for row in values["logits"]), values["tolerance"])
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """Everything the device must know of a network, and everything a person should.
+
+    Attributes:
+        name: the model's name, as ``--model`` takes it.
+        version: the model's own version.
+        labels: the classes, in the order of the network's outputs.
+        finding: what a positive film shows: the column ``p_<finding>`` of the results.
+        input: how a film becomes the network's input.
+        evidence_map: whether the output is a map whose spatial mean is the logits.
+        output: what the network's output is when it is no evidence map.
+        calibration: logits to probabilities.
+        operating_points: at least one; the first is the default.
+        intended_use: which films it may be asked about.
+        features: statistics for the quality gate; None: the model has no such gate.
+        golden: answers checked at every start; None before the converter packed the model.
+        network_sha256: hash of the network's bytes, without the appended zip; empty before packing.
+        quantization: ``float32``, ``int8``, ...; empty before conversion.
+        architecture: name in the trainer's registry; empty for a model from elsewhere.
+        training: data fingerprint, split, seed, versions: provenance for people.
+        metrics: figures with intervals, and what they were measured on.
+        licence: SPDX expression, with the data's attribution.
+    """
+
+    name: str
+    version: str
+    labels: tuple[Label, ...]
+    input: InputSpec
+    operating_points: tuple[OperatingPoint, ...]
+    finding: str = "pneumonia"
+    evidence_map: bool = True
+    output: Literal["logits", "softmax", "sigmoid"] = "logits"
+    calibration: ScoreCalibration = field(default_factory=ScoreCalibration)
+    intended_use: IntendedUse = field(default_factory=IntendedUse)
+    features: FeatureStatistics | None = None
+    golden: GoldenVectors | None = None
+    network_sha256: str = ""
+    quantization: str = ""
+    architecture: str = ""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a record that could not decide about a film."""
+        names = [label.name for label in self.labels]
+        if not 2 <= len(names) <= 20 or len(set(names)) != len(names):
+            raise ModelError(f"model metadata: expected 2 to 20 different labels, got {names}")
+        if not any(label.triage == "none" for label in self.labels) or all(
+            label.triage == "none" for label in self.labels
+        ):
+            raise ModelError(
+                "model metadata: at least one label must have triage none and one another, got "
+                + ", ".join(f"{label.name}={label.triage}" for label in self.labels)
+            )
+        if not self.operating_points:
+            raise ModelError("model metadata: expected at least one operating point, got none")
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Class names in the order of the network's outputs."""
+        return tuple(label.name for label in self.labels)
+
+    @property
+    def positive(self) -> tuple[bool, ...]:
+        """For each class, whether it is a finding (its triage is not ``none``)."""
+        return tuple(label.triage != "none" for label in self.labels)
+
+    def operating_point(self, name: str | None = None) -> OperatingPoint:
+        """The operating point of that name, or the default one.
+
+        Raises:
+            ModelError: the model has no such operating point; the message lists those it has.
+        """
+        if name is None:
+            return self.operating_points[0]
+        for point in self.operating_points:
+            if point.name == name:
+                return point
+        raise ModelError(
+            f"model {self.name} has no operating point {name!r}; it has "
+            + ", ".join(point.name for point in self.operating_points)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, JSON-ready."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.name,
+            "version": self.version,
+            "labels": [label.to_dict() for label in self.labels],
+            "input": self.input.to_dict(),
+            "operating_points": [point.to_dict() for point in self.operating_points],
+            "finding": self.finding,
+            "evidence_map": self.evidence_map,
+            "output": self.output,
+            "calibration": self.calibration.to_dict(),
+            "intended_use": self.intended_use.to_dict(),
+            "features": self.features.to_dict() if self.features else None,
+            "golden": self.golden.to_dict() if self.golden else None,
+            "network_sha256": self.network_sha256,
+            "quantization": self.quantization,
+            "architecture": self.architecture,
+            "training": dict(self.training),
+            "metrics": dict(self.metrics),
+            "licence": self.licence,
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ModelError: a field is missing, unknown or out of range, or the schema is newer.
+        """
+        values = dict(record)
+        schema = values.pop("schema_version", None)
+        if schema != SCHEMA_VERSION:
+            raise ModelError(
+                f"model metadata has schema version {schema!r}, this edge-xray reads "
+                f"{SCHEMA_VERSION}: use the edge-xray that made the model, or convert it again"
+            )
+        try:
+            values = _require(values, cls)
+            values["labels"] = tuple(Label.from_dict(item) for item in values["labels"])
+            values["input"] = InputSpec.from_dict(values["input"])
+            values["operating_points"] = tuple(
+                OperatingPoint.from_dict(item) for item in values["operating_points"]
+            )
+            values["calibration"] = ScoreCalibration.from_dict(values["calibration"])
+            values["intended_use"] = IntendedUse.from_dict(values["intended_use"])
+            for name, kind in (("features", FeatureStatistics), ("golden", GoldenVectors)):
+                if values.get(name) is not None:
+                    values[name] = kind.from_dict(values[name])
+            return cls(**values)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ModelError(f"model metadata cannot be read: {error!r}") from error
+
+    def to_json(self) -> str:
+        """The record as indented JSON with a final newline."""
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n"
+
+
+def split_packed(data: bytes) -> tuple[bytes, bytes]:
+    """Divide a packed model into the network and the appended zip.
+
+    Args:
+        data: the whole file.
+
+    Returns:
+        ``(network, archive)``; ``archive`` is empty for a model that was never packed.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return data, b""
+    # Python rebases header offsets by the bytes before the zip, so the least is where it starts.
+    start = min((member.header_offset for member in members), default=len(data))
+    return data[:start], data[start:]
+
+
+def read_metadata(path: Path) -> ModelMetadata:
+    """Read the metadata packed into a ``.tflite`` or carried by a ``.keras`` file.
+
+    Raises:
+        ModelError: the file is missing, no zip, or carries no metadata of this kit.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"model {path}: cannot be read ({error.strerror}); name a .tflite file or a packaged model"
+        ) from error
+    return parse_metadata(data, str(path))
+
+
+def parse_metadata(data: bytes, source: str) -> ModelMetadata:
+    """Read the metadata of a model file that is already in memory.
+
+    Args:
+        data: the whole file.
+        source: its name, for messages.
+
+    Raises:
+        ModelError: no zip, or no metadata of this kit in it.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = archive.namelist()
+            member = KERAS_MEMBER if KERAS_MEMBER in names else METADATA_MEMBER
+            record = json.loads(archive.read(member))
+    except (zipfile.BadZipFile, KeyError, OSError, ValueError, EOFError, RuntimeError) as error:
+        raise ModelError(
+            f"model {source}: carries no edge-xray metadata; expected a .tflite packed by "
+            "`edge-xray convert`. Convert the model again, or copy the file again if it is damaged."
+        ) from error
+    except Exception as error:  # zlib.error has no common base
+        raise ModelError(f"model {source}: its metadata is damaged ({error!r})") from error
+    if not isinstance(record, dict):
+        raise ModelError(f"model {source}: metadata.json must hold an object")
+    return ModelMetadata.from_dict(record)
+
+
+def pack_model(network: bytes, metadata: ModelMetadata) -> bytes:
+    """Append labels and metadata to a network as a zip; the same input gives the same bytes.
+
+    Args:
+        network: the ``.tflite`` flatbuffer, without any appended zip.
+        metadata: what to append; its ``network_sha256`` is set here.
+
+    Returns:
+        The packed model file. TFLite runtimes load it unchanged.
+    """
+    metadata = replace(metadata, network_sha256=hashlib.sha256(network).hexdigest())
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in (
+            (LABELS_MEMBER, "".join(f"{label}\n" for label in metadata.label_names)),
+            (METADATA_MEMBER, metadata.to_json()),
+        ):
+            archive.writestr(_fixed_date_entry(name), text, compresslevel=9)
+    return network + buffer.getvalue()
+
+
+def attach_to_keras(path: Path, metadata: ModelMetadata) -> None:
+    """Write the metadata into a ``.keras`` file beside Keras' own members; replaces an earlier one.
+
+    Args:
+        path: the ``.keras`` file; replaced atomically.
+        metadata: the record.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(temporary, "w") as new:
+        for item in old.infolist():
+            if item.filename != KERAS_MEMBER:
+                new.writestr(item, old.read(item))
+        entry = _fixed_date_entry(KERAS_MEMBER)
+        new.writestr(entry, metadata.to_json(), compresslevel=9)
+    temporary.replace(path)
+
+
+def _fixed_date_entry(name: str) -> zipfile.ZipInfo:
+    """A zip entry without the day it was made, so that equal content gives equal bytes."""
+    entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    return entry
+
+
+def as_triage(word: str) -> Triage:
+    """Check a triage word read from outside.
+
+    Raises:
+        ModelError: it is none of the four.
+    """
+    if word not in get_args(Triage):
+        raise ModelError(f"triage must be one of {', '.join(get_args(Triage))}, got {word!r}")
+    return cast(Triage, word)

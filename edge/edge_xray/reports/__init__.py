@@ -1,0 +1,1 @@
+"""One module a format: a pure function from results to text."""

@@ -1,0 +1,1 @@
+"""The workshop room that audits data, splits by patient, trains, calibrates and evaluates."""
