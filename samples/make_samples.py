@@ -1,0 +1,248 @@
+"""Make the sample films of this folder: composites, so that no patient's film ships.
+
+    python samples/make_samples.py DATA [--split split.json] [--seed N] [--out FOLDER]
+
+DATA is a labelled folder (the Kaggle copy of the Guangzhou films, or any with the classes normal,
+bacterial and viral). Each composite is the pixelwise mean of films of one class, every film of another
+patient, stretched to the contrast that single films have. The same data, seed and library versions
+give the same bytes. Needs the ``dicom`` extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from edge_xray.decode import decode
+from edge_xray.errors import EdgeXrayError, UsageError
+from edge_xray.labelled import LabelledFilm, Split, file_sha256, read_labelled_folder
+from edge_xray.metadata import InputSpec
+from edge_xray.preprocess import preprocess
+
+SEED: Final = 7
+"""Seed of the shipped samples."""
+
+COMPOSITES: Final = {"normal": 4, "bacterial": 3, "viral": 3}
+"""How many composites of each class."""
+
+FILMS_PER_COMPOSITE: Final = 16
+"""Films averaged in one composite: of the anatomy of any one of them nothing can be told any more."""
+
+MEAN_SPEC: Final = InputSpec(224, 224, 1)
+"""Size at which films are averaged, in pixels: that of the training copies."""
+
+CLINIC_SIZE: Final = (1200, 904)
+"""Columns and rows of a composite: near the median of the original films, which the training copies
+lost, and large enough (twice 448) that reading it takes the scaled path of a clinic's film."""
+
+JPEG_QUALITY: Final = 85
+CONTRAST_PERCENTILES: Final = (1.0, 99.0)
+"""Grey values of a composite between these percentiles are stretched to the mean of its films' own."""
+
+TRUNCATED_SHARE: Final = 0.4
+"""Part of the file that is left of the truncated sample."""
+
+UID_ROOT: Final = "2.25."
+"""Prefix of identifiers that are the decimal digits of a UUID (PS3.5 B.2)."""
+
+
+def draw_films(
+    films: Sequence[LabelledFilm], label: str, generator: np.random.Generator
+) -> list[list[LabelledFilm]]:
+    """Draw the films of every composite of one class: no patient twice.
+
+    Args:
+        films: all films that may be used.
+        label: the class.
+        generator: of the draw.
+
+    Returns:
+        One list of `FILMS_PER_COMPOSITE` films for each composite.
+
+    Raises:
+        UsageError: the class has too few patients.
+    """
+    of_patient: dict[str, LabelledFilm] = {}
+    for film in films:
+        if film.label == label:
+            of_patient.setdefault(film.patient or film.path, film)
+    wanted = COMPOSITES[label] * FILMS_PER_COMPOSITE
+    if len(of_patient) < wanted:
+        raise UsageError(
+            f"class {label}: expected films of at least {wanted} patients, found {len(of_patient)}"
+        )
+    patients = sorted(of_patient)
+    chosen = generator.choice(len(patients), wanted, replace=False).reshape(-1, FILMS_PER_COMPOSITE)
+    return [[of_patient[patients[index]] for index in row] for row in chosen]
+
+
+def composite(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Average films and stretch the mean to the contrast of a single one.
+
+    Args:
+        pixels: uint8, (n, H, W), 0..255.
+
+    Returns:
+        A grey picture of `CLINIC_SIZE`.
+    """
+    mean = pixels.mean(axis=0, dtype=np.float64)
+    low, high = np.percentile(pixels, CONTRAST_PERCENTILES, axis=(1, 2)).mean(axis=1)
+    dark, bright = np.percentile(mean, CONTRAST_PERCENTILES)
+    stretched = (mean - dark) * (high - low) / (bright - dark) + low
+    large = Image.fromarray(stretched.astype(np.float32)).resize(
+        CLINIC_SIZE, Image.Resampling.BICUBIC
+    )
+    return Image.fromarray(np.clip(np.round(np.asarray(large)), 0, 255).astype(np.uint8))
+
+
+def to_jpeg(image: Image.Image) -> bytes:
+    """Encode as grey JPEG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    return buffer.getvalue()
+
+
+def text_page() -> Image.Image:
+    """A page of typed text, such as is scanned into the same folder as the films."""
+    columns, rows = 900, 1200
+    page = Image.new("L", (columns, rows), 246)
+    draw = ImageDraw.Draw(page)
+    heading, body = ImageFont.load_default(40), ImageFont.load_default(22)
+    draw.text((90, 90), "Referral letter (sample)", fill=20, font=heading)
+    sentence = "This page holds no film. It stands for papers that are scanned with the films. "
+    words, line, top = (sentence * 9).split(), "", 190
+    for word in words:
+        if draw.textlength(f"{line} {word}", font=body) > columns - 180:
+            draw.text((90, top), line, fill=35, font=body)
+            line, top = word, top + 36
+        else:
+            line = f"{line} {word}".strip()
+    draw.text((90, top), line, fill=35, font=body)
+    draw.rectangle((90, top + 90, columns - 90, top + 300), outline=90, width=3)
+    draw.text((110, top + 180), "stamp and signature", fill=120, font=body)
+    return page
+
+
+def to_dicom(jpeg: bytes) -> bytes:
+    """Wrap a grey JPEG as a DICOM computed radiograph, the pixels untouched.
+
+    Args:
+        jpeg: a baseline JPEG of `CLINIC_SIZE`; the identifiers are derived from its bytes.
+    """
+    import pydicom
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.encaps import encapsulate
+
+    jpeg_baseline = "1.2.840.10008.1.2.4.50"
+    computed_radiography = "1.2.840.10008.5.1.4.1.1.1"
+    study, series, instance = (
+        f"{UID_ROOT}{uuid.uuid5(uuid.NAMESPACE_OID, role + hashlib.sha256(jpeg).hexdigest()).int}"
+        for role in ("study", "series", "instance")
+    )
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = computed_radiography
+    meta.MediaStorageSOPInstanceUID = instance
+    meta.TransferSyntaxUID = jpeg_baseline
+    film: Any = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    film.SOPClassUID = computed_radiography
+    film.SOPInstanceUID = instance
+    film.StudyInstanceUID = study
+    film.SeriesInstanceUID = series
+    film.PatientName, film.PatientID = "Composite^Sample", "SAMPLE-0"
+    film.PatientSex, film.PatientAge, film.PatientBirthDate = "O", "003Y", ""
+    film.StudyDate, film.StudyTime, film.StudyID = "20240101", "120000", "1"
+    film.AccessionNumber, film.ReferringPhysicianName = "", ""
+    film.SeriesNumber, film.InstanceNumber = 1, 1
+    film.Modality, film.BodyPartExamined, film.ViewPosition = "CR", "CHEST", "AP"
+    film.PatientOrientation = ["L", "F"]
+    film.ImageComments = "Mean of films of several patients; no patient's film."
+    film.SamplesPerPixel, film.PhotometricInterpretation = 1, "MONOCHROME2"
+    film.Columns, film.Rows = CLINIC_SIZE
+    film.BitsAllocated, film.BitsStored, film.HighBit, film.PixelRepresentation = 8, 8, 7, 0
+    film.LossyImageCompression = "01"
+    film.PixelData = encapsulate([jpeg])
+    film["PixelData"].is_undefined_length = True
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, film, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def usable_films(root: Path, split: Path | None) -> list[LabelledFilm]:
+    """List the films that a composite may be made of.
+
+    Args:
+        root: a labelled folder.
+        split: a split file; only films of its part ``train`` are used, so that validation and test
+            films stay unseen. None: all films.
+    """
+    if split is None:
+        return read_labelled_folder(root)
+    films = [
+        LabelledFilm(film.path, film.label, film.patient)
+        for film in Split.read(split).part("train")
+    ]
+    if films and not (root / films[0].path).is_file() and (root / "train").is_dir():
+        return [LabelledFilm(f"train/{film.path}", film.label, film.patient) for film in films]
+    return films
+
+
+def make_samples(root: Path, split: Path | None, seed: int, out: Path) -> list[Path]:
+    """Write all samples.
+
+    Returns:
+        The files written, in order.
+    """
+    films = usable_films(root, split)
+    if split is None and not (root / films[0].path).is_file():
+        root = root / "train"
+    out.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(seed)
+    contents: dict[str, bytes] = {}
+    for label in COMPOSITES:
+        for index, group in enumerate(draw_films(films, label, generator), 1):
+            if len({file_sha256(root / film.path) for film in group}) < len(group):
+                raise UsageError(f"class {label}: seed {seed} draws one film twice; take another")
+            pixels = [preprocess(decode(root / f.path, MEAN_SPEC).pixels, MEAN_SPEC) for f in group]
+            picture = composite(np.stack(pixels)[:, 0, :, :, 0])
+            contents[f"{label}-{index}.jpeg"] = to_jpeg(picture)
+    last = f"bacterial-{COMPOSITES['bacterial']}"
+    # The last bacterial composite ships as DICOM only; its bytes are those of a JPEG inside.
+    contents[f"{last}.dcm"] = to_dicom(contents.pop(f"{last}.jpeg"))
+    contents["film-of-a-letter.jpeg"] = to_jpeg(text_page())
+    whole = contents["viral-1.jpeg"]
+    contents["cut-short.jpeg"] = whole[: int(len(whole) * TRUNCATED_SHARE)]
+    for name, data in contents.items():
+        (out / name).write_bytes(data)
+    return [out / name for name in contents]
+
+
+def main() -> int:
+    """Parse the command line, make the samples, list them."""
+    parser = argparse.ArgumentParser(description="Make the sample films of this folder.")
+    parser.add_argument("data", type=Path, help="labelled folder, such as chest_xray/")
+    parser.add_argument("--split", type=Path, help="split file: use films of its part train only")
+    parser.add_argument("--seed", type=int, default=SEED, help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="default: here")
+    arguments = parser.parse_args()
+    try:
+        paths = make_samples(arguments.data, arguments.split, arguments.seed, arguments.out)
+    except EdgeXrayError as error:
+        print(f"make_samples: {error}", file=sys.stderr)
+        return int(error.exit_code)
+    for path in paths:
+        print(f"{path.stat().st_size:>8} {path.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
