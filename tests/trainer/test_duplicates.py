@@ -1,0 +1,108 @@
+"""Copies are found, strangers are not merged."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFilter
+
+from edge_xray_trainer.duplicates import (
+    NEAR_DISTANCE,
+    duplicate_groups,
+    film_hash,
+    merged,
+    near_pairs,
+)
+
+
+def smooth_film(seed: int, side: int = 160) -> Image.Image:
+    """A film-like picture: smooth, so that saving it again leaves its low frequencies."""
+    noise = np.random.default_rng(seed).integers(0, 256, (20, 20)).astype(np.uint8)
+    return Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def distance(first: Image.Image, second: Image.Image) -> int:
+    hashes = np.stack([film_hash(np.asarray(image)) for image in (first, second)])
+    return next((d for _, _, d in near_pairs(hashes, 256)), 999)
+
+
+def as_jpeg(image: Image.Image, quality: int) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer).convert("L")
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda image: as_jpeg(image, 40),
+        lambda image: image.resize((320, 320), Image.Resampling.BICUBIC),
+        lambda image: image.resize((80, 80), Image.Resampling.BILINEAR),
+        lambda image: image.filter(ImageFilter.GaussianBlur(1)),
+        lambda image: image.point(lambda value: round(255 * (value / 255) ** 0.85)),
+        lambda image: image.convert("RGB"),
+    ],
+    ids=["jpeg", "larger", "smaller", "blurred", "gamma", "colour"],
+)
+def test_copy_saved_again_is_near(again):
+    for seed in range(5):
+        film = smooth_film(seed)
+        assert distance(film, again(film)) <= NEAR_DISTANCE
+
+
+def test_different_films_are_far():
+    hashes = np.stack([film_hash(np.asarray(smooth_film(seed))) for seed in range(30)])
+    assert list(near_pairs(hashes, NEAR_DISTANCE)) == []
+
+
+def test_groups_join_bytes_and_pixels():
+    films = [smooth_film(1), smooth_film(2), as_jpeg(smooth_film(1), 60), smooth_film(3)]
+    hashes = np.stack([film_hash(np.asarray(film)) for film in films])
+    assert duplicate_groups(["a", "b", "c", "b"], hashes) == [0, 1, 0, 1]
+    assert duplicate_groups(["a", "b", "a", "d"], np.zeros((0, 4), np.uint64)) == [0, 1, 0, 2]
+    assert duplicate_groups([], np.zeros((0, 4), np.uint64)) == []
+
+
+def test_hash_count_must_match():
+    with pytest.raises(ValueError, match="2 films, 1 hashes"):
+        duplicate_groups(["a", "b"], np.zeros((1, 4), np.uint64))
+
+
+def test_blank_film_has_a_hash():
+    assert film_hash(np.full((40, 50), 7, np.uint8)).tolist() == [0, 0, 0, 0]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=15))
+def test_merged_is_the_transitive_closure(pairs):
+    groups = merged(12, pairs)
+    reach = np.eye(12, dtype=bool)
+    for i, j in pairs:
+        reach[i, j] = reach[j, i] = True
+    for _ in range(12):
+        reach = reach @ reach
+    assert [[groups[i] == groups[j] for j in range(12)] for i in range(12)] == reach.tolist()
+
+
+@pytest.mark.films
+def test_real_films_of_strangers_are_not_merged():
+    """On a sample of the Guangzhou films every group is of one patient."""
+    folder = os.environ.get("EDGE_XRAY_DATA")
+    if not folder:
+        pytest.skip("EDGE_XRAY_DATA is not set")
+    from edge_xray.labelled import file_sha256, read_labelled_folder
+
+    root = Path(folder) / "train"
+    films = [film for film in read_labelled_folder(root) if film.patient][::8]
+    hashes = np.stack(
+        [film_hash(np.asarray(Image.open(root / film.path).convert("L"))) for film in films]
+    )
+    groups = duplicate_groups([file_sha256(root / film.path) for film in films], hashes)
+    patients: dict[int, set[str]] = {}
+    for film, group in zip(films, groups, strict=True):
+        patients.setdefault(group, set()).add(film.patient)
+    assert max(len(names) for names in patients.values()) == 1
