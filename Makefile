@@ -1,0 +1,58 @@
+# Needs Python 3.10 or newer and make; everything else is installed into .venv and .venv-dev here.
+
+PYTHON ?= python3
+SOURCES := edge converter trainer samples docs tests benchmarks
+VENV := .venv
+DEV := .venv-dev
+
+.PHONY: help demo test lint types contracts pytest check-docs docs clean
+
+help:
+	@echo 'make demo        install the device kit into $(VENV) and scan samples/'
+	@echo 'make test        install everything into $(DEV); lint, types, import contracts, tests, docs'
+	@echo 'make lint        ruff alone'
+	@echo 'make check-docs  the docs say what the program does'
+	@echo 'make docs        write docs/cli.md again from the program'
+	@echo 'make clean       remove what these made'
+
+demo: $(VENV)/.installed
+	$(VENV)/bin/edge-xray scan samples
+
+test: lint types contracts pytest check-docs
+
+lint: $(DEV)/.installed
+	$(DEV)/bin/ruff check $(wildcard $(SOURCES))
+	$(DEV)/bin/ruff format --check $(wildcard $(SOURCES))
+
+types: $(DEV)/.installed
+	$(DEV)/bin/mypy
+
+contracts: $(DEV)/.installed
+	$(DEV)/bin/lint-imports
+
+pytest: $(DEV)/.installed
+	$(DEV)/bin/python -m pytest -n 2 -q
+
+check-docs: $(DEV)/.installed
+	$(DEV)/bin/python docs/make_cli.py --check
+
+docs: $(DEV)/.installed
+	$(DEV)/bin/python docs/make_cli.py
+
+# The stamp is written last, so an install that was interrupted is done again.
+%/.installed: pyproject.toml | %/bin/python
+	$*/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	touch $@
+
+$(VENV)/.installed: EXTRAS := dicom
+$(DEV)/.installed: EXTRAS := dev
+
+.PRECIOUS: %/bin/python %/.installed
+%/bin/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("$(PYTHON) is Python " + sys.version.split()[0] + "; edge-xray needs 3.10 or newer. Name one: make PYTHON=python3.11 demo")'
+	$(PYTHON) -m venv --clear $*
+
+clean:
+	rm -rf $(VENV) $(DEV) build dist edge-xray-results
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +
