@@ -28,6 +28,9 @@ SCHEMA_VERSION = 1
 
 METADATA_MEMBER = "metadata.json"
 LABELS_MEMBER = "labels.txt"
+SEAL_BYTES = 64
+"""Length of the zip comment that ends a packed model: SHA-256 of all bytes before it, as hex."""
+
 KERAS_MEMBER = "edge_xray.json"
 """Name of the record inside a ``.keras`` file, where ``metadata.json`` is Keras' own."""
 
@@ -589,6 +592,9 @@ def parse_metadata(data: bytes, source: str) -> ModelMetadata:
 def pack_model(network: bytes, metadata: ModelMetadata) -> bytes:
     """Append labels and metadata to a network as a zip; the same input gives the same bytes.
 
+    The zip's comment seals the file (`check_seal`): neither the flatbuffer's verifier nor a zip's
+    checksums notice a change of every byte.
+
     Args:
         network: the ``.tflite`` flatbuffer, without any appended zip.
         metadata: what to append; its ``network_sha256`` is set here.
@@ -604,7 +610,27 @@ def pack_model(network: bytes, metadata: ModelMetadata) -> bytes:
             (METADATA_MEMBER, metadata.to_json()),
         ):
             archive.writestr(_fixed_date_entry(name), text, compresslevel=9)
-    return network + buffer.getvalue()
+        archive.comment = b"0" * SEAL_BYTES
+    body = (network + buffer.getvalue())[:-SEAL_BYTES]
+    return body + hashlib.sha256(body).hexdigest().encode("ascii")
+
+
+def check_seal(data: bytes, source: str) -> None:
+    """Check that no byte of a packed model changed since `pack_model` wrote it.
+
+    Args:
+        data: the whole file.
+        source: its name, for the message.
+
+    Raises:
+        ModelError: the file is damaged, cut short, or was not written by `pack_model`.
+    """
+    seal = hashlib.sha256(data[:-SEAL_BYTES]).hexdigest().encode("ascii")
+    if data[-SEAL_BYTES:] != seal:
+        raise ModelError(
+            f"model {source}: the file is damaged, cut short or was not packed by `edge-xray convert` "
+            "(its bytes do not match the checksum at its end). Copy it again, or convert it again."
+        )
 
 
 def attach_to_keras(path: Path, metadata: ModelMetadata) -> None:

@@ -1,0 +1,28 @@
+"""Optional parts of the kit: what is missing is said in one line with what to install."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from edge_xray.errors import MissingExtraError
+
+
+def missing_modules(modules: Sequence[str]) -> list[str]:
+    """Which of some top-level modules are not installed; nothing is imported."""
+    return [name for name in modules if find_spec(name) is None]
+
+
+def require(extra: str, purpose: str, modules: Sequence[str]) -> None:
+    """Make sure that an extra is installed before a command starts its work.
+
+    Args:
+        extra: name of the extra of the ``edge-xray`` distribution.
+        purpose: what was asked for, as a noun phrase: ``edge-xray train``.
+        modules: top-level import names that the extra brings.
+
+    Raises:
+        MissingExtraError: one of them is not installed; the message says what to run.
+    """
+    if missing_modules(modules):
+        raise MissingExtraError(extra, purpose)

@@ -1,0 +1,114 @@
+"""Which interpreter of .tflite files this machine has; the first that imports is taken."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from edge_xray.errors import ModelError, UsageError
+
+RUNTIMES: Final[dict[str, tuple[str, str]]] = {
+    "ai-edge-litert": ("ai_edge_litert.interpreter", "Interpreter"),
+    "tflite-runtime": ("tflite_runtime.interpreter", "Interpreter"),
+    "tensorflow": ("tensorflow", "lite.Interpreter"),
+}
+"""Distribution to module and attribute; in order of preference. Tensorflow takes seconds to start."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """An installed interpreter.
+
+    Attributes:
+        name: distribution.
+        version: of the distribution; empty if it carries none.
+        interpreter: the class, ``tf.lite.Interpreter`` in all of them.
+    """
+
+    name: str
+    version: str
+    interpreter: Callable[..., Any]
+
+    def __str__(self) -> str:
+        """Name and version."""
+        return f"{self.name} {self.version}".strip()
+
+    def load(self, network: bytes, threads: int) -> Any:
+        """An interpreter with its tensors allocated.
+
+        Args:
+            network: the flatbuffer; must be checked by hash first, for a damaged one can crash.
+            threads: how many threads it may use.
+
+        Raises:
+            ModelError: the runtime refuses the network.
+        """
+        try:
+            with _quiet_start():
+                interpreter = self.interpreter(model_content=network, num_threads=threads)
+                interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(
+                f"the model cannot be run by {self} ({' '.join(str(error).split())}); "
+                "use a model made for it, or update the runtime"
+            ) from error
+        return interpreter
+
+
+def choose_runtime(name: str | None = None) -> Runtime:
+    """The runtime of that name, or the first that is installed.
+
+    Raises:
+        UsageError: there is none, or none of that name.
+    """
+    if name is not None and name not in RUNTIMES:
+        raise UsageError(f"runtime {name!r} is not known; expected one of {', '.join(RUNTIMES)}")
+    failures = []
+    for distribution in RUNTIMES if name is None else (name,):
+        module, attribute = RUNTIMES[distribution]
+        try:
+            found: Any = importlib.import_module(module)
+            for part in attribute.split("."):
+                found = getattr(found, part)
+        except Exception as error:
+            # A runtime built for another NumPy throws AttributeError or ImportError, or worse.
+            reason = "not installed" if isinstance(error, ModuleNotFoundError) else repr(error)
+            failures.append(f"{distribution}: {reason}")
+            continue
+        try:
+            release = version(distribution)
+        except PackageNotFoundError:
+            release = ""
+        return Runtime(distribution, release, found)
+    wanted = name or "ai-edge-litert"
+    raise UsageError(
+        f"no runtime can run the model ({'; '.join(failures)}). Run: pip install {wanted}"
+    )
+
+
+@contextlib.contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Send the C++ library's "Created ... delegate" lines, which no option stops, nowhere.
+
+    Errors come as exceptions all the same. Not for use while other threads write to stderr.
+    """
+    try:
+        sys.stderr.flush()
+        kept = os.dup(2)
+    except (OSError, ValueError, AttributeError):
+        yield
+        return
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
