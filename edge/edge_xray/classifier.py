@@ -178,12 +178,14 @@ class Classifier:
                 "convert it again with the metadata that belongs to it"
             )
         scale, zero_point = detail["quantization"]
-        if dtype == np.uint8 and (scale, zero_point) in ((1.0, 0), (0.0, 0)):
+        if dtype == np.uint8:
+            # The contract: uint8 takes the pixels as they are. Scale and zero point tell the
+            # network's own range, into which the converter puts the scaling of the pixels.
             return int(detail["index"]), None
         grey = np.arange(GREY_LEVELS, dtype=np.float64)
         if dtype == np.float32:
             return int(detail["index"]), grey.astype(np.float32)
-        if dtype in (np.uint8, np.int8) and scale > 0:
+        if dtype == np.int8 and scale > 0:
             bounds = np.iinfo(dtype)
             levels = np.clip(np.rint(grey / scale) + zero_point, bounds.min, bounds.max)
             return int(detail["index"]), levels.astype(dtype)
