@@ -1,0 +1,144 @@
+"""Metadata for a network that comes without: what its maker must say, and what is taken for granted."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_xray.errors import ModelError, UsageError
+from edge_xray.labelled import read_labelled_folder
+from edge_xray.metadata import InputSpec, IntendedUse, Label, ModelMetadata, OperatingPoint
+from edge_xray_converter.sources import Network
+
+NEGATIVE_NAMES = frozenset(
+    {"normal", "negative", "none", "healthy", "no_finding", "no finding", "notumor", "no_tumor"}
+)
+"""Class names taken for "nothing found" where nobody says which class that is."""
+
+DEFAULT_THRESHOLD = 0.5
+DEFAULT_REVIEW_HALF_WIDTH = 0.1
+"""Operating point of a network whose maker fitted none."""
+
+DEFAULT_FINDING = "pneumonia"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the person who converts a foreign network says of it.
+
+    Attributes:
+        name: the model's name; empty: the file's.
+        labels: class names in the order of the network's outputs; empty: the folders' names, sorted.
+        negative: which of them mean that nothing was found; empty: the well-known names, else the first.
+        finding: what a positive film shows; empty: the positive class if there is one, else pneumonia.
+        threshold: a film is positive from this probability on.
+    """
+
+    name: str = ""
+    labels: tuple[str, ...] = ()
+    negative: tuple[str, ...] = ()
+    finding: str = ""
+    threshold: float = DEFAULT_THRESHOLD
+
+
+def describe(
+    network: Network, source: Path, description: Description, data: Path | None
+) -> ModelMetadata:
+    """Make the metadata of a network that carries none.
+
+    Args:
+        network: the network.
+        source: the file it came from.
+        description: what its maker says.
+        data: labelled folder; its class names are the labels where `description` has none.
+
+    Raises:
+        UsageError: the labels do not match the network's outputs, or nothing tells them.
+    """
+    names = description.labels or _names_from(data, network.classes)
+    if len(names) != network.classes:
+        raise UsageError(
+            f"{source}: the network tells {network.classes} classes apart, got {len(names)} labels "
+            f"({', '.join(names)}); name them in the order of its outputs with --labels"
+        )
+    negative = (
+        description.negative
+        or tuple(name for name in names if name.lower().replace("-", "_") in NEGATIVE_NAMES)
+        or names[:1]
+    )
+    unknown = sorted(set(negative) - set(names))
+    if unknown:
+        raise UsageError(
+            f"--negative {', '.join(unknown)}: no such label; there are {', '.join(names)}"
+        )
+    positive = [name for name in names if name not in negative]
+    finding = description.finding or (positive[0] if len(positive) == 1 else DEFAULT_FINDING)
+    low, high = (
+        min(1.0, max(0.0, description.threshold + sign * DEFAULT_REVIEW_HALF_WIDTH))
+        for sign in (-1, 1)
+    )
+    try:
+        return ModelMetadata(
+            name=description.name or _slug(source),
+            version="0",
+            labels=tuple(_label(name, name in negative) for name in names),
+            input=InputSpec(network.height, network.width, network.channels),
+            operating_points=(
+                OperatingPoint(
+                    "balanced", description.threshold, low, high, rule="set, not fitted"
+                ),
+            ),
+            finding=_slug(Path(finding)),
+            evidence_map=network.evidence_map,
+            output=network.head,
+            intended_use=IntendedUse(summary="Not stated by the maker of the network."),
+        )
+    except ModelError as error:
+        raise UsageError(str(error)) from error
+
+
+def _names_from(data: Path | None, classes: int) -> tuple[str, ...]:
+    if data is None:
+        raise UsageError("the network carries no labels; name them with --labels normal,pneumonia")
+    names = tuple(sorted({film.label for film in read_labelled_folder(data)}))
+    folders = tuple(sorted(entry.name.lower() for entry in data.iterdir() if entry.is_dir()))
+    return folders if len(names) != classes and len(folders) == classes else names
+
+
+def _label(name: str, negative: bool) -> Label:
+    if negative:
+        return Label(name, "none", f"No sign of a finding ({name}).")
+    return Label(name, "urgent", f"Signs of {name}: a clinician should look.")
+
+
+def _slug(path: Path) -> str:
+    return re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-") or "model"
+
+
+def check_fits(network: Network, metadata: ModelMetadata, source: Path) -> None:
+    """Check that metadata and network speak of the same picture and classes.
+
+    Raises:
+        ModelError: they do not; both are named.
+    """
+    shape = (1, network.height, network.width, network.channels)
+    if metadata.input.shape != shape:
+        raise ModelError(
+            f"model {source}: its metadata says input {metadata.input.shape}, the network takes {shape}"
+        )
+    if len(metadata.labels) != network.classes:
+        raise ModelError(
+            f"model {source}: its metadata has {len(metadata.labels)} labels "
+            f"({', '.join(metadata.label_names)}), the network {network.classes} classes"
+        )
+    if metadata.evidence_map != network.evidence_map:
+        raise ModelError(
+            f"model {source}: its metadata says evidence_map={metadata.evidence_map}, the network's "
+            f"outputs are {dict(network.outputs)}"
+        )
+
+
+def parse_labels(text: str | None) -> tuple[str, ...]:
+    """Names separated by commas; empty for None."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
