@@ -1,0 +1,155 @@
+"""What Linux and a Raspberry Pi's firmware tell of the machine's memory, card, heat and power."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from edge_xray.findings import Finding
+
+MIB: Final = 2**20
+
+FREE_MEMORY_LOW: Final = 250 * MIB
+"""A scan may take 150 MiB, and other programs want some too."""
+FREE_MEMORY_NONE: Final = 100 * MIB
+
+HOT_CELSIUS: Final = 80.0
+"""A Raspberry Pi slows down from here on."""
+
+THROTTLED_NOW: Final = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "too hot"}
+"""Bits of ``vcgencmd get_throttled``; the same bits 16 higher say that it happened since the start."""
+THROTTLED_BEFORE_SHIFT: Final = 16
+
+LIFE_TIME_STEP: Final = 10
+"""Percent of its life that each step of an eMMC's ``life_time`` stands for (JEDEC 84-B50, EXT_CSD)."""
+LIFE_TIME_WORN: Final = 9
+
+
+def check_memory(root: Path) -> Finding:
+    """Memory that a program can have now, from ``/proc/meminfo``."""
+    free = None
+    for line in _read(root / "proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            free = int(line.split()[1]) * 1024
+    if free is None:
+        return Finding("memory", "OK", "not told by this system")
+    values = {"free_bytes": free}
+    message = f"{free // MIB} MiB free"
+    if free < FREE_MEMORY_NONE:
+        return Finding("memory", "FAIL", message, "close other programs", values)
+    if free < FREE_MEMORY_LOW:
+        return Finding("memory", "WARN", message, "close other programs, or use --jobs 1", values)
+    return Finding("memory", "OK", message, values=values)
+
+
+def check_cards(root: Path) -> Iterator[Finding]:
+    """Wear of each SD card or eMMC, where the kernel tells it (SD cards mostly do not)."""
+    for device in sorted((root / "sys/block").glob("mmcblk[0-9]*")):
+        if not (device / "device").is_dir():
+            continue
+        words = _read(device / "device/life_time").split()
+        steps = [int(word, 16) for word in words if _is_hex(word)]
+        name = _read(device / "device/name").strip() or "card"
+        made = _read(device / "device/date").strip()
+        about = f"{device.name} ({name}{', made ' + made if made else ''})"
+        if not steps or not max(steps):
+            yield Finding("card", "OK", f"{about}: does not tell its wear")
+            continue
+        used = max(steps) * LIFE_TIME_STEP
+        values = {"device": device.name, "used_percent": used}
+        if max(steps) >= LIFE_TIME_WORN:
+            yield Finding(
+                "card", "WARN", f"{about}: {used} % of its life used", "replace it soon", values
+            )
+        else:
+            yield Finding("card", "OK", f"{about}: up to {used} % of its life used", values=values)
+
+
+def check_file_systems(root: Path) -> Iterator[Finding]:
+    """Errors that ext4 has counted on a mounted file system; silent where there are none."""
+    for counter in sorted((root / "sys/fs/ext4").glob("*/errors_count")):
+        text = _read(counter).strip()
+        if text.isdigit() and int(text):
+            yield Finding(
+                "file system",
+                "WARN",
+                f"{counter.parent.name}: {text} errors counted",
+                "copy what matters to another disk, then run fsck or replace the card",
+                {"device": counter.parent.name, "errors": int(text)},
+            )
+
+
+def check_heat(root: Path) -> Finding:
+    """The hottest thermal zone."""
+    zones = [
+        int(text) / 1000
+        for path in (root / "sys/class/thermal").glob("thermal_zone*/temp")
+        if (text := _read(path).strip()).lstrip("-").isdigit()
+    ]
+    if not zones:
+        return Finding("heat", "OK", "not told by this system")
+    hottest = max(zones)
+    values = {"celsius": hottest}
+    if hottest >= HOT_CELSIUS:
+        return Finding(
+            "heat", "WARN", f"{hottest:.0f} °C", "give it air or a cooler; it slows down", values
+        )
+    return Finding("heat", "OK", f"{hottest:.0f} °C", values=values)
+
+
+def ask_vcgencmd() -> str:
+    """What a Raspberry Pi's firmware says of throttling; empty on other machines."""
+    command = shutil.which("vcgencmd")
+    if command is None:
+        return ""
+    try:
+        return subprocess.run(  # noqa: S603
+            [command, "get_throttled"], capture_output=True, text=True, timeout=5, check=False
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def check_throttling(ask: Callable[[], str] = ask_vcgencmd) -> Finding | None:
+    """Under-voltage and throttling of a Raspberry Pi; None on other machines.
+
+    Args:
+        ask: gives ``throttled=0x…``; for tests.
+    """
+    _, _, word = ask().strip().partition("throttled=")
+    if not _is_hex(word):
+        return None
+    bits = int(word, 16)
+    now = [text for bit, text in THROTTLED_NOW.items() if bits >> bit & 1]
+    before = [
+        text for bit, text in THROTTLED_NOW.items() if bits >> bit + THROTTLED_BEFORE_SHIFT & 1
+    ]
+    values = {"throttled": word, "now": now, "since_start": before}
+    if now or before:
+        when = f"now: {', '.join(now)}" if now else f"since the start: {', '.join(before)}"
+        return Finding(
+            "power",
+            "WARN",
+            when,
+            "use the Pi's own power supply and a short cable, and cool it",
+            values,
+        )
+    return Finding("power", "OK", "no under-voltage, no throttling", values=values)
+
+
+def _is_hex(word: str) -> bool:
+    try:
+        int(word, 16)
+    except ValueError:
+        return False
+    return True
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,77 @@
+"""`edge-xray benchmark`: what it reports, not how fast this machine is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from edge_xray import toolbox
+from edge_xray.benchmark import DRAWN_SIDES, STAGES, machine_name, run_benchmark
+from edge_xray.errors import UsageError
+
+
+@pytest.fixture
+def raspberry(tmp_path: Path) -> Path:
+    """A root whose counters say that 3 J were spent between two readings, across a wrap."""
+    root = tmp_path / "root"
+    (root / "proc/device-tree").mkdir(parents=True)
+    (root / "proc/device-tree/model").write_text("Raspberry Pi 4 Model B Rev 1.5\0")
+    package = root / "sys/class/powercap/intel-rapl:0"
+    package.mkdir(parents=True)
+    (package / "energy_uj").write_text("100\n")
+    (package / "max_energy_range_uj").write_text("999\n")
+    return root
+
+
+def test_drawn_films_by_stage(tiny_model: Path, raspberry: Path) -> None:
+    result = run_benchmark(model=tiny_model, films=4, root=raspberry)
+    assert tuple(result.stages_ms) == STAGES
+    assert all(milliseconds > 0 for milliseconds in result.stages_ms.values())
+    assert sum(result.stages_ms.values()) == pytest.approx(result.film_ms, rel=0.5)
+    assert (result.films, result.source, result.threads) == (4, "drawn", 1)
+    # A common film of that size has 190 kB.
+    assert 150_000 < result.median_bytes < 230_000 and DRAWN_SIDES == (1348, 1004)
+    assert result.machine.startswith("Raspberry Pi 4 Model B Rev 1.5, ")
+    assert result.joules_per_film == 0.0
+
+
+def test_a_folder_of_films(
+    tiny_model: Path, tmp_path: Path, write_film: Callable[..., Path]
+) -> None:
+    write_film(tmp_path / "films" / "a.png")
+    write_film(tmp_path / "films" / "deep" / "b.jpeg")
+    (tmp_path / "films" / "notes.txt").write_text("no film")
+    result = run_benchmark(tmp_path / "films", model=tiny_model, films=5, root=tmp_path)
+    assert result.films == 5
+    assert result.source == "2 files of the folder given"
+    assert result.joules_per_film is None
+
+
+def test_a_folder_without_films(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no film")
+    with pytest.raises(UsageError, match="expected films to time"):
+        run_benchmark(tmp_path, model=tiny_model, films=1)
+
+
+def test_a_machine_that_tells_nothing_has_a_name(tmp_path: Path) -> None:
+    assert "cores" in machine_name(tmp_path)
+
+
+@pytest.mark.parametrize("option", ["", "--json", "--row"])
+def test_the_command(tiny_model: Path, option: str) -> None:
+    app = typer.Typer()
+    toolbox.register(app)
+    arguments = ["benchmark", "--model", str(tiny_model), "--films", "2", *option.split()]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    if option == "--json":
+        assert json.loads(result.stdout)["films"] == 2
+    elif option == "--row":
+        assert result.stdout.count("|") == 11
+    else:
+        assert "films a second" in result.stdout and "ms by stage" in result.stdout
