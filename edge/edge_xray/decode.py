@@ -7,19 +7,28 @@ decoded. Whatever a decoder throws becomes a `FilmError` with a reason.
 from __future__ import annotations
 
 import io
+import logging
+import os
+import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from edge_xray import headers
 from edge_xray.errors import FilmError
 from edge_xray.metadata import InputSpec
+from edge_xray.modes import to_mode
 from edge_xray.preprocess import reduction_factor
+
+if TYPE_CHECKING:
+    from edge_xray.dicom import DicomTags
 
 MAX_PIXELS: Final = 50_000_000
 """Largest film decoded, in pixels: above any chest film (a 43 cm plate at 0.1 mm is 18 million)."""
@@ -30,7 +39,41 @@ MAX_FILE_BYTES: Final = 256 * 1024 * 1024
 MIN_SIDE: Final = 28
 """Smallest side, in pixels, that can hold a film: the smallest copies in use (MedMNIST) have 28."""
 
-RASTER_FORMATS: Final = ("JPEG", "PNG", "TIFF", "BMP")
+REASONS: Final = {
+    "damaged": "the content breaks the rules of its format, or its checksums do not fit",
+    "dicom_decoder_missing": "a DICOM file compressed in a way that no installed decoder reads",
+    "dicom_extra_missing": "a DICOM file, and the part of the kit that reads DICOM is not installed",
+    "empty_file": "no byte in it",
+    "file_too_large": f"more than {MAX_FILE_BYTES // 2**20} MiB",
+    "jpeg_12_bit": "a JPEG of more than 8 bits a sample",
+    "jpeg_arithmetic": "a JPEG with arithmetic coding",
+    "jpeg_hierarchical": "a hierarchical JPEG",
+    "jpeg_lossless": "a lossless JPEG outside DICOM",
+    "no_picture": "a DICOM file without pixels, such as a report",
+    "not_a_file": "a pipe, a device or a folder",
+    "not_an_image": "no JPEG, PNG, TIFF, BMP or DICOM",
+    "several_frames": "more than one picture in the file",
+    "too_large": f"more than {MAX_PIXELS // 10**6} million pixels, or too much for the memory allowed",
+    "too_small": f"fewer than {MIN_SIDE} pixels a side",
+    "too_slow": "decoding took longer than allowed",
+    "truncated": "the file ends before the film does",
+    "unreadable": "the operating system refused to read the file",
+    "unsupported_mode": "pixels of a kind that is not read",
+}
+"""Every reason a file can have for not being decoded, with what it means."""
+
+_COLOUR_MODES: Final = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+_COLOUR_SAMPLE: Final = 64
+"""Side, in pixels, of the sample that tells a grey picture from one in colour."""
+
+_TIFF_MAGIC: Final = (b"II*\0", b"MM\0*")
+_BMP_MAGIC: Final = b"BM"
+
+_PREMATURE_GREY: Final = 128
+"""What libjpeg fills the rest of a picture with when its data end early (zero coefficients)."""
+
+_PREMATURE_MIN_SHARE: Final = 0.01
+"""Share of the rows, all of that grey at the bottom, from which a JPEG counts as cut short."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +86,16 @@ class DecodedFilm:
         format: ``JPEG``, ``PNG``, ``TIFF``, ``BMP`` or ``DICOM``.
         width: columns in the file, upright.
         height: rows in the file, upright.
+        tags: what a DICOM file says of the film; None for every other format.
+        colour: mean spread of the three colours of the file, in levels, 0..255; 0 for a grey file.
     """
 
     pixels: NDArray[np.uint8]
     format: str
     width: int
     height: int
+    tags: DicomTags | None = None
+    colour: float = 0.0
 
 
 def decode(source: Path | bytes, spec: InputSpec) -> DecodedFilm:
@@ -62,9 +109,10 @@ def decode(source: Path | bytes, spec: InputSpec) -> DecodedFilm:
         The film's pixels.
 
     Raises:
-        FilmError: the file is empty, no film, damaged, too large, or of a kind that is not read.
+        FilmError: the file is empty, no film, damaged, too large, or of a kind that is not read; its
+            reason is one of `REASONS`.
     """
-    data = source if isinstance(source, bytes) else _read(source)
+    data = source if isinstance(source, bytes) else read_file(source)
     if not data:
         raise FilmError("empty_file", "the file is empty; copy it again from the X-ray machine")
     if is_dicom(data):
@@ -75,49 +123,86 @@ def decode(source: Path | bytes, spec: InputSpec) -> DecodedFilm:
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether the content is DICOM Part 10: ``DICM`` after a preamble of 128 bytes (PS3.10 7.1)."""
-    return data[128:132] == b"DICM"
+    """Whether the content is DICOM, with or without the preamble of Part 10 (PS3.10 7.1).
+
+    Without it, the first element must be of group 0002 or 0008, with a VR of two capitals or a length
+    that a first element can have.
+    """
+    if data[128:132] == b"DICM":
+        return True
+    group, element = data[0:2], data[2:4]
+    if group in (b"\x02\0", b"\x08\0"):
+        length, vr = int.from_bytes(data[4:8], "little"), data[4:6]
+    elif group == b"\0\x08":
+        length, vr = int.from_bytes(data[4:8], "big"), data[4:6]
+    else:
+        return False
+    # A first element beyond (gggg,0018) would leave out the SOP class, which no file does.
+    if len(data) < 12 or max(element) > 0x18:
+        return False
+    return vr in _FIRST_VRS or (length <= _FIRST_MAX_BYTES and length % 2 == 0)
 
 
-def _read(path: Path) -> bytes:
+_FIRST_VRS: Final = frozenset({b"UL", b"OB", b"CS", b"UI", b"DA", b"TM", b"SH", b"LO"})
+_FIRST_MAX_BYTES: Final = 128
+
+
+def read_file(path: Path) -> bytes:
+    """Read a regular file whole, if it is not too large; pipes and devices are never waited for.
+
+    Raises:
+        FilmError: it is no regular file, too large, or cannot be read.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
+        with open(os.open(path, flags), "rb") as stream:  # noqa: PTH123 - a descriptor, no path
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise FilmError("not_a_file", "this is a pipe, a device or a folder, not a film")
+            if status.st_size <= MAX_FILE_BYTES:
+                data = stream.read(MAX_FILE_BYTES + 1)
+                if len(data) <= MAX_FILE_BYTES:
+                    return data
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
         raise FilmError(
-            "unreadable",
-            f"the file cannot be read ({error.strerror or error}); check its permissions and the disk",
+            "unreadable", f"the file cannot be read ({why}); check its permissions and the disk"
         ) from error
-    if len(data) > MAX_FILE_BYTES:
-        raise FilmError(
-            "file_too_large",
-            f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB; export the film as JPEG",
-        )
-    return data
+    raise FilmError(
+        "file_too_large",
+        f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB; export the film as JPEG",
+    )
 
 
-def _decode_raster(data: bytes, spec: InputSpec) -> DecodedFilm:
+@contextmanager
+def decoder_errors() -> Iterator[None]:
+    """Turn whatever a decoder throws into a `FilmError`.
+
+    Decoders were seen to throw SyntaxError, RecursionError, struct.error, AttributeError,
+    NotImplementedError and more on damaged files: each is one more damaged file.
+    """
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large images and odd metadata; the caps below decide instead.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=RASTER_FORMATS) as image:
-                return _decode_image(image, spec)
+        yield
     except FilmError:
         raise
     except UnidentifiedImageError as error:
         raise FilmError(
-            "not_an_image",
-            "the content is not JPEG, PNG, TIFF, BMP or DICOM; export the film again",
+            "damaged", "the film's header is damaged; copy or export it again"
         ) from error
-    except MemoryError as error:
-        raise FilmError("too_large", "the film does not fit into memory") from error
+    except (MemoryError, Image.DecompressionBombError) as error:
+        raise FilmError("too_large", "the film does not fit into the memory allowed") from error
     except Exception as error:
-        # Decoders were seen to throw SyntaxError, RecursionError, struct.error, AttributeError,
-        # NotImplementedError and more on damaged files: each is one more damaged file.
+        reason = "truncated" if "truncated" in str(error).lower() else "damaged"
         raise FilmError(
-            "damaged", f"the film is damaged ({_short(error)}); copy or export it again"
+            reason, f"the film is damaged ({_short(error)}); copy or export it again"
         ) from error
+
+
+def quiet_decoders() -> None:
+    """Silence the warnings of Pillow and pydicom in this process; every film has its own verdict."""
+    for module in ("PIL", "pydicom"):
+        warnings.filterwarnings("ignore", module=rf"{module}\.")
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 
 def _short(error: Exception) -> str:
@@ -144,21 +229,40 @@ def check_size(width: int, height: int) -> None:
         )
 
 
-def _decode_image(image: Image.Image, spec: InputSpec) -> DecodedFilm:
-    check_size(*image.size)
-    if getattr(image, "n_frames", 1) > 1:
+def _decode_raster(data: bytes, spec: InputSpec) -> DecodedFilm:
+    if data.startswith(headers.JPEG_MAGIC):
+        jpeg = headers.read_jpeg_header(data)
+        headers.check_jpeg(jpeg)
+        check_size(jpeg.width, jpeg.height)
+        kind = "JPEG"
+    elif data.startswith(headers.PNG_MAGIC):
+        png = headers.read_png_header(data)
+        check_size(png.width, png.height)
+        headers.check_png_chunks(data)
+        kind = "PNG"
+    elif data.startswith(_TIFF_MAGIC):
+        kind = "TIFF"
+    elif data.startswith(_BMP_MAGIC):
+        kind = "BMP"
+    else:
         raise FilmError(
-            "several_frames",
-            f"the file holds {getattr(image, 'n_frames', 0)} pictures; save the film as a file of its own",
+            "not_an_image",
+            "the content is not JPEG, PNG, TIFF, BMP or DICOM; export the film again",
         )
-    file_format = image.format or ""
+    with decoder_errors(), Image.open(io.BytesIO(data), formats=(kind,)) as image:
+        return _decode_image(image, kind, spec)
+
+
+def _decode_image(image: Image.Image, kind: str, spec: InputSpec) -> DecodedFilm:
+    check_size(*image.size)
+    # One step to a second page, never Pillow's count of them: a chain of pages can be endless.
+    if kind == "TIFF" and _has_second_page(image):
+        raise FilmError(
+            "several_frames", "the file holds several pictures; save the film as a file of its own"
+        )
     width, height = image.size
-    factor = reduction_factor(width, height, spec)
-    wanted = "RGB" if spec.channels == 3 else "L"
-    if file_format == "JPEG" and image.mode in ("L", "RGB"):
-        # Asks libjpeg for the averages of factor x factor pixels, and for luma only.
-        image.draft(wanted, (width // factor, height // factor))
-        image.load()
+    if kind == "JPEG":
+        load_jpeg(image, wanted_mode(spec), reduction_factor(width, height, spec))
     else:
         image.load()
     orientation = image.getexif().get(0x0112, 1)
@@ -166,90 +270,77 @@ def _decode_image(image: Image.Image, spec: InputSpec) -> DecodedFilm:
         image = ImageOps.exif_transpose(image)
         if orientation in (5, 6, 7, 8):
             width, height = height, width
-    grey = _to_wanted(image, wanted)
-    if max(grey.size) > -(-max(width, height) // factor):
-        grey = grey.reduce(factor)
-    return DecodedFilm(np.asarray(grey, np.uint8), file_format, width, height)
+    return finish(image, kind, (width, height), spec)
 
 
-def _to_wanted(image: Image.Image, wanted: str) -> Image.Image:
-    convert = _MODES.get(image.mode)
-    if convert is None:
-        raise FilmError(
-            "unsupported_mode",
-            f"pixels of Pillow mode {image.mode!r} are not read; export the film as grey JPEG or PNG",
-        )
-    converted = convert(image)
-    return converted if converted.mode == wanted else converted.convert(wanted)
-
-
-def _on_black(image: Image.Image) -> Image.Image:
-    """Lay a picture with transparency on black, the colour of a film's unexposed surround."""
-    rgba = image.convert("RGBA")
-    ground = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
-    return Image.alpha_composite(ground, rgba).convert("RGB")
-
-
-def _palette(image: Image.Image) -> Image.Image:
-    return _on_black(image) if "transparency" in image.info else image.convert("RGB")
-
-
-def _wide_integer(image: Image.Image) -> Image.Image:
-    return Image.fromarray(wide_to_uint8(np.asarray(image)))
-
-
-def _float(image: Image.Image) -> Image.Image:
-    values = np.asarray(image, np.float64)
-    if not np.isfinite(values).all():
-        raise FilmError("damaged", "the film holds values that are no numbers; export it again")
-    low, high = float(values.min()), float(values.max())
-    if low >= 0.0 and high <= 1.0:
-        low, high = 0.0, 1.0
-    scale = 255.0 / (high - low) if high > low else 0.0
-    return Image.fromarray(np.round((values - low) * scale).astype(np.uint8))
-
-
-def wide_to_uint8(values: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Grey values of more than 8 bits to 8 bits, without clipping.
-
-    Detectors store 10, 12 or 14 bits in 16; the depth is taken as the least of 8..32 bits that holds
-    the brightest pixel, so a 12-bit film is not turned black.
+def finish(
+    image: Image.Image,
+    kind: str,
+    size: tuple[int, int],
+    spec: InputSpec,
+    tags: DicomTags | None = None,
+) -> DecodedFilm:
+    """Bring a loaded picture to the network's mode, and box-reduce it unless its decoder has done so.
 
     Args:
-        values: integers, (H, W), >= 0.
+        image: of any mode, upright, in full size or reduced by the film's reduction factor.
+        kind: the file's format.
+        size: columns and rows in the file, upright.
+        spec: the network's input.
+        tags: of a DICOM file.
+    """
+    width, height = size
+    wanted, factor = wanted_mode(spec), reduction_factor(width, height, spec)
+    colour = _colour(image)
+    if image.mode == "YCbCr" and wanted == "L":
+        image = image.getchannel("Y")
+    image = to_mode(image, wanted)
+    if max(image.size) > -(-max(width, height) // factor):
+        image = image.reduce(factor)
+    return DecodedFilm(np.asarray(image, np.uint8), kind, width, height, tags, colour)
 
-    Returns:
-        uint8, (H, W), the most significant 8 bits of that depth.
+
+def _colour(image: Image.Image) -> float:
+    """Mean spread of the three colours over a sample of the picture, in levels."""
+    if image.mode not in _COLOUR_MODES:
+        return 0.0
+    sample = image.resize((_COLOUR_SAMPLE, _COLOUR_SAMPLE), Image.Resampling.NEAREST).convert("RGB")
+    return float(np.ptp(np.asarray(sample, np.int16), axis=2).mean())
+
+
+def _has_second_page(image: Image.Image) -> bool:
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    return True
+
+
+def wanted_mode(spec: InputSpec) -> str:
+    """Pillow's mode of the pixels that the network takes: ``L`` or ``RGB``."""
+    return "RGB" if spec.channels == 3 else "L"
+
+
+def load_jpeg(image: Image.Image, wanted: str, factor: int) -> None:
+    """Decode an opened JPEG at reduced scale, and refuse one whose data end early.
+
+    Args:
+        image: opened and not loaded.
+        wanted: ``L`` or ``RGB``.
+        factor: 1, 2, 4 or 8.
 
     Raises:
-        FilmError: a value is negative.
+        FilmError: the picture's bottom is what libjpeg makes up for missing data.
     """
-    if values.size and int(values.min()) < 0:
-        raise FilmError(
-            "damaged", "the film holds negative grey values; export it as 8-bit PNG or as DICOM"
-        )
-    depth = max(8, int(values.max(initial=0)).bit_length())
-    return (values.astype(np.int64) >> (depth - 8)).astype(np.uint8)
-
-
-_MODES: Final[dict[str, Callable[[Image.Image], Image.Image]]] = {
-    "1": lambda image: image.convert("L"),
-    "L": lambda image: image,
-    "LA": _on_black,
-    "La": _on_black,
-    "P": _palette,
-    "PA": _on_black,
-    "RGB": lambda image: image,
-    "RGBA": _on_black,
-    "RGBa": _on_black,
-    "RGBX": lambda image: image.convert("RGB"),
-    "CMYK": lambda image: image.convert("RGB"),
-    "YCbCr": lambda image: image.convert("RGB"),
-    "LAB": lambda image: image.getchannel("L"),
-    "I": _wide_integer,
-    "I;16": _wide_integer,
-    "I;16B": _wide_integer,
-    "I;16L": _wide_integer,
-    "I;16N": _wide_integer,
-    "F": _float,
-}
+    if image.mode in ("L", "RGB"):
+        # Asks libjpeg for the averages of factor x factor pixels, and not to turn luma to RGB.
+        mode = "YCbCr" if image.mode == "RGB" and wanted == "L" else wanted
+        image.draft(mode, (image.width // factor, image.height // factor))
+    image.load()
+    if image.mode not in ("L", "RGB", "YCbCr"):
+        return
+    rows = max(1, round(image.height * _PREMATURE_MIN_SHARE))
+    bottom = image.crop((0, image.height - rows, image.width, image.height))
+    extrema = bottom.convert("L").getextrema()
+    if extrema == (_PREMATURE_GREY, _PREMATURE_GREY):
+        raise FilmError("truncated", "the JPEG ends before the film does; copy or export it again")

@@ -1,0 +1,387 @@
+"""A DICOM file to pixels and to the few facts that decide whether the film may be scored.
+
+pydicom is imported on first use; without it a DICOM film gets a reason that names the fix. Headers
+are read and checked before any pixel is decoded; a deflated file is inflated only so far.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import io
+import re
+import struct
+import zlib
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from edge_xray import headers
+from edge_xray.decode import (
+    MAX_PIXELS,
+    DecodedFilm,
+    check_size,
+    decoder_errors,
+    finish,
+    load_jpeg,
+)
+from edge_xray.errors import FilmError, MissingExtraError
+from edge_xray.metadata import InputSpec
+from edge_xray.preprocess import reduction_factor
+
+MAX_INFLATED_BYTES: Final = 3 * MAX_PIXELS
+"""Most that a deflated file may unpack to: the largest film in three bytes a pixel."""
+
+MAX_TAG_CHARACTERS: Final = 16
+"""Longest value of a code string (VR CS, PS3.5 table 6.2-1)."""
+
+DAYS_A_YEAR: Final = 365.2425
+_AGE_UNITS: Final = {"D": DAYS_A_YEAR, "W": DAYS_A_YEAR / 7, "M": 12.0, "Y": 1.0}
+"""How many of each unit of an age string (VR AS) make a year."""
+
+_IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
+_EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
+_DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+_EXPLICIT_BIG: Final = "1.2.840.10008.1.2.2"
+_JPEG_EIGHT_BIT: Final = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
+_JPEG_FAMILY: Final = frozenset(
+    f"1.2.840.10008.1.2.4.{suffix}" for suffix in ("50", "51", "57", "70", "80", "81")
+)
+_JPEG_2000: Final = frozenset(
+    f"1.2.840.10008.1.2.4.{suffix}" for suffix in ("90", "91", "201", "202", "203")
+)
+
+_J2K_START: Final = b"\xff\x4f\xff\x51"
+"""Start of a JPEG 2000 codestream and of its size segment (ISO/IEC 15444-1, annex A)."""
+
+_VIEW_CODES: Final = {
+    "399348003": "AP",
+    "R-10206": "AP",
+    "272479007": "PA",
+    "R-10214": "PA",
+    "399173006": "LL",
+    "R-10236": "LL",
+    "399198007": "RL",
+    "R-10232": "RL",
+}
+"""ViewCodeSequence (0054,0220), SNOMED CT and the older SRT codes of PS3.16 CID 4010."""
+
+_CHEST_CODES: Final = frozenset({"51185008", "T-D3000", "39607008", "T-28000"})
+"""AnatomicRegionSequence (0008,2218): chest and lung, PS3.16 CID 4031."""
+
+
+@dataclass(frozen=True)
+class DicomTags:
+    """The allow-list: all that is ever taken from a DICOM file beside its pixels.
+
+    Attributes:
+        modality: Modality (0008,0060), upper case; empty if not given.
+        body_part: BodyPartExamined (0018,0015), or ``CHEST`` from the anatomic region's code.
+        view: ViewPosition (0018,5101), or the view code's equal.
+        age_years: PatientAge (0010,1010), or study date less birth date; None if not given.
+        patient_id: PatientID (0010,0020); left out of ``repr`` and of `public`.
+    """
+
+    modality: str = ""
+    body_part: str = ""
+    view: str = ""
+    age_years: float | None = None
+    patient_id: str = field(default="", repr=False)
+
+    def public(self) -> dict[str, str | float | None]:
+        """What may stand in a report: nothing that names a person."""
+        return {
+            "modality": self.modality,
+            "body_part": self.body_part,
+            "view": self.view,
+            "age_years": None if self.age_years is None else round(self.age_years, 2),
+        }
+
+    def pseudonym(self, key: bytes) -> str:
+        """The patient as a keyed hash: equal for films of one patient, and no way back without the key.
+
+        Args:
+            key: secret of at least 16 bytes, kept apart from the results.
+
+        Returns:
+            16 hexadecimal digits (HMAC-SHA-256, shortened), or empty without a patient ID.
+        """
+        if not self.patient_id:
+            return ""
+        return hmac.new(key, self.patient_id.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def decode_dicom(data: bytes, spec: InputSpec) -> DecodedFilm:
+    """Read a DICOM film.
+
+    Args:
+        data: the whole file, with or without the preamble and the file meta information.
+        spec: the network's input.
+
+    Returns:
+        The film's pixels as its window asks for them to be shown, with its tags.
+
+    Raises:
+        FilmError: pydicom is missing, or the file cannot be read or holds no single picture.
+    """
+    try:
+        import pydicom  # noqa: F401
+    except ImportError as error:
+        missing = MissingExtraError("dicom", "the film is a DICOM file: reading it")
+        raise FilmError("dicom_extra_missing", str(missing)) from error
+    with decoder_errors():
+        dataset = _read_dataset(data)
+        width, height = _check_header(dataset)
+        image = _fast_jpeg(dataset, reduction_factor(width, height, spec))
+        if image is None:
+            image = _full_picture(dataset)
+        return finish(image, "DICOM", (width, height), spec, read_tags(dataset))
+
+
+def _read_dataset(data: bytes) -> Any:
+    import pydicom
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.filereader import read_dataset
+
+    end, syntax = _file_meta(data)
+    if syntax == _DEFLATED:
+        inflated = _inflate(data[end:])
+        dataset = read_dataset(io.BytesIO(inflated), False, True)
+        syntax = _EXPLICIT_LITTLE
+    else:
+        dataset = pydicom.dcmread(io.BytesIO(data), force=True)
+        if not syntax:
+            implicit, little = dataset.original_encoding
+            syntax = _IMPLICIT_LITTLE if implicit else _EXPLICIT_LITTLE
+            syntax = syntax if little else _EXPLICIT_BIG
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
+    return dataset
+
+
+def _file_meta(data: bytes) -> tuple[int, str]:
+    """Where the file meta information ends, and the transfer syntax it names (PS3.10 7.1)."""
+    at = 132 if data[128:132] == b"DICM" else 0
+    syntax = ""
+    while data[at : at + 2] == b"\x02\0" and at + 8 <= len(data):
+        element, vr = struct.unpack_from("<H2s", data, at + 2)
+        if vr in (b"OB", b"UN", b"OW", b"SQ", b"UT"):
+            if at + 12 > len(data):
+                break
+            start, length = at + 12, int.from_bytes(data[at + 8 : at + 12], "little")
+        else:
+            start, length = at + 8, int.from_bytes(data[at + 6 : at + 8], "little")
+        if element == 0x0010:
+            syntax = data[start : start + min(length, 64)].decode("ascii", "replace").strip("\0 ")
+        at = start + length
+    return at, syntax
+
+
+def _inflate(deflated: bytes) -> bytes:
+    """Inflate at most `MAX_INFLATED_BYTES`."""
+    engine = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = engine.decompress(deflated, MAX_INFLATED_BYTES + 1)
+    if len(data) > MAX_INFLATED_BYTES:
+        raise FilmError(
+            "too_large",
+            f"the deflated DICOM file unpacks to more than {MAX_INFLATED_BYTES // 10**6} MB; "
+            "export the film without compression",
+        )
+    if not engine.eof:
+        raise FilmError("truncated", "the deflated DICOM file ends early; copy it again")
+    return data
+
+
+def _check_header(dataset: Any) -> tuple[int, int]:
+    """Refuse what is no single picture of a sane size; returns its width and height."""
+    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        if "Rows" in dataset:
+            raise FilmError("truncated", "the DICOM file ends before its pixels; copy it again")
+        raise FilmError(
+            "no_picture", "the DICOM file holds no picture (a report or a plan); export the film"
+        )
+    if dataset.get("Rows") is None or dataset.get("Columns") is None:
+        raise FilmError(
+            "damaged", "the DICOM file does not say its picture's size; export it again"
+        )
+    width, height = int(dataset.Columns), int(dataset.Rows)
+    check_size(width, height)
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if frames > 1:
+        raise FilmError(
+            "several_frames",
+            f"the DICOM file holds {frames} frames; export one film as a file of its own",
+        )
+    return width, height
+
+
+def _frame(dataset: Any) -> bytes:
+    """The one encapsulated frame, whose own header must name the file's size."""
+    from pydicom.encaps import generate_frames
+
+    frame: bytes = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    size = None
+    if syntax in _JPEG_FAMILY:
+        header = headers.read_jpeg_header(frame)
+        if syntax in _JPEG_EIGHT_BIT:
+            headers.check_jpeg(header)
+        size = header.width, header.height
+    elif syntax in _JPEG_2000:
+        at = frame.find(_J2K_START, 0, 4096)
+        if at < 0 or at + 24 > len(frame):
+            raise FilmError("damaged", "the JPEG 2000 picture has no header; copy the file again")
+        right, bottom, left, top = struct.unpack_from(">IIII", frame, at + 8)
+        size = right - left, bottom - top
+    if size is not None and size != (int(dataset.Columns), int(dataset.Rows)):
+        raise FilmError(
+            "damaged",
+            f"the picture inside is {size[0]}x{size[1]} pixels and the file says "
+            f"{dataset.Columns}x{dataset.Rows}; export the film again",
+        )
+    return frame
+
+
+def _fast_jpeg(dataset: Any, factor: int) -> Image.Image | None:
+    """Decode an 8-bit grey JPEG frame at reduced scale; None where that is not what was asked for.
+
+    Reducing first is right only if the grey stays or is inverted: a window bends it, and then the
+    mean of what is shown is not what is shown of the mean.
+    """
+    if str(dataset.file_meta.TransferSyntaxUID) not in _JPEG_EIGHT_BIT:
+        return None
+    if int(dataset.get("SamplesPerPixel") or 1) != 1 or int(dataset.BitsAllocated) != 8:
+        return None
+    frame = _frame(dataset)
+    with Image.open(io.BytesIO(frame), formats=("JPEG",)) as image:
+        load_jpeg(image, "L", 1 if (table := _linear(dataset)) is None else factor)
+        grey = image.convert("L")
+    if table is None:
+        from edge_xray.dicom_display import stored_to_grey
+
+        return Image.fromarray(stored_to_grey(np.asarray(grey), dataset))
+    return ImageOps.invert(grey) if table[0] else grey
+
+
+def _linear(dataset: Any) -> NDArray[np.uint8] | None:
+    """The table of grey values if it is the identity or its inverse, else None."""
+    from edge_xray.dicom_display import eight_bit_table
+
+    table = eight_bit_table(dataset)
+    ramp = np.arange(256, dtype=np.uint8)
+    if table is None or not (np.array_equal(table, ramp) or np.array_equal(table, ramp[::-1])):
+        return None
+    return table
+
+
+def _full_picture(dataset: Any) -> Image.Image:
+    from pydicom.pixels import apply_color_lut, pixel_array
+
+    from edge_xray.dicom_display import stored_to_grey
+
+    _check_decoder(dataset)
+    stored: NDArray[Any] = pixel_array(dataset)
+    photometric = str(dataset.get("PhotometricInterpretation", "")).strip()
+    if photometric == "PALETTE COLOR":
+        stored = apply_color_lut(stored, dataset)
+    if stored.ndim == 3 and stored.shape[2] == 3:
+        # Wider colours keep the top 8 bits of the least depth that holds the brightest.
+        shift = max(0, int(stored.max(initial=0)).bit_length() - 8)
+        return Image.fromarray((stored >> shift).astype(np.uint8))
+    if stored.ndim != 2 or not photometric.startswith("MONOCHROME"):
+        raise FilmError(
+            "unsupported_mode",
+            f"DICOM pixels of kind {photometric or 'unknown'!r} are not read; export a grey film",
+        )
+    return Image.fromarray(stored_to_grey(stored, dataset))
+
+
+def _check_decoder(dataset: Any) -> None:
+    """Refuse a compression that no installed decoder reads; check an encapsulated frame's size."""
+    from pydicom.pixels import get_decoder
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError as error:
+        raise FilmError(
+            "dicom_decoder_missing",
+            f"DICOM pixels stored as {syntax.name} are not read; export the film uncompressed",
+        ) from error
+    if not decoder.is_available:
+        wanted = "; ".join(decoder.missing_dependencies)
+        raise FilmError(
+            "dicom_decoder_missing",
+            f"no decoder for {syntax.name} is installed ({wanted}); export the film uncompressed",
+        )
+    if syntax.is_encapsulated:
+        _frame(dataset)
+
+
+def read_tags(dataset: Any) -> DicomTags:
+    """Take the allow-listed tags from a dataset; what is absent or unreadable stays empty.
+
+    Args:
+        dataset: a pydicom dataset.
+    """
+    body_part = _code(dataset, "BodyPartExamined")
+    if not body_part and _sequence_code(dataset, "AnatomicRegionSequence") in _CHEST_CODES:
+        body_part = "CHEST"
+    view = _code(dataset, "ViewPosition") or _VIEW_CODES.get(
+        _sequence_code(dataset, "ViewCodeSequence"), ""
+    )
+    return DicomTags(
+        _code(dataset, "Modality"),
+        body_part,
+        view,
+        _age_years(dataset),
+        _text(dataset, "PatientID")[:64],
+    )
+
+
+def _text(dataset: Any, keyword: str) -> str:
+    try:
+        value = dataset.get(keyword)
+        if value is None:
+            return ""
+        if not isinstance(value, str) and hasattr(value, "__getitem__"):
+            value = value[0]
+        return "".join(c for c in str(value) if c.isprintable()).strip()
+    except Exception:  # one broken element must not cost the film: pydicom converts lazily
+        return ""
+
+
+def _code(dataset: Any, keyword: str) -> str:
+    """A code string, reduced to the characters that VR CS allows."""
+    return re.sub(r"[^A-Z0-9_ ]", "", _text(dataset, keyword).upper())[:MAX_TAG_CHARACTERS].strip()
+
+
+def _sequence_code(dataset: Any, keyword: str) -> str:
+    try:
+        return _text(dataset.get(keyword)[0], "CodeValue")
+    except Exception:
+        return ""
+
+
+def _age_years(dataset: Any) -> float | None:
+    match = re.fullmatch(r"(\d{1,3})([DWMY])", _text(dataset, "PatientAge").upper())
+    if match:
+        return int(match[1]) / _AGE_UNITS[match[2]]
+    born, taken = _date(dataset, "PatientBirthDate"), None
+    for keyword in ("StudyDate", "AcquisitionDate", "ContentDate"):
+        taken = taken or _date(dataset, keyword)
+    if born is None or taken is None or taken < born:
+        return None
+    return (taken - born).days / DAYS_A_YEAR
+
+
+def _date(dataset: Any, keyword: str) -> date | None:
+    digits = _text(dataset, keyword).replace("-", "").replace(".", "")
+    try:
+        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
+    except ValueError:
+        return None

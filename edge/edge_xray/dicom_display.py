@@ -1,0 +1,182 @@
+"""Stored values of a DICOM picture to grey as its window asks: modality LUT, VOI LUT, inversion.
+
+The order is that of PS3.4 annex N.2: stored values, modality transformation, VOI transformation, and
+only then the inversion that MONOCHROME1 asks for. pydicom is imported by the caller, `edge_xray.dicom`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+WHITE: Final = 255.0
+
+MAX_TABLE: Final = 1 << 17
+"""Widest span of stored values that is shaded by a table; twice what 16 bits hold."""
+
+STRIP_ROWS: Final = 256
+"""Rows shaded at a time, so that a large film never exists in wide numbers as a whole."""
+
+Shade = Callable[[NDArray[np.float64]], NDArray[np.uint8]]
+
+
+def stored_to_grey(stored: NDArray[Any], dataset: Any) -> NDArray[np.uint8]:
+    """Grey as the file asks for it to be shown.
+
+    Without a window and lookup tables, values of up to 8 bits stay what they are, and wider ones keep
+    the most significant 8 bits of the least depth that holds the brightest, as
+    `edge_xray.modes.wide_to_uint8` does for a PNG of the same pixels. Negative values, or a
+    modality transformation without a window, spread from the least to the greatest.
+
+    Args:
+        stored: (H, W), integers or floats as stored.
+        dataset: the pydicom dataset they are from.
+
+    Returns:
+        uint8, (H, W), 0 black.
+    """
+    padding = _padding(dataset)
+    if padding is None:
+        low, high = stored.min(), stored.max()
+    else:
+        inside = stored != padding
+        low = stored.min(where=inside, initial=stored.max())
+        high = stored.max(where=inside, initial=stored.min())
+    shade = _shading(float(low), float(high), dataset, stored.dtype.kind == "f")
+    grey = np.empty(stored.shape, np.uint8)
+    table = None
+    least, greatest = stored.min(), stored.max()
+    if stored.dtype.kind in "iu" and int(greatest) - int(least) < MAX_TABLE:
+        table = shade(np.arange(int(least), int(greatest) + 1, dtype=np.float64))
+    for top in range(0, stored.shape[0], STRIP_ROWS):
+        strip = stored[top : top + STRIP_ROWS]
+        if table is None:
+            grey[top : top + STRIP_ROWS] = shade(strip.astype(np.float64))
+        else:
+            grey[top : top + STRIP_ROWS] = table[strip.astype(np.int64) - int(least)]
+    if padding is not None:
+        # What lies outside the film is black, whatever the window and the inversion make of it.
+        grey[~inside] = 0
+    return grey
+
+
+def eight_bit_table(dataset: Any) -> NDArray[np.uint8] | None:
+    """What becomes of each 8-bit value, if that does not depend on the picture.
+
+    Returns:
+        uint8, (256,), or None when the picture's own least and greatest values decide.
+    """
+    if _padding(dataset) is not None or (_window(dataset) is None and _has_modality(dataset)):
+        return None
+    return _shading(0.0, WHITE, dataset, False)(np.arange(256, dtype=np.float64))
+
+
+def _padding(dataset: Any) -> int | None:
+    """PixelPaddingValue (0028,0120): how what lies outside the film is marked."""
+    value = dataset.get("PixelPaddingValue")
+    return int(value) if isinstance(value, int) else None
+
+
+def _shading(low: float, high: float, dataset: Any, floating: bool) -> Shade:
+    from pydicom.pixels import apply_modality_lut
+
+    modality = _has_modality(dataset)
+    window = _window(dataset)
+    if window is None and not modality and low >= 0 and not floating:
+        display = _by_depth(high, int(dataset.get("BitsStored") or 8))
+    elif window is None:
+        ends = np.array([low, high])
+        if modality:
+            # A modality table may fall, but no table turns in between.
+            ends = np.asarray(apply_modality_lut(_as_stored(ends), dataset), np.float64)
+        display = _spread(float(ends.min()), float(ends.max()))
+    else:
+        display = window
+    inverted = str(dataset.get("PhotometricInterpretation")) == "MONOCHROME1"
+
+    def shade(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+        if modality:
+            values = np.asarray(apply_modality_lut(_as_stored(values), dataset), np.float64)
+        grey = np.clip(np.rint(display(values)), 0.0, WHITE).astype(np.uint8)
+        return np.subtract(255, grey, dtype=np.uint8) if inverted else grey
+
+    return shade
+
+
+def _as_stored(values: NDArray[np.float64]) -> NDArray[Any]:
+    """Whole numbers as integers, which a lookup table is indexed with."""
+    whole = values.astype(np.int64)
+    return whole if bool(np.all(whole == values)) else values
+
+
+def _has_modality(dataset: Any) -> bool:
+    if dataset.get("ModalityLUTSequence"):
+        return True
+    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+    if slope is None or intercept is None:
+        return False
+    return (float(slope), float(intercept)) != (1.0, 0.0) and float(slope) != 0.0
+
+
+def _by_depth(
+    high: float, bits_stored: int
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    depth = int(high).bit_length()
+    if bits_stored < 8 and depth <= bits_stored:
+        return lambda values: values * (WHITE / (2**bits_stored - 1))
+    divisor = float(2 ** max(0, depth - 8))
+    return lambda values: np.floor(values / divisor)
+
+
+def _spread(low: float, high: float) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    scale = WHITE / (high - low) if high > low else 0.0
+    return lambda values: (values - low) * scale
+
+
+def _window(dataset: Any) -> Callable[[NDArray[np.float64]], NDArray[np.float64]] | None:
+    """The first VOI LUT or, without one, the first window; None if there is neither."""
+    if dataset.get("VOILUTSequence"):
+        return _voi_table(dataset)
+    centre, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
+    if centre is None or width is None:
+        return None
+    function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
+    if function == "SIGMOID" and width > 0:
+        # PS3.3 C.11.2.1.3.1; the clip keeps exp() from overflowing far outside the window.
+        return lambda x: WHITE / (1.0 + np.exp(np.clip(-4.0 * (x - centre) / width, -50.0, 50.0)))
+    if function == "LINEAR_EXACT" and width > 0:
+        return lambda x: np.clip((x - centre) / width + 0.5, 0.0, 1.0) * WHITE
+    if width > 1:
+        # PS3.3 C.11.2.1.2.1: the half and the one make a window of 256 at 128 the identity.
+        return lambda x: np.clip((x - (centre - 0.5)) / (width - 1) + 0.5, 0.0, 1.0) * WHITE
+    if width == 1:
+        return lambda x: np.where(x > centre - 0.5, WHITE, 0.0)
+    return None
+
+
+def _voi_table(dataset: Any) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    from pydicom.pixels import apply_voi
+
+    def display(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        shown = apply_voi(np.rint(values).astype(np.int64), dataset, index=0)
+        return np.asarray(shown, np.float64) * scale
+
+    item = dataset.VOILUTSequence[0]
+    entries, first = int(item.LUTDescriptor[0]) or 1 << 16, int(item.LUTDescriptor[1])
+    scale = 1.0
+    brightest = display(np.arange(first, first + entries, dtype=np.float64)).max(initial=0.0)
+    # Tables often name more bits than they use; the depth is what their brightest entry needs.
+    scale = WHITE / (2 ** max(8, int(brightest).bit_length()) - 1)
+    return display
+
+
+def _first(value: Any) -> float | None:
+    if value is None or value == "":
+        return None
+    try:
+        return float(value)
+    except TypeError:
+        return float(value[0]) if len(value) else None

@@ -1,0 +1,175 @@
+"""Writing that survives a power cut, and a folder that has one owner. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from edge_xray.errors import OutputError
+
+LOCK_NAME: Final = "scan.lock"
+
+_OWNER_BYTES: Final = 32
+"""Longest process number read from a lock file."""
+
+_NO_LOCKS_HERE: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
+"""How file systems say that they know no locks (some network shares, FUSE)."""
+
+_LOCK_OFFSET: Final = 1 << 20
+"""Byte locked on Windows, where a lock hides the bytes it covers: far behind the process number."""
+
+PARTIAL_SUFFIX: Final = ".partial"
+
+BINARY: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+"""Flags of every file opened here: bytes as they are, and not for child processes."""
+
+
+@contextlib.contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn the system's refusals to write into `OutputError`.
+
+    Args:
+        path: what is being written, for the message.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}); "
+            "free space on the disk, check permissions, or name another folder with --output"
+        ) from error
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write all of the bytes to a descriptor, which a system may take in pieces.
+
+    Raises:
+        OSError: the disk is full, or reports an error.
+    """
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that at every instant either the old one or the new one is there, whole.
+
+    The new content goes to ``.NAME.partial`` beside it, is synced, renamed over the old file, and the
+    folder is synced. A crash leaves at most that one partial file, which the next write replaces.
+
+    Args:
+        path: the file; its folder exists. One process at a time may write it.
+        data: all of its content.
+
+    Raises:
+        OutputError: the disk is full, or the file cannot be written. The old file is untouched.
+    """
+    partial = path.with_name(f".{path.name}{PARTIAL_SUFFIX}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY | getattr(os, "O_NOFOLLOW", 0)
+    with output_errors(path):
+        try:
+            file = os.open(partial, flags, 0o666)
+            try:
+                write_all(file, data)
+                os.fsync(file)
+            finally:
+                os.close(file)
+            partial.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable; Windows has no such call and needs none.
+
+    Raises:
+        OSError: the disk reports an error.
+    """
+    if os.name == "nt":
+        return
+    file = os.open(folder, os.O_RDONLY | BINARY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+class FolderLock:
+    """One owner a folder: a lock that ends with its process, beside its process number."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the folder.
+
+        Args:
+            folder: exists.
+
+        Raises:
+            OutputError: another process owns it, or the lock file cannot be written.
+        """
+        path = folder / LOCK_NAME
+        with output_errors(path):
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | BINARY, 0o666)
+        try:
+            with output_errors(path):
+                owner = os.read(self._file, _OWNER_BYTES).decode("ascii", "replace").strip()
+                free = _try_lock(self._file)
+                if free is None:
+                    free = not _alive(owner)
+            if not free:
+                raise OutputError(
+                    f"{folder}: another scan writes here (process {owner or 'unknown'}); "
+                    "wait for it, stop it, or name another folder with --output"
+                )
+            with output_errors(path):
+                os.lseek(self._file, 0, os.SEEK_SET)
+                os.ftruncate(self._file, 0)
+                write_all(self._file, f"{os.getpid()}\n".encode())
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def release(self) -> None:
+        """Give the folder back. The file stays: unlinking it would let two owners lock two files."""
+        if self._file >= 0:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, 0)
+            os.close(self._file)
+            self._file = -1
+
+
+def _try_lock(file: int) -> bool | None:
+    """Whether the lock could be had; None where the file system knows no locks."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(file, _LOCK_OFFSET, os.SEEK_SET)
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return None if error.errno in _NO_LOCKS_HERE else False
+    return True
+
+
+def _alive(owner: str) -> bool:
+    """Whether a process of that number runs; another one may have got the number since."""
+    if not owner.isdecimal() or sys.platform == "win32" or int(owner) == os.getpid():
+        return False
+    try:
+        os.kill(int(owner), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True

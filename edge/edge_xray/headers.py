@@ -1,0 +1,229 @@
+"""What JPEG and PNG files say of themselves before anything is decoded. Standard library only.
+
+A decoder believes a header; here it is read first, so that a file that would be refused, or would
+cost too much, never reaches one.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from edge_xray.errors import FilmError
+
+JPEG_MAGIC: Final = b"\xff\xd8\xff"
+PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
+
+_SOF_BASELINE: Final = 0xC0
+_SOF_EXTENDED: Final = 0xC1
+_SOF_PROGRESSIVE: Final = 0xC2
+_SOF_JPEG_LS: Final = 0xF7
+"""Start of frame of JPEG-LS (ITU-T T.87, C.2.2), laid out as JPEG's own."""
+
+_SOF_LOSSLESS: Final = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
+_SOF_ARITHMETIC: Final = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+_SOF_HIERARCHICAL: Final = frozenset({0xC5, 0xC6, 0xC7})
+_SOF_ALL: Final = (
+    frozenset({_SOF_BASELINE, _SOF_EXTENDED, _SOF_PROGRESSIVE, _SOF_JPEG_LS})
+    | _SOF_LOSSLESS
+    | _SOF_ARITHMETIC
+    | _SOF_HIERARCHICAL
+)
+"""Frame markers of ITU-T T.81, table B.1, and JPEG-LS'."""
+
+_ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
+"""Markers without a length: TEM, RST0..7, SOI."""
+
+_SOS: Final = 0xDA
+_EOI: Final = 0xD9
+
+JPEG_BITS: Final = 8
+
+MAX_PROGRESSIVE_SCANS: Final = 64
+"""Scans of one progressive JPEG: encoders write 10 or so; each more costs a pass over the picture."""
+
+_PNG_CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Samples a pixel by PNG colour type (ISO/IEC 15948, table 11.1)."""
+
+MAX_PNG_CHUNKS: Final = 100_000
+"""Chunks walked in one PNG; a film in 8 KiB pieces has a few thousand."""
+
+
+@dataclass(frozen=True)
+class JpegHeader:
+    """The frame header of a JPEG or JPEG-LS stream.
+
+    Attributes:
+        width: columns.
+        height: rows.
+        bits: bits a sample.
+        components: 1 grey, 3 colour, 4 CMYK.
+        marker: second byte of the start-of-frame marker: which process.
+        scans: start-of-scan markers; counted for a progressive picture only, else 1.
+    """
+
+    width: int
+    height: int
+    bits: int
+    components: int
+    marker: int
+    scans: int = 1
+
+    @property
+    def progressive(self) -> bool:
+        """Whether the picture comes in several passes, which a decoder must hold in memory."""
+        return self.marker == _SOF_PROGRESSIVE
+
+
+@dataclass(frozen=True)
+class PngHeader:
+    """The header of a PNG.
+
+    Attributes:
+        width: columns.
+        height: rows.
+        bits: bits a sample, 1..16.
+        channels: samples a pixel, 1..4.
+    """
+
+    width: int
+    height: int
+    bits: int
+    channels: int
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Bytes of the unpacked picture, filter bytes included."""
+        return self.height * (1 + -(-self.width * self.bits * self.channels // 8))
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Markers with the start and end of their payload, up to the first scan."""
+    at = 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            raise FilmError("damaged", "the JPEG is damaged: a marker is missing; copy it again")
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+        elif marker in _ALONE:
+            at += 2
+        else:
+            length = int.from_bytes(data[at + 2 : at + 4], "big")
+            end = at + 2 + length
+            if marker == _EOI or length < 2 or end > len(data):
+                raise _truncated("JPEG")
+            yield marker, at + 4, end
+            if marker == _SOS:
+                return
+            at = end
+    raise _truncated("JPEG")
+
+
+def _truncated(kind: str) -> FilmError:
+    return FilmError("truncated", f"the {kind} ends before the film does; copy or export it again")
+
+
+def read_jpeg_header(data: bytes) -> JpegHeader:
+    """Find the start of frame of a JPEG or JPEG-LS stream.
+
+    Args:
+        data: the whole file, or one DICOM frame.
+
+    Raises:
+        FilmError: the stream is no JPEG, or ends or breaks before its first scan.
+    """
+    header = None
+    for marker, start, end in _jpeg_segments(data):
+        if marker in _SOF_ALL:
+            if header is not None:
+                raise FilmError("damaged", "the JPEG has two frame headers; export the film again")
+            if end - start < 6:
+                raise FilmError("damaged", "the JPEG's frame header is cut; copy it again")
+            bits, height, width, components = struct.unpack_from(">BHHB", data, start)
+            header = JpegHeader(width, height, bits, components, marker)
+    if header is None:
+        raise FilmError("damaged", "the JPEG has no frame header; copy or export it again")
+    if header.progressive:
+        header = JpegHeader(
+            header.width,
+            header.height,
+            header.bits,
+            header.components,
+            header.marker,
+            data.count(b"\xff\xda"),
+        )
+    return header
+
+
+def check_jpeg(header: JpegHeader) -> None:
+    """Refuse, by name, the kinds of JPEG that are not read.
+
+    Raises:
+        FilmError: arithmetic coding, 12 bits, lossless, hierarchical, or too many scans.
+    """
+    again = "export the film as an ordinary 8-bit JPEG or as PNG"
+    if header.marker in _SOF_ARITHMETIC:
+        raise FilmError("jpeg_arithmetic", f"JPEG with arithmetic coding is not read; {again}")
+    if header.marker in _SOF_LOSSLESS or header.marker == _SOF_JPEG_LS:
+        raise FilmError("jpeg_lossless", f"lossless JPEG outside DICOM is not read; {again}")
+    if header.marker in _SOF_HIERARCHICAL:
+        raise FilmError("jpeg_hierarchical", f"hierarchical JPEG is not read; {again}")
+    if header.bits != JPEG_BITS:
+        raise FilmError(
+            "jpeg_12_bit", f"JPEG with {header.bits} bits a sample is not read; {again}"
+        )
+    if header.height == 0 or header.width == 0:
+        raise FilmError("damaged", f"the JPEG's header gives no size; {again}")
+    if header.scans > MAX_PROGRESSIVE_SCANS:
+        raise FilmError(
+            "too_large",
+            f"the progressive JPEG has {header.scans} scans, more than {MAX_PROGRESSIVE_SCANS}; {again}",
+        )
+
+
+def read_png_header(data: bytes) -> PngHeader:
+    """Read a PNG's first chunk.
+
+    Raises:
+        FilmError: it is cut or no header chunk.
+    """
+    if len(data) < 33:
+        raise _truncated("PNG")
+    length, kind = struct.unpack_from(">I4s", data, 8)
+    if length != 13 or kind != b"IHDR":
+        raise FilmError("damaged", "the PNG does not begin with its header; export it again")
+    width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
+    if colour not in _PNG_CHANNELS or bits not in (1, 2, 4, 8, 16) or not (width and height):
+        raise FilmError("damaged", "the PNG's header is damaged; export the film again")
+    return PngHeader(width, height, bits, _PNG_CHANNELS[colour])
+
+
+def check_png_chunks(data: bytes) -> None:
+    """Check the checksum of every chunk, which Pillow skips for the pixels, and that none is missing.
+
+    Raises:
+        FilmError: a checksum is wrong, the file ends early, or it holds an animation.
+    """
+    at = len(PNG_MAGIC)
+    view = memoryview(data)
+    for _ in range(MAX_PNG_CHUNKS):
+        if at + 12 > len(data):
+            raise _truncated("PNG")
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 8 + length
+        if end + 4 > len(data):
+            raise _truncated("PNG")
+        if zlib.crc32(view[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise FilmError(
+                "damaged", "the PNG is damaged: a checksum does not fit; copy or export it again"
+            )
+        if kind == b"acTL":
+            raise FilmError("several_frames", "the PNG is an animation; save the film by itself")
+        if kind == b"IEND":
+            return
+        at = end + 4
+    raise FilmError("damaged", f"the PNG has more than {MAX_PNG_CHUNKS} pieces; export it again")

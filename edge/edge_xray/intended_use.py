@@ -1,0 +1,114 @@
+"""Whether a film is of the kind, view and age that the model was made for, by its DICOM tags."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from edge_xray.metadata import IntendedUse
+from edge_xray.quality import QualityReport
+
+if TYPE_CHECKING:
+    from edge_xray.dicom import DicomTags
+
+INTENDED_USE_REASONS: Final = {
+    "other_modality": "the DICOM tags name another kind of picture than the model is for",
+    "other_body_part": "the DICOM tags name another part of the body",
+    "other_view": "the DICOM tags name another view",
+    "other_age": "the patient's age is outside the range the model is for",
+}
+"""Every reason this module gives, with what it means."""
+
+_UNHELPFUL_BODY_PARTS: Final = frozenset({"UNKNOWN", "OTHER", "NONE", "PORT_CHEST"})
+_CHEST_WORDS: Final = ("CHEST", "THORAX", "LUNG", "TORAX", "POUMON")
+"""Words for the chest that sites write into BodyPartExamined beside the standard's own."""
+
+_MONTHS_A_YEAR: Final = 12
+
+
+def check_intended_use(
+    tags: DicomTags | None,
+    use: IntendedUse,
+    *,
+    any_age: bool = False,
+    any_view: bool = False,
+    any_body_part: bool = False,
+) -> QualityReport:
+    """Compare a film's tags with what the model is for.
+
+    A film that says nothing (a JPEG, or a DICOM file without the tag) passes: the pixels have their
+    own gate. An override turns a refusal into a warning, so that the row says so.
+
+    Args:
+        tags: from the DICOM file; None for every other format.
+        use: from the model's metadata.
+        any_age: score a patient of any age.
+        any_view: score any view.
+        any_body_part: score any part of the body and any modality.
+
+    Returns:
+        ``reason`` is one of `INTENDED_USE_REASONS` or None.
+    """
+    if tags is None:
+        return QualityReport()
+    warnings: list[str] = []
+    checks = (
+        ("other_modality", "--any-body-part", any_body_part, _modality(tags, use)),
+        ("other_body_part", "--any-body-part", any_body_part, _body_part(tags, use)),
+        ("other_view", "--any-view", any_view, _view(tags, use)),
+        ("other_age", "--any-age", any_age, _age(tags, use)),
+    )
+    for reason, option, overridden, complaint in checks:
+        if complaint is None:
+            continue
+        if not overridden:
+            return QualityReport(reason, f"{complaint}; {option} scores it all the same")
+        warnings.append(f"{complaint}; scored because of {option}")
+    return QualityReport(warnings=tuple(warnings))
+
+
+def _modality(tags: DicomTags, use: IntendedUse) -> str | None:
+    if not use.modalities or not tags.modality or tags.modality in use.modalities:
+        return None
+    return (
+        f"the file says it is of modality {tags.modality}, "
+        f"and the model is for {' or '.join(use.modalities)}"
+    )
+
+
+def _body_part(tags: DicomTags, use: IntendedUse) -> str | None:
+    part = tags.body_part
+    if not use.body_part or not part or part in _UNHELPFUL_BODY_PARTS or part in use.body_part:
+        return None
+    if "CHEST" in use.body_part and any(word in part for word in _CHEST_WORDS):
+        return None
+    return (
+        f"the file says it shows the {part.lower()}, and the model is for the "
+        f"{' or '.join(part.lower() for part in use.body_part)}"
+    )
+
+
+def _view(tags: DicomTags, use: IntendedUse) -> str | None:
+    if not use.views or not tags.view or tags.view in use.views:
+        return None
+    return f"the film's view is {tags.view}, and the model is for {' or '.join(use.views)}"
+
+
+def _age(tags: DicomTags, use: IntendedUse) -> str | None:
+    age, youngest, oldest = tags.age_years, use.age_min_years, use.age_max_years
+    if age is None:
+        return None
+    # "Children of 1 to 5" takes in the day before the sixth birthday.
+    if (youngest is None or age >= youngest) and (oldest is None or age < oldest + 1):
+        return None
+    if youngest is not None and oldest is not None:
+        wanted = f"{youngest:g} to {oldest:g} years"
+    else:
+        wanted = f"{youngest:g} years and more" if oldest is None else f"up to {oldest:g} years"
+    return f"the patient is {_words(age)} old, and the model is for {wanted}"
+
+
+def _words(years: float) -> str:
+    if years < 2:
+        months = int(years * _MONTHS_A_YEAR)
+        return f"{months} month" + ("s" if months != 1 else "")
+    return f"{int(years)} years"

@@ -1,0 +1,305 @@
+"""DICOM films: the pixels as the file asks for them to be shown, the allow-listed tags, refusals."""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_xray.decode import REASONS, decode
+from edge_xray.dicom import DicomTags
+from edge_xray.errors import FilmError
+from edge_xray.metadata import InputSpec
+from edge_xray.preprocess import preprocess
+
+pytest.importorskip("pydicom")
+
+SPEC = InputSpec(64, 64)
+JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+RLE = "1.2.840.10008.1.2.5"
+
+
+@pytest.fixture(scope="module")
+def film(draw_film):
+    return draw_film("normal", 3)
+
+
+def refused(data: bytes) -> FilmError:
+    with pytest.raises(FilmError) as caught:
+        decode(data, SPEC)
+    assert caught.value.reason in REASONS
+    return caught.value
+
+
+def test_eight_bits_without_window_are_exactly_the_pixels_stored(film, to_dicom):
+    decoded = decode(to_dicom(film), SPEC)
+    assert np.array_equal(decoded.pixels, film)
+    assert (decoded.format, decoded.width, decoded.height) == ("DICOM", 110, 90)
+
+
+@pytest.mark.parametrize("levels", [3, 40, 255])
+def test_a_dim_eight_bit_picture_is_not_stretched(levels, to_dicom):
+    dim = np.tile(np.arange(64, dtype=np.uint8) % levels, (64, 1))
+    assert np.array_equal(decode(to_dicom(dim), SPEC).pixels, dim)
+
+
+def test_without_preamble_and_file_meta_the_content_still_tells(film, to_dicom):
+    assert np.array_equal(decode(to_dicom(film, preamble=False), SPEC).pixels, film)
+
+
+@pytest.mark.parametrize("size", [(224, 224), (700, 900), (1000, 1350)])
+def test_jpeg_png_and_dicom_of_one_film_give_the_same_input(size, draw_film, encode, to_dicom):
+    spec = InputSpec(112, 112)
+    film = draw_film("viral", 5, height=size[0], width=size[1])
+    jpeg = encode(film, "JPEG", quality=95)
+    stored = np.asarray(Image.open(io.BytesIO(jpeg)))
+    inputs = [
+        preprocess(decode(data, spec).pixels, spec).astype(int)
+        for data in (
+            encode(stored, "PNG"),
+            encode(stored, "TIFF"),
+            encode(stored, "BMP"),
+            to_dicom(stored),
+            to_dicom(255 - stored, PhotometricInterpretation="MONOCHROME1"),
+            jpeg,
+            to_dicom(stored, frame=jpeg, syntax=JPEG_BASELINE),
+        )
+    ]
+    for exact in inputs[1:5]:
+        assert np.array_equal(exact, inputs[0])
+    for drafted in inputs[5:]:
+        difference = np.abs(drafted - inputs[0])
+        assert difference.max() <= 2
+        assert difference.mean() < 0.35
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_wide_pixels_without_window_equal_the_png_of_them(bits, film, encode, to_dicom):
+    wide = film.astype(np.uint16) << (bits - 8)
+    as_png = decode(encode(wide, "PNG"), SPEC).pixels
+    assert np.array_equal(decode(to_dicom(wide, BitsStored=bits), SPEC).pixels, as_png)
+
+
+def test_monochrome1_is_inverted_after_the_window(film, to_dicom):
+    wide = film.astype(np.uint16) * 16
+    shown = decode(
+        to_dicom(
+            wide,
+            BitsStored=12,
+            PhotometricInterpretation="MONOCHROME1",
+            WindowCenter=1024,
+            WindowWidth=2048,
+        ),
+        SPEC,
+    ).pixels
+    window = np.clip((wide - 1023.5) / 2047 + 0.5, 0, 1) * 255
+    assert np.array_equal(shown, 255 - np.rint(window).astype(np.uint8))
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_windows_agree_with_pydicoms(function, film, to_dicom):
+    pydicom = pytest.importorskip("pydicom")
+    data = to_dicom(
+        film.astype(np.int16) * 8 - 700,
+        WindowCenter=[300, 50],
+        WindowWidth=[900, 100],
+        VOILUTFunction=function,
+        RescaleSlope=1.5,
+        RescaleIntercept=-200,
+    )
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    hounsfield = pydicom.pixels.apply_modality_lut(dataset.pixel_array, dataset)
+    windowed = pydicom.pixels.apply_windowing(hounsfield, dataset)
+    # pydicom maps to the range of the stored values; here it is 0..255.
+    low = -(2**15) * 1.5 - 200
+    expected = (windowed - low) / (2**16 * 1.5 - 1) * 255
+    assert np.abs(decode(data, SPEC).pixels - expected).max() <= 0.6
+
+
+def test_a_voi_table_and_a_modality_table_are_looked_up(to_dicom):
+    from pydicom.dataset import Dataset
+
+    ramp = np.tile(np.arange(64, dtype=np.uint16), (64, 1))
+
+    def table(values):
+        item = Dataset()
+        item.add_new((0x0028, 0x3002), "US", [len(values), 0, 16])
+        item.add_new((0x0028, 0x3006), "US", values)
+        return [item]
+
+    voi = [min(255, 4 * value) for value in range(64)]
+    assert np.array_equal(
+        decode(to_dicom(ramp, BitsStored=12, VOILUTSequence=table(voi)), SPEC).pixels[0], voi
+    )
+    falling = [63 - value for value in range(64)]
+    modality = table(falling)
+    modality[0].ModalityLUTType = "US"
+    both = to_dicom(ramp, BitsStored=12, ModalityLUTSequence=modality, VOILUTSequence=table(voi))
+    assert np.array_equal(decode(both, SPEC).pixels[0], voi[::-1])
+
+
+def test_padding_outside_the_film_is_black_also_when_inverted(film, to_dicom):
+    padded = film.copy()
+    padded[:, :20] = 0
+    shown = decode(
+        to_dicom(padded, PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=0), SPEC
+    ).pixels
+    assert shown[:, :20].max() == 0
+    inside = padded[:, 20:]
+    assert np.array_equal(shown[:, 20:][inside > 0], 255 - inside[inside > 0])
+
+
+def test_a_window_on_a_jpeg_frame_is_applied_before_reducing(draw_film, encode, to_dicom):
+    film = draw_film("normal", 1, height=600, width=600)
+    jpeg = encode(film, "JPEG", quality=95)
+    stored = np.asarray(Image.open(io.BytesIO(jpeg)))
+    window = {"WindowCenter": 120, "WindowWidth": 40}
+    raw = decode(to_dicom(stored, **window), SPEC).pixels
+    framed = decode(to_dicom(stored, frame=jpeg, syntax=JPEG_BASELINE, **window), SPEC).pixels
+    assert np.array_equal(raw, framed)
+
+
+def test_colour_and_palette_pictures_become_grey_with_their_colour_noted(film, to_dicom):
+    colours = np.dstack([film, film // 2, film // 4])
+    decoded = decode(to_dicom(colours), SPEC)
+    assert np.array_equal(decoded.pixels, np.asarray(Image.fromarray(colours).convert("L")))
+    assert decoded.colour > 20
+    ramp = (np.arange(256) * 257).astype("<u2").tobytes()
+    palette = {
+        f"{name}PaletteColorLookupTable{part}": value
+        for name in ("Red", "Green", "Blue")
+        for part, value in (("Descriptor", [256, 0, 16]), ("Data", ramp))
+    }
+    painted = to_dicom(film, PhotometricInterpretation="PALETTE COLOR", **palette)
+    assert np.array_equal(decode(painted, SPEC).pixels, film)
+
+
+def test_rle_and_deflated_files_are_read(film, to_dicom):
+    import pydicom
+
+    dataset = pydicom.dcmread(io.BytesIO(to_dicom(film)))
+    dataset.compress(RLE)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    assert np.array_equal(decode(buffer.getvalue(), SPEC).pixels, film)
+    assert np.array_equal(decode(to_dicom(film, syntax=DEFLATED), SPEC).pixels, film)
+
+
+def test_a_deflate_bomb_is_refused_before_it_unpacks(to_dicom):
+    small = to_dicom(np.zeros((64, 64), np.uint8), syntax=DEFLATED)
+    meta = small[: 132 + 12 + struct.unpack_from("<I", small, 132 + 8)[0]]
+    engine = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    bomb = meta + b"".join(engine.compress(bytes(10**7)) for _ in range(30)) + engine.flush()
+    assert len(bomb) < 10**6
+    error = refused(bomb)
+    assert error.reason == "too_large"
+    assert "150 MB" in str(error)
+
+
+def test_a_jpeg_bomb_inside_a_small_picture_is_refused(film, encode, to_dicom):
+    bomb = encode(Image.new("L", (6000, 6000)), "JPEG")
+    error = refused(to_dicom(film, frame=bomb, syntax=JPEG_BASELINE))
+    assert error.reason == "damaged"
+    assert "6000x6000" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"NumberOfFrames": 2}, "several_frames"),
+        ({"Rows": 20_000, "Columns": 20_000}, "too_large"),
+        ({"Rows": 16}, "too_small"),
+        ({"Rows": None}, "damaged"),
+        ({"PhotometricInterpretation": "HSV"}, "unsupported_mode"),
+        ({"Rows": 500}, "damaged"),
+    ],
+)
+def test_what_is_no_single_sound_picture_is_refused_by_name(tags, reason, film, to_dicom):
+    assert refused(to_dicom(film, **tags)).reason == reason
+
+
+def test_every_cut_of_a_file_is_refused_or_has_all_its_pixels(film, to_dicom):
+    data = to_dicom(film)
+    for cut in range(len(data) - film.size - 40, len(data) - 1, 97):
+        assert refused(data[:cut]).reason in {"truncated", "damaged", "no_picture"}
+
+
+def test_without_pydicom_the_reason_names_the_fix(film, to_dicom, monkeypatch):
+    data = to_dicom(film)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    error = refused(data)
+    assert error.reason == "dicom_extra_missing"
+    assert 'pip install "edge-xray[dicom]"' in str(error)
+
+
+def test_a_video_is_refused_by_the_name_of_its_compression(film, to_dicom):
+    error = refused(to_dicom(film, frame=b"\0" * 64, syntax="1.2.840.10008.1.2.4.102"))
+    assert error.reason == "dicom_decoder_missing"
+    assert "MPEG-4" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({"PatientAge": "018M"}, 1.5),
+        ({"PatientAge": "002W"}, 14 / 365.2425),
+        ({"PatientAge": "010D"}, 10 / 365.2425),
+        ({"PatientAge": "abc", "PatientBirthDate": "20180301", "StudyDate": "20200301"}, 2.0),
+        ({"PatientAge": None, "PatientBirthDate": "20180301"}, None),
+        ({"PatientAge": None, "PatientBirthDate": "20200301", "StudyDate": "20180301"}, None),
+    ],
+)
+def test_age_comes_from_the_age_or_else_from_the_dates(tags, expected, film, to_dicom):
+    age = decode(to_dicom(film, **tags), SPEC).tags.age_years
+    assert age == (None if expected is None else pytest.approx(expected, abs=0.01))
+
+
+def test_only_allow_listed_tags_leave_the_file(film, to_dicom):
+    tags = decode(to_dicom(film), SPEC).tags
+    assert tags == DicomTags("DX", "CHEST", "AP", 4.0, "patient-17")
+    assert "patient-17" not in repr(tags)
+    assert tags.public() == {
+        "modality": "DX",
+        "body_part": "CHEST",
+        "view": "AP",
+        "age_years": 4.0,
+    }
+
+
+def test_a_pseudonym_is_stable_keyed_and_absent_without_an_id():
+    one = DicomTags(patient_id="17")
+    assert one.pseudonym(b"k" * 16) == one.pseudonym(b"k" * 16) != one.pseudonym(b"l" * 16)
+    assert len(one.pseudonym(b"k" * 16)) == 16
+    assert DicomTags().pseudonym(b"k" * 16) == ""
+
+
+def test_view_and_chest_are_also_read_from_codes(film, to_dicom):
+    from pydicom.dataset import Dataset
+
+    def coded(value):
+        item = Dataset()
+        item.CodeValue = value
+        return [item]
+
+    tags = decode(
+        to_dicom(
+            film,
+            ViewPosition=None,
+            BodyPartExamined=None,
+            ViewCodeSequence=coded("399173006"),
+            AnatomicRegionSequence=coded("51185008"),
+        ),
+        SPEC,
+    ).tags
+    assert (tags.view, tags.body_part) == ("LL", "CHEST")
+
+
+def test_tags_with_markup_or_formulas_are_reduced_to_code_characters(film, to_dicom):
+    tags = decode(to_dicom(film, BodyPartExamined="<b>=CHEST", ViewPosition="AP\\PA"), SPEC).tags
+    assert (tags.body_part, tags.view) == ("BCHEST", "AP")
