@@ -135,7 +135,7 @@ class Classifier:
             UsageError: the runtime is not installed.
         """
         model = read_model(source)
-        self._network, metadata = _open(model)
+        self._network, metadata = open_model(model)
         self._start(model, metadata, choose_runtime(runtime), threads)
         if check:
             self.check_golden()
@@ -300,7 +300,7 @@ class Classifier:
         return difference
 
 
-def _open(model: ModelFile) -> tuple[bytes, ModelMetadata]:
+def open_model(model: ModelFile) -> tuple[bytes, ModelMetadata]:
     """Network and metadata of a model file none of whose bytes changed since it was packed."""
     network, archive = split_packed(model.data)
     if not archive:

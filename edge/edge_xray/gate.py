@@ -1,0 +1,113 @@
+"""May this film be scored? Tags, pixels and features together, and what the user lifted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from edge_xray.classifier import Scores
+from edge_xray.decode import DecodedFilm
+from edge_xray.intended_use import check_intended_use
+from edge_xray.metadata import ModelMetadata
+from edge_xray.quality import QualityReport, check_features, check_pixels
+
+CHEST: Final = "CHEST"
+"""BodyPartExamined for which the pixels' chest statistics hold."""
+
+_LIFTED: Final[dict[str, frozenset[str]]] = {
+    "--any-age": frozenset({"unlike_known_films"}),
+    "--any-view": frozenset({"unlike_known_films", "not_a_chest_film"}),
+    "--any-body-part": frozenset(
+        {"unlike_known_films", "not_a_chest_film", "foreign", "inverted", "rotated", "page"}
+    ),
+}
+"""Reasons of the quality gate that an option turns into a warning.
+
+A film without tags is only known by its looks: who asks for any age asks for films that do not look
+like those of the ages the model knows.
+"""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Which limits of a model's intended use are lifted.
+
+    Attributes:
+        any_age: score patients of any age.
+        any_view: score films of any view.
+        any_body_part: score films of any body part and modality.
+    """
+
+    any_age: bool = False
+    any_view: bool = False
+    any_body_part: bool = False
+
+    @property
+    def lifted(self) -> tuple[str, ...]:
+        """The options that are on."""
+        on = (self.any_age, self.any_view, self.any_body_part)
+        return tuple(option for option, is_on in zip(_LIFTED, on, strict=True) if is_on)
+
+
+def check_film(film: DecodedFilm, metadata: ModelMetadata, limits: Limits) -> QualityReport:
+    """Judge a decoded film before it is scored: first what its file says, then its pixels.
+
+    Args:
+        film: decoded.
+        metadata: of the model; its intended use decides.
+        limits: what is lifted.
+
+    Returns:
+        The first reason not to score it, or none; with all warnings up to there.
+    """
+    use = metadata.intended_use
+    chest = not use.body_part or CHEST in use.body_part
+    return _in_turn(
+        limits,
+        QualityReport(),
+        lambda: check_intended_use(
+            film.tags,
+            use,
+            any_age=limits.any_age,
+            any_view=limits.any_view,
+            any_body_part=limits.any_body_part,
+        ),
+        lambda: check_pixels(film.pixels, colour=film.colour, chest=chest),
+    )
+
+
+def check_scores(
+    so_far: QualityReport, scores: Scores, metadata: ModelMetadata, limits: Limits
+) -> QualityReport:
+    """Judge a film by the model's features; nothing to judge if the model has no statistics.
+
+    Args:
+        so_far: of `check_film`; its warnings are kept.
+        scores: of the film.
+        metadata: of the model.
+        limits: what is lifted.
+    """
+    statistics, features = metadata.features, scores.features
+    if statistics is None or features is None:
+        return so_far
+    return _in_turn(limits, so_far, lambda: check_features(features, statistics))
+
+
+def _in_turn(
+    limits: Limits, so_far: QualityReport, *checks: Callable[[], QualityReport]
+) -> QualityReport:
+    warnings = so_far.warnings
+    for check in checks:
+        report = check()
+        warnings += report.warnings
+        option = _lifted_by(report.reason, limits)
+        if option:
+            warnings += (f"{report.message}; scored because of {option}",)
+        elif report.reason is not None:
+            return replace(report, warnings=warnings)
+    return QualityReport(warnings=warnings)
+
+
+def _lifted_by(reason: str | None, limits: Limits) -> str:
+    return next((option for option in limits.lifted if reason in _LIFTED[option]), "")

@@ -1,0 +1,208 @@
+"""A results folder: the journal of what is done, pictures, and the reports made from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from edge_xray._compat import Self
+from edge_xray.classifier import Classifier
+from edge_xray.errors import EdgeXrayError, OutputError
+from edge_xray.heatmap import JPEG_END
+from edge_xray.journal import Journal, write_atomically
+from edge_xray.reports import csv, html, jsonl
+from edge_xray.results import Prediction, Row, Run, from_record
+from edge_xray.scan import ScanOptions
+from edge_xray.walk import RESULTS_MARK
+
+DEFAULT_FOLDER: Final = "edge-xray-results"
+PICTURES: Final = "pictures"
+HEATMAPS: Final = "heatmaps"
+
+FORMATS: Final = ("csv", "jsonl", "html")
+"""Formats written into a results folder when none is named."""
+
+ROW_VERSION: Final = 1
+"""Part of the fingerprint: raised when rows of an older edge-xray must be made again."""
+
+_PICTURE: Final = re.compile(r"[0-9a-f]{64}\.jpg")
+_PAGE: Final = re.compile(r"results-(\d+)\.html")
+
+
+def fingerprint(classifier: Classifier, options: ScanOptions) -> str:
+    """SHA-256 over all that a row depends on but the film: model, runtime and options."""
+    choices = asdict(options)
+    for name in ("jobs", "recursive", "pictures", "heatmaps", "exclude"):
+        del choices[name]
+    choices["operating_point"] = classifier.metadata.operating_point(options.operating_point).name
+    record = {
+        "rows": ROW_VERSION,
+        "model": classifier.sha256,
+        "runtime": classifier.runtime,
+        "options": choices,
+    }
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+class ResultsFolder:
+    """One owner's results folder. A context manager; rows are durable when it is left.
+
+    Attributes:
+        folder: where it is.
+        resumed: how many rows an earlier scan left.
+        notice: what a person should know of the earlier scan; empty if nothing.
+    """
+
+    def __init__(self, folder: Path, classifier: Classifier, options: ScanOptions) -> None:
+        """Take the folder.
+
+        Args:
+            folder: created if missing.
+            classifier: the model of this scan.
+            options: of this scan; rows made with others are not taken over.
+
+        Raises:
+            OutputError: it cannot be written, or another scan owns it.
+        """
+        self.folder = folder
+        self._options = options
+        self._journal = Journal.open(folder, fingerprint(classifier, options))
+        try:
+            write_atomically(folder / RESULTS_MARK, b"Results of edge-xray; not scanned.\n")
+            self._make_folders(bool(self._journal.fresh_reason))
+        except BaseException:
+            self._journal.close()
+            raise
+        self.resumed = self._journal.resumed
+        self.notice = self._notice()
+
+    def _make_folders(self, fresh: bool) -> None:
+        for wanted in (self._options.pictures, self._options.heatmaps):
+            if wanted is None:
+                continue
+            try:
+                wanted.mkdir(exist_ok=True)
+                if fresh:
+                    for path in wanted.iterdir():
+                        if path.suffix in (".jpg", ".png"):
+                            path.unlink()
+            except OSError as error:
+                raise OutputError(
+                    f"{wanted}: cannot be written ({error.strerror or error}); choose another "
+                    "folder with --output"
+                ) from error
+
+    def _notice(self) -> str:
+        if self._journal.fresh_reason:
+            return f"Starting fresh: {self._journal.fresh_reason}."
+        if self.resumed:
+            films = f"{self.resumed} film{'' if self.resumed == 1 else 's'}"
+            return (
+                f"Going on where an earlier scan left off: {films} already done in {self.folder}."
+            )
+        return ""
+
+    def __enter__(self) -> Self:
+        """The folder itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Make durable what is done and give the folder back."""
+        self._journal.__exit__(kind, error, trace)
+
+    def known(self, path: str, sha256: str) -> Row | None:
+        """The row that an earlier scan left for a film, if its pictures are still there."""
+        record = self._journal.records.get(_key(path, sha256))
+        if record is None:
+            return None
+        try:
+            row = from_record(record)
+        except EdgeXrayError:
+            return None  # of another make: the film is scored again
+        if self._options.pictures and row.picture and not self.picture(row.picture):
+            return None
+        if not isinstance(row, Prediction):
+            return row
+        if self._options.pictures and not row.picture:
+            return None
+        if self._options.heatmaps and not (row.heatmap and (self.folder / row.heatmap).is_file()):
+            return None
+        return row
+
+    def add(self, row: Row) -> bool:
+        """Record a row.
+
+        Returns:
+            Whether it is new: False for one that `known` gave.
+        """
+        key, record = _key(row.path, row.sha256), row.to_record()
+        if self._journal.records.get(key) == record:
+            return False
+        self._journal.append(key, record)
+        return True
+
+    def flush(self) -> None:
+        """Make durable what was added."""
+        self._journal.flush()
+
+    def picture(self, name: str) -> bytes:
+        """The report's picture of that name; empty if it is not there or not whole."""
+        if self._options.pictures is None or not _PICTURE.fullmatch(name):
+            return b""
+        try:
+            data = (self._options.pictures / name).read_bytes()
+        except OSError:
+            return b""
+        return data if data.endswith(JPEG_END) else b""
+
+    def write_reports(self, rows: list[Row], run: Run, formats: Iterable[str]) -> list[Path]:
+        """Write the reports, each whole or not at all.
+
+        Args:
+            rows: most urgent first.
+            run: what they have in common.
+            formats: of `FORMATS`.
+
+        Returns:
+            The files, the one to open first at the front.
+        """
+        writers: dict[str, Callable[[list[Row], Run], list[Path]]] = {
+            "html": self._write_html,
+            "csv": lambda rows, run: self._write("results.csv", csv.render(rows, run)),
+            "jsonl": lambda rows, run: self._write("results.jsonl", jsonl.render(rows, run)),
+        }
+        wanted = set(formats)
+        return [
+            path for name, write in writers.items() if name in wanted for path in write(rows, run)
+        ]
+
+    def _write_html(self, rows: list[Row], run: Run) -> list[Path]:
+        written = []
+        for name, chunks in html.render_pages(rows, run, self.picture):
+            written += self._write(name, chunks)
+        # A shorter list has fewer pages: those of the longer one would show films of the past.
+        for path in self.folder.glob("results-*.html"):
+            match = _PAGE.fullmatch(path.name)
+            if match and int(match[1]) > len(written):
+                path.unlink(missing_ok=True)
+        return written
+
+    def _write(self, name: str, chunks: Iterable[str]) -> list[Path]:
+        path = self.folder / name
+        write_atomically(path, b"".join(chunk.encode("utf-8") for chunk in chunks))
+        return [path]
+
+
+def _key(path: str, sha256: str) -> str:
+    return f"{sha256}:{path}"

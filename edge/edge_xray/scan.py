@@ -1,0 +1,306 @@
+"""Films to rows: find, read, decode, check, score, decide. Never prints.
+
+Worker threads score films, each with its own one-thread interpreter; decoding, resizing and
+`Interpreter.invoke` release the GIL. At most `FILMS_AHEAD` films a worker are under way, so memory
+does not grow with the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_xray.classifier import Classifier
+from edge_xray.decision import decide, p_finding
+from edge_xray.decode import MAX_FILE_BYTES, DecodedFilm, decode
+from edge_xray.errors import FilmError, OutputError
+from edge_xray.gate import Limits, check_film, check_scores
+from edge_xray.heatmap import finding_evidence, overlay_png, report_picture
+from edge_xray.preprocess import preprocess
+from edge_xray.results import PROBABILITY_DIGITS, Prediction, Row, SkippedFilm
+from edge_xray.site_key import site_key
+from edge_xray.walk import Found, find_films, printable
+
+FILMS_AHEAD: Final = 4
+"""Films queued for each worker: enough to keep it busy while rows are written."""
+
+MOST_JOBS: Final = 8
+"""Workers taken without being asked for: each holds a decoded film and an interpreter."""
+
+NAME_HASH_DIGITS: Final = 12
+"""Hexadecimal digits of a film's hash in the name of its overlay."""
+
+NAME_LENGTH: Final = 60
+"""Characters of a film's own name in the name of its overlay."""
+
+Known = Callable[[str, str], Row | None]
+"""``known(path, sha256)``: the row of an earlier scan, or None. Called from several threads."""
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """How to scan.
+
+    Attributes:
+        operating_point: name; None is the model's default.
+        jobs: worker threads; None is one for each processor that this process may use.
+        recursive: also folders within folders.
+        limits: which limits of the model's intended use are lifted.
+        with_identifiers: keep the DICOM patient ID as it is, not as a keyed hash.
+        pictures: folder for the report's pictures; None makes none.
+        heatmaps: folder for overlay files; None makes none.
+        exclude: folder that is never entered: the one results are written to.
+    """
+
+    operating_point: str | None = None
+    jobs: int | None = None
+    recursive: bool = True
+    limits: Limits = field(default_factory=Limits)
+    with_identifiers: bool = False
+    pictures: Path | None = None
+    heatmaps: Path | None = None
+    exclude: Path | None = None
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows have none
+        return os.cpu_count() or 1
+
+
+def scan(
+    paths: Iterable[Path],
+    classifier: Classifier,
+    options: ScanOptions | None = None,
+    known: Known | None = None,
+) -> Iterator[Row]:
+    """Score every film found, in the order found.
+
+    Args:
+        paths: files and folders; see `edge_xray.walk.find_films` for what is taken as a film.
+        classifier: the model; each worker uses a twin of it.
+        options: how to scan.
+        known: looks up rows of an earlier scan by path and content, so that no film is scored twice.
+
+    Yields:
+        One row a file found, as soon as it and all before it are done.
+
+    Raises:
+        ModelError: the model has no such operating point.
+        OutputError: a picture or an overlay could not be written.
+    """
+    options = options or ScanOptions()
+    classifier.metadata.operating_point(options.operating_point)
+    jobs = options.jobs or min(processors(), MOST_JOBS)
+    twins: SimpleQueue[Classifier] = SimpleQueue()
+    twins.put(classifier)
+    for _ in range(jobs - 1):
+        twins.put(classifier.twin())
+    local = threading.local()
+
+    def start_worker() -> None:
+        local.scorer = FilmScorer(twins.get(), options, known)
+
+    def score(found: Found) -> Row:
+        scorer: FilmScorer = local.scorer
+        return scorer.score(found)
+
+    found_films = find_films(paths, recursive=options.recursive, exclude=options.exclude)
+    pending: deque[Future[Row]] = deque()
+    with ThreadPoolExecutor(jobs, "edge-xray", start_worker) as pool:
+        try:
+            for found in found_films:
+                pending.append(pool.submit(score, found))
+                while pending and (pending[0].done() or len(pending) >= jobs * FILMS_AHEAD):
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            # An interrupted scan finishes the films under way and drops those queued.
+            for future in pending:
+                future.cancel()
+
+
+class FilmScorer:
+    """Scores one film after another with one classifier; not for two threads at once."""
+
+    def __init__(
+        self, classifier: Classifier, options: ScanOptions, known: Known | None = None
+    ) -> None:
+        """Take the parts that are the same for all films."""
+        self._classifier = classifier
+        self._options = options
+        self._known = known
+        self._point = classifier.metadata.operating_point(options.operating_point)
+
+    def score(self, found: Found) -> Row:
+        """The row of one file; whatever is wrong with the film becomes a row too.
+
+        Raises:
+            OutputError: a picture or an overlay could not be written.
+        """
+        if found.reason:
+            return SkippedFilm(found.shown, "", found.reason, found.message)
+        sha256 = ""
+        try:
+            data = read_film(found.path)
+            sha256 = hashlib.sha256(data).hexdigest()
+            known = self._known(found.shown, sha256) if self._known else None
+            return known or self._score(found, sha256, data)
+        except FilmError as error:
+            return SkippedFilm(found.shown, sha256, error.reason, str(error))
+
+    def _score(self, found: Found, sha256: str, data: bytes) -> Row:
+        metadata = self._classifier.metadata
+        film = decode(data, metadata.input)
+        limits = self._options.limits
+        report = check_film(film, metadata, limits)
+        scores = None
+        if report.reason is None:
+            scores = self._classifier.classify(preprocess(film.pixels, metadata.input))
+            report = check_scores(report, scores, metadata, limits)
+        patient = self._patient(film)
+        if scores is None or report.reason is not None:
+            return SkippedFilm(
+                path=found.shown,
+                sha256=sha256,
+                reason=report.reason or "",
+                message=report.message,
+                warnings=report.warnings,
+                patient=patient,
+                picture=self._write_picture(sha256, film, None),
+            )
+        finding = (
+            finding_evidence(scores.evidence, metadata) if scores.evidence is not None else None
+        )
+        decision = decide(scores.probabilities, metadata, self._point)
+        shares = np.round(scores.probabilities, PROBABILITY_DIGITS)
+        return Prediction(
+            path=found.shown,
+            sha256=sha256,
+            label=decision.label,
+            triage=decision.triage,
+            # Of the rounded shares, so that the columns of a row add up.
+            p_finding=round(p_finding(shares, metadata), PROBABILITY_DIGITS),
+            probabilities=tuple(shares.tolist()),
+            warnings=report.warnings,
+            format=film.format,
+            width=film.width,
+            height=film.height,
+            patient=patient,
+            heatmap=self._write_heatmap(found, sha256, film, finding),
+            picture=self._write_picture(sha256, film, finding),
+        )
+
+    def _patient(self, film: DecodedFilm) -> str:
+        if film.tags is None or not film.tags.patient_id:
+            return ""
+        if self._options.with_identifiers:
+            return printable(film.tags.patient_id)
+        key = site_key()
+        return film.tags.pseudonym(key) if key else ""
+
+    def _write_heatmap(
+        self,
+        found: Found,
+        sha256: str,
+        film: DecodedFilm,
+        finding: NDArray[np.float32] | None,
+    ) -> str:
+        folder = self._options.heatmaps
+        if folder is None or finding is None:
+            return ""
+        name = f"{_safe_name(found.path.stem)}-{sha256[:NAME_HASH_DIGITS]}.png"
+        _write(folder / name, overlay_png(film.pixels, finding))
+        return f"{folder.name}/{name}"
+
+    def _write_picture(
+        self, sha256: str, film: DecodedFilm, finding: NDArray[np.float32] | None
+    ) -> str:
+        folder = self._options.pictures
+        if folder is None:
+            return ""
+        name = f"{sha256}.jpg"
+        _write(folder / name, report_picture(film.pixels, finding))
+        return name
+
+
+def read_film(path: Path) -> bytes:
+    """The bytes of a film's file, which must hold still while it is read.
+
+    Raises:
+        FilmError: it is missing, unreadable, too large, no regular file, or changed meanwhile.
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe that took the file's place would wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+        with os.fdopen(descriptor, "rb") as stream:
+            before = os.fstat(descriptor)
+            if not stat.S_ISREG(before.st_mode):
+                raise FilmError("not_a_file", "it is neither a file nor a folder")
+            if before.st_size > MAX_FILE_BYTES:
+                raise FilmError(
+                    "file_too_large",
+                    f"the file has {before.st_size / 2**20:.0f} MiB, more than "
+                    f"{MAX_FILE_BYTES // 2**20}; export the film as JPEG",
+                )
+            data = stream.read(MAX_FILE_BYTES + 1)
+            after = os.fstat(descriptor)
+    except FileNotFoundError as error:
+        raise FilmError(
+            "missing", "the file was there and is gone; check the drive and scan again"
+        ) from error
+    except OSError as error:
+        raise FilmError(
+            "unreadable",
+            f"the file cannot be read ({error.strerror or error}); check its permissions and the disk",
+        ) from error
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(
+        data
+    ) != after.st_size:
+        raise FilmError(
+            "changed", "the file changed while it was read; scan again when the copy is finished"
+        )
+    if not data:
+        raise FilmError("empty_file", "the file is empty; copy it again from the X-ray machine")
+    return data
+
+
+_BINARY: Final = getattr(os, "O_BINARY", 0)
+"""Windows only: without it line ends are translated."""
+
+
+def _safe_name(stem: str) -> str:
+    """A film's name as part of a file name: letters, digits, dash and underscore."""
+    kept = "".join(
+        char if char.isascii() and (char.isalnum() or char in "-_") else "_" for char in stem
+    )
+    return kept[:NAME_LENGTH] or "film"
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a picture so that a half-written one never has its name."""
+    temporary = path.with_name(f".{path.name}.{threading.get_ident()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}); free some space or choose "
+            "another folder with -o, then run the same command to go on"
+        ) from error
