@@ -16,7 +16,7 @@ help:
 	@echo 'make clean       remove what these made'
 
 demo: $(VENV)/.installed
-	$(VENV)/bin/edge-xray scan samples
+	$(VENV)/bin/edge-xray scan $(wildcard samples/*.jpeg samples/*.dcm)
 
 test: lint types contracts pytest check-docs
 

@@ -1,0 +1,146 @@
+"""The docs say what the program does: commands, options, exit codes, columns, links."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_xray.errors import ExitCode
+from edge_xray.metadata import DISCLAIMER
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(
+    path
+    for path in (
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("samples/*.md"),
+        *ROOT.glob("models/*.md"),
+    )
+    if path.is_file()
+)
+COMMAND = re.compile(r"`edge-xray ([a-z][a-z-]*(?: build)?)")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"```.*?```", re.DOTALL)
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def without_fences(text: str) -> str:
+    return FENCE.sub("", text)
+
+
+def anchors(path: Path) -> set[str]:
+    """Anchors of a page's headings, made as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", without_fences(path.read_text(encoding="utf-8")), re.M)
+    plain = (re.sub(r"[^\w\s-]", "", re.sub(r"`", "", heading)).lower() for heading in headings)
+    return {re.sub(r"\s", "-", heading.strip()) for heading in plain}
+
+
+def table_under(text: str, heading: str) -> list[list[str]]:
+    """Cells of the first table below a heading, without its head."""
+    section = text.split(heading, 1)[1]
+    lines = [line for line in section.splitlines() if line]
+    start = next(index for index, line in enumerate(lines) if line.startswith("|"))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(without_fences(page.read_text(encoding="utf-8"))):
+        if link.startswith(("https://", "mailto:")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), f"{page.name}: {link}"
+        assert ROOT in (target, *target.parents), f"{page.name}: {link} leads out of the repository"
+        if anchor:
+            assert anchor in anchors(target), f"{page.name}: {link}"
+
+
+def test_every_help_text_is_the_programs_own() -> None:
+    finished = subprocess.run(
+        [sys.executable, "docs/make_cli.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def test_commands_named_in_the_docs_exist() -> None:
+    known = set(re.findall(r"^## edge-xray (.+)$", read("docs/cli.md"), re.M))
+    for page in PAGES:
+        for words in COMMAND.findall(page.read_text(encoding="utf-8")):
+            assert words in known or words.split()[0] in known, f"{page.name}: edge-xray {words}"
+
+
+def test_options_named_beside_a_command_exist() -> None:
+    sections = dict(
+        re.findall(r"^## edge-xray (\S+)\n\n```text\n(.*?)\n```", read("docs/cli.md"), re.M | re.S)
+    )
+    for page in PAGES:
+        for block in re.findall(r"```\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+            for line in block.replace("\\\n", " ").splitlines():
+                match = re.match(r"(?:\S*/)?edge-xray (\S+)(.*)", line)
+                if match is None:
+                    continue
+                assert match[1] in sections, f"{page.name}: {line}"
+                for option in re.findall(r"(?<=\s)(--?[a-z][a-z0-9-]*)", match[2]):
+                    assert re.search(rf"(?<!\S){option}\b", sections[match[1]]), (
+                        f"{page.name}: {line}: {option}"
+                    )
+
+
+def test_make_commands_named_in_the_docs_exist() -> None:
+    makefile = read("Makefile")
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.M))
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for target in re.findall(
+            r"(?:^|`)make (?:PYTHON=\S+ )?([a-z][a-z-]*)(?=[`\n])", text, re.M
+        ):
+            assert target in targets, f"{page.name} names `make {target}`"
+    assert {"demo", "test"} <= set(re.findall(r"^make (\S+)$", read("README.md"), re.M))
+
+
+def test_the_exit_codes_are_those_of_the_program() -> None:
+    rows = table_under(read("README.md"), "### Exit codes")
+    assert {(int(code), name.strip("`")) for code, name, _ in rows} == {
+        (int(code), code.name) for code in ExitCode
+    }
+
+
+def test_the_csv_columns_are_those_of_a_scan(tiny_model: Path, tmp_path: Path) -> None:
+    rows = table_under(read("README.md"), "### The CSV")
+    documented = [name for cell, _ in rows for name in re.findall(r"`([a-z_0-9]+)`", cell)]
+    (tmp_path / "note.txt").write_text("no film")
+    scan = ["-m", "edge_xray.cli", "scan", str(tmp_path), "--format", "csv"]
+    finished = subprocess.run(
+        [sys.executable, *scan, "--model", str(tiny_model)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    assert finished.returncode == 0, finished.stderr
+    columns = finished.stdout.splitlines()[0].split(",")
+    assert columns[: len(documented)] == documented
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/clinic.md", "docs/clinical-lead.md"])
+def test_what_people_read_says_once_what_it_is_not(name: str) -> None:
+    assert read(name).count(DISCLAIMER) == 1
