@@ -6,7 +6,7 @@ The device never imports this; it stands here because trainer and converter may 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,3 +131,253 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     total = only_first + only_second
     tail = sum(math.comb(total, k) for k in range(min(only_first, only_second) + 1))
     return float(min(1.0, 2.0 * tail / 2**total))
+
+
+def clustered_share(
+    hit: NDArray[np.bool_], clusters: NDArray[np.generic] | Sequence[str]
+) -> Estimate:
+    """A proportion with a 95 % Wilson interval for films that are not independent.
+
+    Films of one patient resemble each other, so n films tell less than n patients would. The
+    effective number of films is ``p (1 - p) / v`` with ``v`` the between-cluster variance of the
+    ratio (Cochran 1977, 6.13), never more than n; where all or none are hits ``v`` is 0 and the
+    number of clusters is taken. Wilson's interval for that many (Dean & Pagano 2015) never collapses
+    to a point, as the percentile bootstrap of a perfect score does.
+
+    Args:
+        hit: (n,) bool, whether each film counts as a hit; the share of True is the estimate.
+        clusters: (n,) which patient each film is of.
+
+    Returns:
+        NaN with the interval 0..1 for no films.
+    """
+    hit = np.asarray(hit, bool)
+    if not hit.size:
+        return Estimate(math.nan, 0.0, 1.0)
+    share = float(hit.mean())
+    low, high = _wilson_limits(share, effective_count(hit, clusters))
+    return Estimate(share, min(low, share), max(high, share))
+
+
+def effective_count(hit: NDArray[np.bool_], clusters: NDArray[np.generic] | Sequence[str]) -> float:
+    """How many independent films would tell as much of a proportion as these do.
+
+    See `clustered_share`; at most n, at least 1; 0 for no films.
+    """
+    hit = np.asarray(hit, bool)
+    if not hit.size:
+        return 0.0
+    _, inverse, sizes = np.unique(np.asarray(clusters), return_inverse=True, return_counts=True)
+    count, share = len(sizes), float(hit.mean())
+    if share in (0.0, 1.0) or count < 2:
+        return float(count)
+    off = np.bincount(inverse, weights=hit) - share * sizes
+    variance = count / (count - 1) * float((off**2).sum()) / hit.size**2
+    if variance == 0.0:
+        return float(hit.size)
+    return min(float(hit.size), max(1.0, share * (1 - share) / variance))
+
+
+def _wilson_limits(share: float, total: float) -> tuple[float, float]:
+    centre = share + Z_95**2 / (2 * total)
+    spread = Z_95 * math.sqrt(share * (1 - share) / total + Z_95**2 / (4 * total**2))
+    scale = 1 + Z_95**2 / total
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def complement(estimate: Estimate) -> Estimate:
+    """``1 - estimate`` with its interval: an error rate from a rate of success."""
+    return Estimate(1 - estimate.value, 1 - estimate.high, 1 - estimate.low)
+
+
+def difference(first: Estimate, second: Estimate) -> Estimate:
+    """``first - second`` with its 95 % interval, for two estimates from different patients.
+
+    The square-and-add interval from the two intervals (Newcombe 1998, method 10; Zou & Donner
+    2008): right for rates near 0 or 1. Not for two models on the same films: they are paired, see
+    `cluster_bootstrap`.
+
+    Args:
+        first: an estimate.
+        second: the reference, from other patients; the value is NaN if either's is.
+    """
+    value = first.value - second.value
+    if math.isnan(value):
+        return Estimate(math.nan, -1.0, 1.0)
+    below = math.hypot(first.value - first.low, second.high - second.value)
+    above = math.hypot(first.high - first.value, second.value - second.low)
+    return Estimate(value, value - below, value + above)
+
+
+def predictive_values(
+    sensitivity: float,
+    specificity: float,
+    positives: float,
+    negatives: float,
+    prevalence: float,
+) -> tuple[Estimate, Estimate]:
+    """Positive and negative predictive value at a chosen prevalence, with 95 % intervals.
+
+    Bayes' rule; adjusted logit intervals of Mercaldo, Lau & Zhou 2007.
+
+    Args:
+        sensitivity: 0..1, on the reference's positives.
+        specificity: 0..1, on the reference's negatives.
+        positives: (effective) number of positives that the sensitivity is from.
+        negatives: (effective) number of negatives that the specificity is from.
+        prevalence: share of positives among those who will be filmed, 0 < prevalence < 1.
+
+    Returns:
+        ``(PPV, NPV)``; NaN with 0..1 where there were no positives or no negatives, or where no film
+        (or every film) is called positive.
+    """
+    empty = Estimate(math.nan, 0.0, 1.0)
+    if not positives or not negatives:
+        return empty, empty
+
+    def adjusted(share: float, total: float) -> tuple[float, float]:
+        """Agresti & Coull 1998: as if z squared films more had been seen, half of them hits."""
+        return (share * total + Z_95**2 / 2) / (total + Z_95**2), total + Z_95**2
+
+    def interval(value: float, logit: float, variance: float) -> Estimate:
+        low, high = (
+            1 / (1 + math.exp(-(logit + sign * Z_95 * math.sqrt(variance)))) for sign in (-1, 1)
+        )
+        return Estimate(value, min(low, value), max(high, value))
+
+    true_positive = sensitivity * prevalence
+    false_positive = (1 - specificity) * (1 - prevalence)
+    true_negative = specificity * (1 - prevalence)
+    false_negative = (1 - sensitivity) * prevalence
+    se, n1 = adjusted(sensitivity, positives)
+    sp, n0 = adjusted(specificity, negatives)
+    odds = math.log(prevalence / (1 - prevalence))
+    ppv = npv = empty
+    if true_positive + false_positive > 0:
+        ppv = interval(
+            true_positive / (true_positive + false_positive),
+            math.log(se / (1 - sp)) + odds,
+            (1 - se) / se / n1 + sp / (1 - sp) / n0,
+        )
+    if true_negative + false_negative > 0:
+        npv = interval(
+            true_negative / (true_negative + false_negative),
+            math.log(sp / (1 - se)) - odds,
+            se / (1 - se) / n1 + (1 - sp) / sp / n0,
+        )
+    return ppv, npv
+
+
+class ClusterResamples:
+    """Bootstrap resamples of whole clusters as weights, so that a statistic is a matrix product.
+
+    Drawing patients with replacement means that each film counts as often as its patient was drawn
+    (Davison & Hinkley 1997, 3.8). The same resamples serve all statistics of one set of films, so
+    that differences of them are paired.
+
+    Attributes:
+        weights: (resamples, n) float32, how often each film counts.
+    """
+
+    def __init__(
+        self,
+        clusters: NDArray[np.generic] | Sequence[str],
+        *,
+        resamples: int = BOOTSTRAP_RESAMPLES,
+        seed: int = 0,
+    ) -> None:
+        """Draw the resamples.
+
+        Args:
+            clusters: (n,) which patient each film is of.
+            resamples: how many.
+            seed: of the draw.
+        """
+        names, inverse = np.unique(np.asarray(clusters), return_inverse=True)
+        count = len(names)
+        generator = np.random.default_rng(seed)
+        shares = np.full(count, 1.0 / max(count, 1))
+        drawn = generator.multinomial(count, shares, size=resamples) if count else None
+        self.weights: NDArray[np.float32] = (
+            np.zeros((resamples, 0), np.float32)
+            if drawn is None
+            else drawn.astype(np.float32)[:, inverse]
+        )
+
+    def estimate(self, value: float, resampled: NDArray[np.floating]) -> Estimate:
+        """A value with the 95 % percentile interval of its resamples; NaN resamples are left out."""
+        resampled = resampled[np.isfinite(resampled)]
+        if not resampled.size or math.isnan(value):
+            return Estimate(value, math.nan, math.nan)
+        low, high = np.quantile(resampled, [0.025, 0.975])
+        return Estimate(value, float(low), float(high))
+
+    def aucs(self, positive: NDArray[np.bool_], score: NDArray[np.floating]) -> NDArray[np.float64]:
+        """`auc` of every resample.
+
+        Args:
+            positive: (n,) bool, the reference.
+            score: (n,) higher means more likely positive.
+
+        Returns:
+            (resamples,); NaN where a class is empty.
+        """
+        positive = np.asarray(positive, bool)
+        order = np.argsort(score, kind="stable")
+        ordered = np.asarray(score)[order]
+        starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(order) else order
+        result = np.full(len(self.weights), math.nan)
+        if not len(starts):
+            return result
+        for rows in np.array_split(np.arange(len(result)), max(1, self.weights.size // 10**7)):
+            weights = self.weights[rows][:, order].astype(np.float64)
+            up = np.add.reduceat(weights * positive[order], starts, axis=1)
+            down = np.add.reduceat(weights * ~positive[order], starts, axis=1)
+            wins = (up * (np.cumsum(down, axis=1) - down / 2)).sum(axis=1)
+            pairs = up.sum(axis=1) * down.sum(axis=1)
+            result[rows] = np.divide(wins, pairs, out=np.full(len(rows), math.nan), where=pairs > 0)
+        return result
+
+    def auc(self, positive: NDArray[np.bool_], score: NDArray[np.floating]) -> Estimate:
+        """`edge_xray.measures.auc` with its 95 % interval; arguments as there."""
+        value = auc(positive, score)
+        if math.isnan(value):
+            return Estimate(math.nan, 0.0, 1.0)
+        return self.estimate(value, self.aucs(positive, score))
+
+    def shares(
+        self, hit: NDArray[np.bool_], among: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float64]:
+        """Share of hits in every resample.
+
+        Args:
+            hit: (n,) or (n, k) bool.
+            among: (n,) bool, the films that count; None: all.
+
+        Returns:
+            (resamples,) or (resamples, k); NaN where no film counts.
+        """
+        counts = np.ones(len(hit)) if among is None else np.asarray(among, np.float64)
+        weights = self.weights * counts.astype(np.float32)
+        total = weights.sum(axis=1, dtype=np.float64)
+        hits = weights @ np.asarray(hit, np.float32)
+        total = total[:, None] if hits.ndim == 2 else total
+        shares: NDArray[np.float64] = np.divide(
+            hits, total, out=np.full(hits.shape, math.nan), where=total > 0
+        )
+        return shares
+
+    def calibration_errors(
+        self,
+        probability: NDArray[np.floating],
+        positive: NDArray[np.bool_],
+        bins: int = CALIBRATION_BINS,
+    ) -> NDArray[np.float64]:
+        """`expected_calibration_error` of every resample; arguments as there."""
+        probability = np.asarray(probability, np.float64)
+        index = np.minimum((probability * bins).astype(int), bins - 1)
+        gaps = np.zeros((len(probability), bins))
+        gaps[np.arange(len(probability)), index] = probability - np.asarray(positive, np.float64)
+        total = self.weights.sum(axis=1, dtype=np.float64)
+        errors: NDArray[np.float64] = np.abs(self.weights @ gaps).sum(axis=1) / np.maximum(total, 1)
+        return errors
