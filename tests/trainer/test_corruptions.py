@@ -1,0 +1,85 @@
+"""The corruptions do what their definitions say, the same way each time."""
+
+import numpy as np
+import pytest
+
+from edge_xray_trainer.corruptions import (
+    ALEXNET_BALANCED_ERROR,
+    CORRUPTIONS,
+    SEVERITIES,
+    corrupt,
+)
+
+BY_NAME = {corruption.name: corruption for corruption in CORRUPTIONS}
+
+
+@pytest.fixture(scope="module")
+def film(draw_film):
+    return draw_film("bacterial", 3, height=224, width=224)
+
+
+def test_thirteen_kinds_of_five_severities():
+    assert len(BY_NAME) == 13
+    assert {len(corruption.parameters) for corruption in CORRUPTIONS} == {5}
+    mean = np.mean([corruption.alexnet for corruption in CORRUPTIONS])
+    assert mean == pytest.approx(ALEXNET_BALANCED_ERROR, abs=5e-4)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_keeps_shape_and_type_and_repeats(film, name):
+    for severity in SEVERITIES:
+        once = corrupt(film, BY_NAME[name], severity, seed=4)
+        assert once.shape == film.shape and once.dtype == np.uint8
+        assert np.array_equal(once, corrupt(film, BY_NAME[name], severity, seed=4))
+    assert not np.array_equal(once, film)
+    colour = np.repeat(film[..., None], 3, axis=2)
+    assert corrupt(colour, BY_NAME[name], 1).shape == colour.shape
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_severity_grows(film, name):
+    off = [
+        np.abs(corrupt(film, BY_NAME[name], severity).astype(int) - film).mean()
+        for severity in SEVERITIES
+    ]
+    assert off[0] < off[-1]
+
+
+@pytest.mark.parametrize("name", [name for name in BY_NAME if name.endswith("noise")])
+def test_another_film_gets_other_noise(film, name):
+    assert not np.array_equal(
+        corrupt(film, BY_NAME[name], 3, seed=1), corrupt(film, BY_NAME[name], 3, seed=2)
+    )
+
+
+def test_noise_of_a_grey_film_is_that_of_three_channels_turned_grey():
+    flat = np.full((224, 224), 128, np.uint8)
+    noisy = corrupt(flat, BY_NAME["gaussian_noise"], 5)
+    # Weights 0.299, 0.587, 0.114 leave 0.668 of the deviation of one channel.
+    assert np.std(noisy) == pytest.approx(0.08 * 255 * 0.668, rel=0.03)
+
+
+def test_impulse_noise_strikes_its_share():
+    colour = np.full((224, 224, 3), 128, np.uint8)
+    struck = corrupt(colour, BY_NAME["impulse_noise"], 5)
+    assert np.mean(struck != 128) == pytest.approx(0.02, rel=0.1)
+    assert set(np.unique(struck)) == {0, 128, 255}
+
+
+def test_gamma_and_brightness_by_hand():
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    darker = corrupt(ramp, BY_NAME["gamma_corr_up"], 5)
+    assert darker.ravel()[[0, 128, 255]].tolist() == [0, int(255.999 * (128 / 255) ** 1.6), 255]
+    brighter = corrupt(ramp, BY_NAME["brightness_up"], 5)
+    assert brighter.ravel()[[0, 100, 255]].tolist() == [0, 150, 255]
+
+
+def test_blur_keeps_a_flat_film_and_the_mean(film):
+    flat = np.full((40, 40), 77, np.uint8)
+    assert np.array_equal(corrupt(flat, BY_NAME["gaussian_blur"], 5), flat)
+    assert corrupt(film, BY_NAME["gaussian_blur"], 5).mean() == pytest.approx(film.mean(), abs=1)
+
+
+def test_unknown_severity_is_refused(film):
+    with pytest.raises(ValueError, match="severity must be one of"):
+        corrupt(film, CORRUPTIONS[0], 6)

@@ -1,0 +1,208 @@
+"""Pictures of figures: each a small SVG within the page, drawn by matplotlib without a display."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_xray.metadata import Estimate
+
+COLOURS = ("#0b5fa5", "#c2410c", "#2e7d32", "#6a1b9a", "#b45309", "#00838f")
+"""Told apart by people who see no red and green, in print too: they differ in lightness."""
+
+MARKERS = "osD^vP*X"
+GRID = "#d3dae0"
+INK = "#16202a"
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "edge-xray",
+    "font.family": "sans-serif",
+    "font.size": 9.0,
+    "axes.edgecolor": "#54616d",
+    "axes.labelcolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a report.
+
+    Attributes:
+        source: a ``data:`` address.
+        caption: what it shows, for the caption and for those who cannot see it.
+    """
+
+    source: str
+    caption: str
+
+
+def draw(
+    caption: str, paint: Callable[[Any], None], *, width: float = 4.6, height: float = 3.6
+) -> Picture:
+    """Draw one pair of axes.
+
+    Args:
+        caption: what it shows.
+        paint: draws on the matplotlib axes it is given.
+        width: in inches.
+        height: in inches.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):
+        figure = Figure((width, height), layout="constrained")
+        paint(figure.add_subplot())
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return Picture(f"data:image/svg+xml;base64,{text}", caption)
+
+
+def roc_plot(
+    curves: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
+    point: tuple[float, float] | None = None,
+) -> Picture:
+    """ROC curves.
+
+    Args:
+        curves: by name, false positive and true positive rates, ascending.
+        point: false and true positive rate at the operating point.
+    """
+
+    def paint(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], color=GRID)
+        for colour, (name, (false, true)) in zip(COLOURS * 9, curves.items(), strict=False):
+            axes.step(false, true, where="post", color=colour, label=name)
+        if point is not None:
+            axes.plot(*point, "o", color=INK, label="operating point", markersize=5)
+        axes.set(xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
+        axes.legend(loc="lower right")
+
+    return draw("ROC curve, with the operating point.", paint, width=3.8)
+
+
+def reliability_plot(
+    stated: Sequence[float], observed: Sequence[Estimate], films: Sequence[int]
+) -> Picture:
+    """Reliability: what the model says against what is so, one point a bin that has films."""
+
+    def paint(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], color=GRID)
+        kept = [i for i, count in enumerate(films) if count]
+        x = [stated[i] for i in kept]
+        y = [observed[i].value for i in kept]
+        spread = [
+            [observed[i].value - observed[i].low for i in kept],
+            [observed[i].high - observed[i].value for i in kept],
+        ]
+        axes.errorbar(x, y, spread, fmt="o", color=COLOURS[0], markersize=4, capsize=2)
+        axes.set(
+            xlabel="stated probability", ylabel="observed share", xlim=(-0.02, 1.02),
+            ylim=(-0.02, 1.02), aspect="equal",
+        )  # fmt: skip
+
+    return draw("Reliability: stated against observed, with 95 % intervals.", paint, width=3.8)
+
+
+def confusion_plot(labels: Sequence[str], counts: NDArray[np.integer]) -> Picture:
+    """Confusion matrix; the shade is the share of the row, the number counts films."""
+
+    def paint(axes: Any) -> None:
+        share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        axes.grid(visible=False)
+        for (row, column), count in np.ndenumerate(counts):
+            axes.text(
+                column, row, str(count), ha="center", va="center",
+                color="white" if share[row, column] > 0.5 else INK,
+            )  # fmt: skip
+        places = range(len(labels))
+        axes.set_xticks(places, labels, rotation=30, ha="right")
+        axes.set_yticks(places, labels)
+        axes.set(xlabel="the model says", ylabel="reference")
+
+    side = 2.2 + 0.45 * len(labels)
+    return draw("Confusion matrix: films by class.", paint, width=side, height=side * 0.9)
+
+
+def bars_plot(
+    caption: str,
+    names: Sequence[str],
+    values: Sequence[Estimate],
+    label: str,
+    *,
+    reference: Sequence[float] | None = None,
+    reference_name: str = "",
+) -> Picture:
+    """Horizontal bars with intervals, and a mark for a reference value of each."""
+
+    def paint(axes: Any) -> None:
+        places = np.arange(len(names))
+        middle = np.array([value.value for value in values])
+        low = np.array([value.low for value in values])
+        high = np.array([value.high for value in values])
+        axes.barh(places, middle, 0.6, xerr=[middle - low, high - middle], color=COLOURS[0],
+                  error_kw={"ecolor": INK, "capsize": 2, "lw": 0.8})  # fmt: skip
+        if reference is not None:
+            axes.plot(reference, places, "|", color=COLOURS[1], ms=10, mew=2, label=reference_name)
+            axes.legend(loc="best")
+        axes.set_yticks(places, names)
+        axes.invert_yaxis()
+        axes.set_xlabel(label)
+
+    return draw(caption, paint, width=5.2, height=1.0 + 0.26 * len(names))
+
+
+def scatter_plot(
+    caption: str,
+    points: Mapping[str, tuple[float, Estimate]],
+    x_label: str,
+    y_label: str,
+) -> Picture:
+    """One point a model with its interval, on a logarithmic axis across."""
+
+    def paint(axes: Any) -> None:
+        for index, (name, (x, y)) in enumerate(points.items()):
+            axes.errorbar(
+                [x], [y.value], [[y.value - y.low], [y.high - y.value]], capsize=3,
+                fmt=MARKERS[index % len(MARKERS)], color=COLOURS[index % len(COLOURS)], label=name,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
+        axes.tick_params(axis="x", which="minor", labelsize=7)
+        axes.set(xlabel=x_label, ylabel=y_label)
+        axes.legend(loc="best")
+
+    return draw(caption, paint)
+
+
+def densities_plot(
+    caption: str, groups: Mapping[str, NDArray[np.floating]], label: str, bins: int = 40
+) -> Picture:
+    """How a quantity is spread in each group: outlines of histograms of equal area."""
+
+    def paint(axes: Any) -> None:
+        values = [group for group in groups.values() if len(group)]
+        low = min(float(group.min()) for group in values)
+        high = max(float(group.max()) for group in values)
+        edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)
+        for colour, (name, group) in zip(COLOURS * 9, groups.items(), strict=False):
+            axes.hist(group, edges, density=True, histtype="step", color=colour, label=name)
+        axes.set(xlabel=label, ylabel="density")
+        axes.legend(loc="best")
+
+    return draw(caption, paint, height=2.8)
