@@ -33,14 +33,15 @@ if TYPE_CHECKING:
 MAX_PIXELS: Final = 50_000_000
 """Largest film decoded, in pixels: above any chest film (a 43 cm plate at 0.1 mm is 18 million)."""
 
-MAX_FILE_BYTES: Final = 256 * 1024 * 1024
-"""Largest file read."""
+MAX_FILE_BYTES: Final = 160 * 1024 * 1024
+"""Largest file read: the largest film in three bytes a pixel, uncompressed."""
 
 MIN_SIDE: Final = 28
 """Smallest side, in pixels, that can hold a film: the smallest copies in use (MedMNIST) have 28."""
 
 REASONS: Final = {
     "damaged": "the content breaks the rules of its format, or its checksums do not fit",
+    "decoder_crashed": "the decoder broke down, and only its own process with it",
     "dicom_decoder_missing": "a DICOM file compressed in a way that no installed decoder reads",
     "dicom_extra_missing": "a DICOM file, and the part of the kit that reads DICOM is not installed",
     "empty_file": "no byte in it",
@@ -49,6 +50,7 @@ REASONS: Final = {
     "jpeg_arithmetic": "a JPEG with arithmetic coding",
     "jpeg_hierarchical": "a hierarchical JPEG",
     "jpeg_lossless": "a lossless JPEG outside DICOM",
+    "no_decoder_process": "the operating system started no process to decode the file in",
     "no_picture": "a DICOM file without pixels, such as a report",
     "not_a_file": "a pipe, a device or a folder",
     "not_an_image": "no JPEG, PNG, TIFF, BMP or DICOM",

@@ -1,0 +1,441 @@
+"""Decoding in a child process with a limit on time and memory, so that a hostile file costs itself only.
+
+What may be decoded in a worker thread is a JPEG or PNG whose header shows that it is cheap
+(`is_bounded`). Everything else, DICOM, TIFF, BMP and the outsize, goes to a child that is kept for the
+next film, and killed and replaced when it takes too long. Requests and replies are lengths, JSON and
+plain pixels: nothing that a child could send is ever executed or unpickled.
+
+Linux enforces the memory limit in the kernel (``RLIMIT_DATA``). macOS ignores such limits, so there a
+thread in the child watches its size; on Windows only the time limit holds, beside the caps on pixels
+and on inflated bytes that every decoder here obeys.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import math
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+
+from edge_xray import headers
+from edge_xray.decode import (
+    MAX_PIXELS,
+    REASONS,
+    DecodedFilm,
+    decode,
+    is_dicom,
+    quiet_decoders,
+    read_file,
+)
+from edge_xray.errors import FilmError
+from edge_xray.metadata import InputSpec
+from edge_xray.preprocess import reduction_factor
+
+DECODE_SECONDS: Final = 10.0
+"""Time that one film may take; the largest sound one takes under a second on a laptop."""
+
+DECODE_BYTES: Final = 512 * 2**20
+"""Memory that the child may use in all."""
+
+IN_THREAD_BYTES: Final = 64 * 2**20
+"""Memory up to which a JPEG or PNG is decoded in the worker thread."""
+
+START_SECONDS: Final = 60.0
+"""Time that a child may take to start: imports from a slow SD card."""
+
+FILMS_A_CHILD: Final = 500
+"""Films after which a child is replaced, so that no decoder's leak adds up."""
+
+_END_SECONDS: Final = 1.0
+"""How long a child without work may take to end by itself."""
+
+_GRACE_SECONDS: Final = 5
+"""How long after its time the child ends itself, should its parent have died."""
+
+_WATCH_SECONDS: Final = 0.05
+"""How often the child looks at its own size where the kernel does not."""
+
+_FRAME: Final = struct.Struct(">IQ")
+"""Before each message: bytes of JSON, bytes of payload."""
+
+_MAX_HEADER: Final = 1 << 16
+_MAX_MESSAGE: Final = 500
+"""Longest sentence believed from a child, in characters."""
+
+_OUT_OF_MEMORY_EXIT: Final = 12
+
+_CHILD: Final = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv[1]);"
+    "from edge_xray.isolate import serve; serve(int(sys.argv[2]))"
+)
+"""The child's program: the parent's import path, and nothing from the current folder."""
+
+_ALPHA_BYTES: Final = 20
+"""Bytes a pixel while a picture with transparency is laid on black (`edge_xray.modes`)."""
+
+
+def decode_guarded(source: Path | bytes, spec: InputSpec) -> DecodedFilm:
+    """Read a film in this thread if its header shows that it is cheap, else in a child.
+
+    Args:
+        source: a file, or the bytes of one.
+        spec: the network's input.
+
+    Raises:
+        FilmError: as `edge_xray.decode.decode`, and for a film that takes too long or too much.
+    """
+    data = source if isinstance(source, bytes) else read_file(source)
+    if not data or is_bounded(data, spec):
+        return decode(data, spec)
+    return decode_isolated(data, spec)
+
+
+def is_bounded(data: bytes, spec: InputSpec) -> bool:
+    """Whether the content is a JPEG or PNG whose header bounds what decoding costs.
+
+    Args:
+        data: the whole file.
+        spec: the network's input.
+
+    Raises:
+        FilmError: the header cannot be read, so there is nothing to decode anywhere.
+    """
+    if is_dicom(data):
+        return False
+    if data.startswith(headers.JPEG_MAGIC):
+        jpeg = headers.read_jpeg_header(data)
+        pixels = jpeg.width * jpeg.height
+        factor = reduction_factor(jpeg.width, jpeg.height, spec) if jpeg.components != 4 else 1
+        needed = 2 * jpeg.components * pixels // factor**2
+        if jpeg.progressive:
+            needed += 2 * jpeg.components * pixels  # all coefficients wait in memory
+        return pixels <= MAX_PIXELS and needed <= IN_THREAD_BYTES
+    if data.startswith(headers.PNG_MAGIC):
+        png = headers.read_png_header(data)
+        pixels = png.width * png.height
+        each = _ALPHA_BYTES if png.channels in (2, 4) or png.bits < 8 else 2 * png.channels + 2
+        return pixels <= MAX_PIXELS and png.decoded_bytes + each * pixels <= IN_THREAD_BYTES
+    return False
+
+
+def decode_isolated(
+    source: Path | bytes,
+    spec: InputSpec,
+    *,
+    seconds: float = DECODE_SECONDS,
+    memory: int = DECODE_BYTES,
+) -> DecodedFilm:
+    """Read a film in a child process.
+
+    Args:
+        source: a file, or the bytes of one.
+        spec: the network's input.
+        seconds: time it may take.
+        memory: bytes the child may use in all.
+
+    Raises:
+        FilmError: as `edge_xray.decode.decode`, and ``too_slow``, ``too_large`` or
+            ``decoder_crashed`` for a film that its limits stopped.
+    """
+    data = source if isinstance(source, bytes) else read_file(source)
+    child = _take(memory)
+    try:
+        film = child.decode(data, spec, seconds)
+    except FilmError:
+        _give_back(child)
+        raise
+    except BaseException:
+        child.kill()
+        raise
+    _give_back(child)
+    return film
+
+
+class _Child:
+    """The parent's side of one child process; used by one thread at a time."""
+
+    def __init__(self, memory: int) -> None:
+        self.memory = memory
+        self.films = 0
+        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
+                [sys.executable, "-I", "-c", _CHILD, json.dumps(sys.path), str(memory)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+            )
+        except OSError as error:
+            raise _no_child(str(error)) from error
+        assert self._process.stdin is not None  # noqa: S101 - both are pipes
+        assert self._process.stdout is not None  # noqa: S101
+        self._requests, self._replies = self._process.stdin, self._process.stdout
+        with self._deadline(START_SECONDS):
+            ready = _receive(self._replies, 0)
+        if ready is None:
+            self.kill()
+            raise _no_child("the child process did not start")
+
+    @property
+    def usable(self) -> bool:
+        return self._process.poll() is None and self.films < FILMS_A_CHILD
+
+    def decode(self, data: bytes, spec: InputSpec, seconds: float) -> DecodedFilm:
+        self.films += 1
+        reply = None
+        deadline = self._deadline(seconds)
+        with deadline, contextlib.suppress(OSError):
+            _send(self._requests, {"spec": spec.to_dict(), "seconds": seconds}, data)
+            reply = _receive(self._replies, 3 * MAX_PIXELS)
+        if reply is None:
+            self.kill()
+            raise _killed(self._process.returncode, deadline.passed, seconds, self.memory)
+        return _film(*reply)
+
+    def kill(self) -> None:
+        self._process.kill()
+        for stream in (self._requests, self._replies):
+            with contextlib.suppress(OSError):
+                stream.close()
+        self._process.wait()
+
+    def close(self) -> None:
+        """Let it end by itself: it reads the end of its requests."""
+        with contextlib.suppress(OSError):
+            self._requests.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_END_SECONDS)
+        self.kill()
+
+    def _deadline(self, seconds: float) -> _Deadline:
+        return _Deadline(seconds, self._process)
+
+
+class _Deadline:
+    """Kills a process when a block takes too long, which ends the block's reads."""
+
+    def __init__(self, seconds: float, process: subprocess.Popen[bytes]) -> None:
+        self.passed = False
+        self._process = process
+        self._timer = threading.Timer(seconds, self._pass)
+        self._timer.daemon = True
+
+    def _pass(self) -> None:
+        self.passed = True
+        self._process.kill()
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._timer.join()
+
+
+_idle: list[_Child] = []
+_guard = threading.Lock()
+
+
+def _take(memory: int) -> _Child:
+    with _guard:
+        for index, child in enumerate(_idle):
+            if child.memory == memory:
+                del _idle[index]
+                break
+        else:
+            child = None
+    if child is not None and child.usable:
+        return child
+    if child is not None:
+        child.close()
+    return _Child(memory)
+
+
+def _give_back(child: _Child) -> None:
+    if child.usable:
+        with _guard:
+            _idle.append(child)
+    else:
+        child.close()
+
+
+def close_children() -> None:
+    """End every idle child; done at exit by itself, and the next film starts a new one."""
+    with _guard:
+        children, _idle[:] = _idle[:], []
+    for child in children:
+        child.close()
+
+
+atexit.register(close_children)
+if hasattr(os, "register_at_fork"):
+    # A forked process must not speak over its parent's pipes.
+    os.register_at_fork(after_in_child=_idle.clear)
+
+
+def _no_child(why: str) -> FilmError:
+    return FilmError(
+        "no_decoder_process",
+        f"a process to decode the film safely could not be started ({why}); "
+        "export the film as JPEG, or free memory and scan again",
+    )
+
+
+def _killed(code: int | None, late: bool, seconds: float, memory: int) -> FilmError:
+    if late or (sys.platform != "win32" and code == -signal.SIGALRM):
+        return FilmError(
+            "too_slow", f"decoding took longer than {seconds:g} s; export the film as JPEG"
+        )
+    if code == _OUT_OF_MEMORY_EXIT or (sys.platform != "win32" and code == -signal.SIGKILL):
+        return FilmError(
+            "too_large",
+            f"decoding needs more than {memory // 2**20} MiB of memory; export the film as JPEG",
+        )
+    return FilmError(
+        "decoder_crashed", "the decoder broke down on the film; it is damaged: export it again"
+    )
+
+
+def _film(header: Mapping[str, Any], payload: bytes) -> DecodedFilm:
+    """A child's reply as a film, believed only as far as it holds together."""
+    try:
+        if "reason" in header:
+            reason = header["reason"] if header["reason"] in REASONS else "damaged"
+            message = "".join(c for c in str(header["message"]) if c.isprintable())
+            raise FilmError(reason, message[:_MAX_MESSAGE])
+        tags = header["tags"]
+        if tags is not None:
+            from edge_xray.dicom import DicomTags
+
+            tags = DicomTags(**tags)
+        shape = tuple(int(side) for side in header["shape"])
+        return DecodedFilm(
+            np.frombuffer(payload, np.uint8).reshape(shape),
+            str(header["format"]),
+            int(header["width"]),
+            int(header["height"]),
+            tags,
+            float(header["colour"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise FilmError("decoder_crashed", "the decoder gave no film; export it again") from error
+
+
+def _send(stream: IO[bytes], header: Mapping[str, Any], payload: bytes | memoryview) -> None:
+    text = json.dumps(header).encode("ascii")
+    stream.write(_FRAME.pack(len(text), len(payload)))
+    stream.write(text)
+    stream.write(payload)
+    stream.flush()
+
+
+def _receive(stream: IO[bytes], most: int) -> tuple[dict[str, Any], bytes] | None:
+    """One message, or None if the other side is gone or sends nonsense."""
+    start = stream.read(_FRAME.size)
+    if len(start) < _FRAME.size:
+        return None
+    text_bytes, payload_bytes = _FRAME.unpack(start)
+    if text_bytes > _MAX_HEADER or payload_bytes > most:
+        return None
+    text, payload = stream.read(text_bytes), stream.read(payload_bytes)
+    if len(text) < text_bytes or len(payload) < payload_bytes:
+        return None
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return (header, payload) if isinstance(header, dict) else None
+
+
+def serve(memory: int) -> None:
+    """The child's side: decode one film after another until the parent closes the pipe.
+
+    Args:
+        memory: bytes that this process may use in all.
+    """
+    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    # Some decoders print; what they print must not get between the replies.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    quiet_decoders()
+    with contextlib.suppress(ImportError):
+        import pydicom.pixels  # noqa: F401 - its import is not the first film's time
+
+        import edge_xray.dicom  # noqa: F401
+    _limit_memory(memory)
+    _send(replies, {"ready": True}, b"")
+    while (request := _receive(requests, sys.maxsize)) is not None:
+        header, data = request
+        with _own_deadline(float(header["seconds"])):
+            reply, payload = _answer(InputSpec.from_dict(header["spec"]), data)
+        del request, data
+        _send(replies, reply, payload)
+
+
+def _answer(spec: InputSpec, data: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
+    try:
+        film = decode(data, spec)
+    except FilmError as error:
+        return {"reason": error.reason, "message": str(error)}, b""
+    except MemoryError:
+        return {"reason": "too_large", "message": "the film does not fit into memory"}, b""
+    header = {
+        "shape": film.pixels.shape,
+        "format": film.format,
+        "width": film.width,
+        "height": film.height,
+        "tags": None if film.tags is None else asdict(film.tags),
+        "colour": film.colour,
+    }
+    return header, np.ascontiguousarray(film.pixels).data.cast("B")
+
+
+@contextlib.contextmanager
+def _own_deadline(seconds: float) -> Any:
+    """End this process some seconds after its time, should the parent be gone and kill nobody."""
+    if sys.platform == "win32":
+        yield
+        return
+    signal.alarm(math.ceil(seconds) + _GRACE_SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def _limit_memory(memory: int) -> None:
+    if sys.platform == "win32":
+        return
+    import resource
+
+    for limit, value in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_DATA, memory),
+    ):
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(limit, (value, value))
+    if sys.platform == "darwin":
+        threading.Thread(target=_watch_memory, args=(memory,), daemon=True).start()
+
+
+def _watch_memory(memory: int) -> None:
+    import resource
+
+    while resource.getrusage(resource.RUSAGE_SELF).ru_maxrss <= memory:  # bytes on macOS
+        time.sleep(_WATCH_SECONDS)
+    os._exit(_OUT_OF_MEMORY_EXIT)

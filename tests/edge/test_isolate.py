@@ -1,0 +1,251 @@
+"""Hostile files cost themselves only: time and memory are bounded from outside the decoder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_xray import isolate
+from edge_xray.decode import REASONS, decode
+from edge_xray.errors import FilmError
+from edge_xray.isolate import decode_guarded, decode_isolated, is_bounded
+from edge_xray.metadata import InputSpec
+
+SPEC = InputSpec(64, 64)
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
+
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces RLIMIT_DATA")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _end_children():
+    yield
+    isolate.close_children()
+
+
+def children() -> list[int]:
+    return [child._process.pid for child in isolate._idle]
+
+
+def png_bomb(side: int) -> bytes:
+    """A PNG of ``side`` squared RGBA pixels, all black, compressed a thousandfold."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    engine = zlib.compressobj(9)
+    row = bytes(1 + 4 * side)
+    body = b"".join(engine.compress(row) for _ in range(side)) + engine.flush()
+    header = struct.pack(">IIBBBBB", side, side, 8, 6, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    )
+
+
+def endless_tiff() -> bytes:
+    """A TIFF whose pages go on for ever: each page's directory names the other as the next."""
+    directory = struct.pack("<H", 0)
+    first, second = 8, 8 + len(directory) + 4
+    return (
+        struct.pack("<2sHI", b"II", 42, first)
+        + directory
+        + struct.pack("<I", second)
+        + directory
+        + struct.pack("<I", first)
+    )
+
+
+def long_tiff(pages: int) -> bytes:
+    """A TIFF of very many tiny pages."""
+    entries = [(256, 3, 64), (257, 3, 64), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8)]
+    entries += [(278, 3, 64), (279, 4, 4096)]
+    size = 2 + 12 * len(entries) + 4
+    start = 8 + 4096
+    parts = [struct.pack("<2sHI", b"II", 42, start), bytes(4096)]
+    for page in range(pages):
+        parts.append(struct.pack("<H", len(entries)))
+        parts += [struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries]
+        parts.append(struct.pack("<I", start + (page + 1) * size))
+    return b"".join(parts)
+
+
+def nested_dicom(depth: int, to_dicom) -> bytes:
+    """Sequences of undefined length, one in another, ``depth`` times."""
+    head = to_dicom(np.zeros((64, 64), np.uint8), PixelData=None)
+    item = b"\x08\0\x40\x11SQ\0\0\xff\xff\xff\xff" + b"\xfe\xff\0\xe0\xff\xff\xff\xff"
+    return head + item * depth
+
+
+def test_the_same_film_comes_back_as_without_isolation(draw_film, to_dicom):
+    pytest.importorskip("pydicom")
+    data = to_dicom(draw_film("viral", 2))
+    here, there = decode(data, SPEC), decode_isolated(data, SPEC)
+    assert np.array_equal(here.pixels, there.pixels)
+    assert (there.format, there.width, there.height, there.tags, there.colour) == (
+        here.format,
+        here.width,
+        here.height,
+        here.tags,
+        here.colour,
+    )
+
+
+def test_one_child_serves_many_films(draw_film, encode):
+    data = encode(draw_film(), "TIFF")
+    decode_isolated(data, SPEC)
+    before = children()
+    for _ in range(3):
+        decode_isolated(data, SPEC)
+    assert children() == before
+
+
+def test_a_file_is_read_by_path_too(tmp_path, draw_film, encode):
+    path = tmp_path / "film"
+    path.write_bytes(encode(draw_film(), "BMP"))
+    assert np.array_equal(decode_isolated(path, SPEC).pixels, draw_film())
+    with pytest.raises(FilmError) as caught:
+        decode_isolated(tmp_path, SPEC)
+    assert caught.value.reason in {"not_a_file", "unreadable"}
+
+
+def test_what_a_child_refuses_has_the_same_reason_as_here():
+    with pytest.raises(FilmError) as here:
+        decode(b"II*\0" + bytes(60), SPEC)
+    with pytest.raises(FilmError) as there:
+        decode_isolated(b"II*\0" + bytes(60), SPEC)
+    assert (here.value.reason, str(here.value)) == (there.value.reason, str(there.value))
+
+
+def test_a_film_that_takes_too_long_is_stopped_and_the_next_is_decoded(encode, draw_film):
+    slow = encode(Image.effect_noise((6000, 6000), 60), "TIFF", compression="tiff_lzw")
+    started = time.monotonic()
+    with pytest.raises(FilmError) as caught:
+        decode_isolated(slow, SPEC, seconds=0.05)
+    assert caught.value.reason == "too_slow"
+    assert time.monotonic() - started < isolate.START_SECONDS
+    assert decode_isolated(encode(draw_film(), "TIFF"), SPEC).format == "TIFF"
+
+
+@linux
+def test_a_film_that_takes_too_much_memory_is_stopped_and_the_next_is_decoded(encode, draw_film):
+    large = encode(Image.new("RGB", (6000, 6000)), "TIFF", compression="tiff_deflate")
+    with pytest.raises(FilmError) as caught:
+        decode_isolated(large, SPEC, memory=150 * 2**20)
+    assert caught.value.reason == "too_large"
+    assert decode_isolated(encode(draw_film(), "TIFF"), SPEC).format == "TIFF"
+
+
+@posix
+def test_a_child_that_is_killed_between_films_is_replaced(encode, draw_film):
+    data = encode(draw_film(), "TIFF")
+    decode_isolated(data, SPEC)
+    for pid in children():
+        os.kill(pid, signal.SIGKILL)
+    time.sleep(0.1)
+    assert decode_isolated(data, SPEC).format == "TIFF"
+
+
+@posix
+def test_a_decoder_that_crashes_costs_one_film(encode, draw_film):
+    slow = encode(Image.effect_noise((5000, 5000), 60), "TIFF", compression="tiff_lzw")
+    data = encode(draw_film(), "TIFF")
+    decode_isolated(data, SPEC)
+    (pid,) = children()[-1:]
+    threading.Timer(0.05, os.kill, (pid, signal.SIGSEGV)).start()
+    with pytest.raises(FilmError) as caught:
+        for _ in range(50):
+            decode_isolated(slow, SPEC)
+    assert caught.value.reason == "decoder_crashed"
+    assert decode_isolated(data, SPEC).format == "TIFF"
+
+
+@posix
+def test_no_child_outlives_its_parent(encode, draw_film, tmp_path):
+    path = tmp_path / "film.tif"
+    path.write_bytes(encode(draw_film(), "TIFF"))
+    script = (
+        "import os, sys, pathlib; from edge_xray import isolate; from edge_xray.metadata import InputSpec;"
+        "isolate.decode_isolated(pathlib.Path(sys.argv[1]), InputSpec(64, 64));"
+        "print(isolate._idle[0]._process.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True)
+    pid = int(done.stdout)
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("the child process lives on")
+
+
+def test_many_threads_get_their_own_films(draw_film, encode):
+    films = [draw_film("normal", seed) for seed in range(8)]
+    wrong = []
+
+    def work(film):
+        if not np.array_equal(decode_isolated(encode(film, "TIFF"), SPEC).pixels, film):
+            wrong.append(film)
+
+    threads = [threading.Thread(target=work, args=(film,)) for film in films]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_cheap_pictures_stay_in_the_thread_and_all_else_does_not(encode, draw_film, to_dicom):
+    pytest.importorskip("pydicom")
+    film = draw_film(height=1000, width=1350)
+    assert is_bounded(encode(film, "JPEG"), SPEC)
+    assert is_bounded(encode(film, "PNG"), SPEC)
+    assert is_bounded(encode(film, "JPEG", progressive=True), SPEC)
+    assert not is_bounded(encode(Image.new("L", (7000, 6000)), "JPEG", progressive=True), SPEC)
+    assert not is_bounded(png_bomb(3000), SPEC)
+    assert not is_bounded(encode(film, "TIFF"), SPEC)
+    assert not is_bounded(encode(film, "BMP"), SPEC)
+    assert not is_bounded(to_dicom(film), SPEC)
+    assert not is_bounded(to_dicom(film, preamble=False), SPEC)
+
+
+@pytest.mark.parametrize(
+    "bomb", ["deflated", "jpeg_in_dicom", "png", "nested", "endless_tiff", "long_tiff"]
+)
+def test_bombs_end_as_reasons_within_the_limits(bomb, to_dicom, encode):
+    pytest.importorskip("pydicom")
+    if bomb == "deflated":
+        small = to_dicom(np.zeros((64, 64), np.uint8), syntax=DEFLATED)
+        meta = small[: 132 + 12 + struct.unpack_from("<I", small, 132 + 8)[0]]
+        engine = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+        data = meta + b"".join(engine.compress(bytes(10**7)) for _ in range(100)) + engine.flush()
+    elif bomb == "jpeg_in_dicom":
+        frame = encode(Image.new("L", (20_000, 20_000)), "JPEG")
+        data = to_dicom(np.zeros((64, 64), np.uint8), frame=frame, syntax=JPEG_BASELINE)
+    else:
+        data = {
+            "png": lambda: png_bomb(14_000),
+            "nested": lambda: nested_dicom(50_000, to_dicom),
+            "endless_tiff": endless_tiff,
+            "long_tiff": lambda: long_tiff(100_000),
+        }[bomb]()
+    started = time.monotonic()
+    with pytest.raises(FilmError) as caught:
+        decode_guarded(data, SPEC)
+    assert caught.value.reason in REASONS
+    assert time.monotonic() - started < isolate.DECODE_SECONDS + 5
