@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_xray._extras import require
+from edge_xray.errors import ExitCode, OutputError
 
 if TYPE_CHECKING:
     from edge_xray_converter.tflite import Flavour
@@ -23,6 +26,7 @@ def register(app: typer.Typer) -> None:
         app: the ``edge-xray`` application.
     """
     app.command("convert", rich_help_panel=PANEL)(convert_command)
+    app.command("parity", rich_help_panel=PANEL)(parity_command)
 
 
 def convert_command(
@@ -135,3 +139,108 @@ def convert_command(
         kinds = ", ".join(f"{count} {kind}" for kind, count in file.operations.items())
         typer.echo(f"{file.flavour}: {file.size / 1e6:.2f} MB, {kinds}", err=True)
         typer.echo(str(file.path))
+
+
+def parity_command(
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="REFERENCE CANDIDATE…",
+            help="Packed .tflite files or .keras files, the reference first.",
+        ),
+    ],
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Labelled films, one folder a class.")],
+    split: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A split of these films. [default: all films]"),
+    ] = None,
+    part: Annotated[str, typer.Option(help="Which part of the split.")] = "test",
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="STEM", help="STEM.md and STEM.json are written."),
+    ] = Path("edge-xray-parity"),
+    operating_point: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Where decisions are made. [default: the model's own]"),
+    ] = None,
+    max_accuracy_drop: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Of decisions and of labels, as a share.")
+    ] = 0.005,
+    max_sensitivity_drop: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="At the operating point, as a share.")
+    ] = 0.005,
+    max_auc_drop: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Of finding against none.")
+    ] = 0.002,
+    max_pair_auc_drop: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Between the two findings, if there are two.")
+    ] = 0.01,
+    max_flips: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Films with another label, as a share.")
+    ] = 0.02,
+    max_mean_shift: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Mean change of the probability.")
+    ] = 0.02,
+    resamples: Annotated[
+        int, typer.Option(min=100, help="Draws of patients for the intervals.")
+    ] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    timing: Annotated[
+        bool, typer.Option("--timing/--no-timing", help="Measure latency and memory.")
+    ] = True,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="ai-edge-litert, tflite-runtime or tensorflow. [default: first found]"),
+    ] = None,
+) -> None:
+    """Compare models on the same films, through the code the clinic runs; exit 1 if too much is lost.
+
+    A .keras file is run as a float32 .tflite made on the fly.
+    """
+    require("convert", "edge-xray parity", MODULES)
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from edge_xray_converter.budget import Budget
+    from edge_xray_converter.parity import Options, make_parity
+    from edge_xray_converter.parity_text import to_json, to_markdown
+    from edge_xray_converter.runs import open_models
+    from edge_xray_converter.truth import read_parity_set
+
+    films = read_parity_set(data, split, part)
+    options = Options(
+        Budget(
+            max_accuracy_drop,
+            max_sensitivity_drop,
+            max_auc_drop,
+            max_pair_auc_drop,
+            max_flips,
+            max_mean_shift,
+        ),
+        resamples,
+        seed,
+        timing,
+        runtime,
+        shlex.join(["edge-xray", *sys.argv[1:]]),
+    )
+    with (
+        open_models(models, operating_point=operating_point, runtime=runtime, data=data) as opened,
+        Progress(console=Console(stderr=True), transient=True) as bar,
+    ):
+        task = bar.add_task("Scoring films", total=len(films.films))
+        parity = make_parity(
+            opened, films, options, lambda done, _: bar.update(task, completed=done)
+        )
+    for ending, text in ((".json", to_json(parity.record)), (".md", to_markdown(parity.record))):
+        path = output.with_name(output.name + ending)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise OutputError(
+                f"{path}: cannot be written ({error.strerror}); name another -o"
+            ) from error
+        typer.echo(str(path))
+    typer.echo(parity.record["verdict"], err=True)
+    if not parity.passed:
+        raise typer.Exit(ExitCode.FAILED_CHECK)

@@ -78,6 +78,9 @@ class RepresentativeSet:
             "part": self.part,
             "fingerprint": digest.hexdigest(),
             "film_sha256_prefixes": sorted(film.sha256[:HASH_DIGITS] for film in self.films),
+            "patient_sha256_prefixes": sorted(
+                {hash_prefix(film.patient) for film in self.films if film.patient}
+            ),
         }
 
 
@@ -118,6 +121,11 @@ def draw_representative(
         seed,
         "" if split is None else TRAINING_PART,
     )
+
+
+def hash_prefix(text: str) -> str:
+    """The first `HASH_DIGITS` hexadecimal digits of a text's SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 
 
 def films_root(data: Path) -> Path:

@@ -1,0 +1,82 @@
+"""What a conversion may cost, and the verdict."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from edge_xray_converter.paired import Comparison
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Largest losses a candidate may show against the reference; all as shares, 0..1.
+
+    The defaults let an honest int8 conversion of a well-trained network pass on a few hundred films
+    (field figures: 1 % of decisions flip at 0.5, AUC moves by 0.0002) and fail one that went wrong.
+
+    Attributes:
+        accuracy_drop: of decisions (finding or none), and of labels where there are more.
+        sensitivity_drop: at the operating point.
+        auc_drop: of the area under the ROC curve of finding against none.
+        pair_auc_drop: of telling two positive classes apart; wider, for fewer films tell.
+        flips: share of films that get another label.
+        mean_shift: mean absolute difference of the probability of a finding.
+    """
+
+    accuracy_drop: float = 0.005
+    sensitivity_drop: float = 0.005
+    auc_drop: float = 0.002
+    pair_auc_drop: float = 0.01
+    flips: float = 0.02
+    mean_shift: float = 0.02
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the verdict.
+
+    Attributes:
+        name: what is checked.
+        measured: the loss, as a share; below 0 for a gain.
+        limit: what the budget allows.
+        passed: whether it is kept.
+    """
+
+    name: str
+    measured: float
+    limit: float
+    passed: bool
+
+
+TOLERANCE = 1e-9
+"""Sums of floating point differ in the last digits; a loss of just the limit passes."""
+
+
+def judge(comparison: Comparison, films: int, budget: Budget) -> list[Check]:
+    """Hold a comparison against the budget.
+
+    Args:
+        comparison: candidate against reference.
+        films: how many.
+        budget: what may be lost.
+
+    Returns:
+        Every check that the films allow (telling two classes apart takes two); the candidate passes
+        if all are passed.
+    """
+    differences = comparison.differences
+    losses = (
+        ("accuracy drop", -differences.accuracy.value, budget.accuracy_drop),
+        ("label accuracy drop", -differences.class_accuracy.value, budget.accuracy_drop),
+        ("sensitivity drop", -differences.sensitivity.value, budget.sensitivity_drop),
+        ("AUC drop", -differences.auc.value, budget.auc_drop),
+        ("pair AUC drop", -differences.pair_auc.value, budget.pair_auc_drop),
+        ("flips", len(comparison.label_flips) / films, budget.flips),
+        ("mean shift", comparison.mean_shift, budget.mean_shift),
+    )
+    return [
+        Check(name, loss, limit, loss <= limit + TOLERANCE)
+        for name, loss, limit in losses
+        if not math.isnan(loss)
+    ]

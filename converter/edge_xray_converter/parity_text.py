@@ -1,0 +1,168 @@
+"""The parity report as Markdown for the model card, and as JSON. Pure: a report in, text out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from edge_xray.metadata import DISCLAIMER
+
+FIGURE_TITLES = {
+    "accuracy": "Accuracy, finding or none",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "class_accuracy": "Accuracy of the label",
+    "auc": "AUC, finding against none",
+    "pair_auc": "AUC, between the two findings",
+    "calibration_error": "Calibration error (ECE)",
+}
+"""What each figure of `edge_xray_converter.paired.Figures` is called, in the order of the table."""
+
+PERCENT_FIGURES = frozenset({"accuracy", "sensitivity", "specificity", "class_accuracy"})
+"""Shown as percentages; the others as shares of 1."""
+
+NO_VALUE = "–"
+
+
+def to_json(record: Mapping[str, Any]) -> str:
+    """The report as indented JSON with a final newline."""
+    return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_markdown(record: Mapping[str, Any]) -> str:
+    """The report's summary as Markdown.
+
+    Args:
+        record: of a `edge_xray_converter.parity.Parity`.
+    """
+    films = record["films"]
+    counts = ", ".join(f"{count} {label}" for label, count in films["per_label"].items())
+    models = record["models"]
+    lines = [
+        f"# Parity: {record['verdict']}",
+        "",
+        f"{models[0]['title']} (reference) against "
+        f"{' and '.join(model['title'] for model in models[1:])}, on the same {films['count']} films of "
+        f"{films['patients']} patients ({counts}), through the code the clinic runs. {DISCLAIMER}",
+        "",
+        *_figures_table(record),
+        "",
+    ]
+    for comparison in record["comparisons"]:
+        lines += [*_comparison_lines(comparison, films["count"]), ""]
+    lines += [*_files_table(models), "", *_provenance_lines(record)]
+    return "\n".join(lines) + "\n"
+
+
+def _figures_table(record: Mapping[str, Any]) -> list[str]:
+    models, comparisons = record["models"], record["comparisons"]
+    header = [model["title"] for model in models]
+    header += [f"{comparison['candidate']} − reference" for comparison in comparisons]
+    rows = [f"| figure | {' | '.join(header)} |", "|---|" + "---|" * len(header)]
+    for name, title in FIGURE_TITLES.items():
+        cells = [figure(name, model["figures"][name]) for model in models]
+        cells += [difference(name, item["differences"][name]) for item in comparisons]
+        if any(cell != NO_VALUE for cell in cells):
+            rows.append(f"| {title} | {' | '.join(cells)} |")
+    threshold = models[0]["operating_point"]
+    rows += [
+        "",
+        f"At the operating point `{threshold['name']}` ({threshold['threshold']:.3f}). Intervals of "
+        f"95 % from {record['bootstrap']['resamples']} draws of patients, the same draws for all models.",
+    ]
+    return rows
+
+
+def figure(name: str, estimate: Mapping[str, float | None]) -> str:
+    """A figure with its interval, as text."""
+    return _interval(estimate, 100.0 if name in PERCENT_FIGURES else 1.0, name, signed=False)
+
+
+def difference(name: str, estimate: Mapping[str, float | None]) -> str:
+    """A paired difference with its interval, as text with signs; percentages in points."""
+    return _interval(estimate, 100.0 if name in PERCENT_FIGURES else 1.0, name, signed=True)
+
+
+def _interval(
+    estimate: Mapping[str, float | None], factor: float, name: str, *, signed: bool
+) -> str:
+    value, low, high = (estimate[key] for key in ("value", "low", "high"))
+    if value is None or not math.isfinite(value):
+        return NO_VALUE
+    digits = 2 if name in PERCENT_FIGURES else 4
+    unit = "" if name not in PERCENT_FIGURES else " pts" if signed else " %"
+    sign = "+" if signed else ""
+
+    def text(number: float | None) -> str:
+        return NO_VALUE if number is None else f"{number * factor + 0.0:{sign}.{digits}f}"
+
+    return f"{text(value)}{unit} ({text(low)} to {text(high)})"
+
+
+def _comparison_lines(comparison: Mapping[str, Any], films: int) -> list[str]:
+    lines = [
+        f"## {comparison['candidate']}: {comparison['verdict']}",
+        "",
+        "| check | measured | allowed | |",
+        "|---|---|---|---|",
+    ]
+    for check in comparison["checks"]:
+        mark = "kept" if check["passed"] else "**not kept**"
+        lines.append(
+            f"| {check['name']} | {check['measured'] + 0.0:.4f} | {check['limit']:.4f} | {mark} |"
+        )
+    similarity = comparison["heat_map_similarity"]
+    lines += [
+        "",
+        f"- {comparison['label_flips']} of {films} films get another label, "
+        f"{comparison['finding_flips']} of them between finding and none; "
+        f"{comparison['triage_changes']} another triage word (agreement "
+        f"{100 * comparison['agreement']:.2f} %).",
+        f"- Only the reference is right on {comparison['only_reference_right']} films, only the "
+        f"candidate on {comparison['only_candidate_right']}: McNemar's exact p = "
+        f"{comparison['mcnemar_p']:.3f}.",
+        f"- The probability of a finding moves by {comparison['mean_shift']:.4f} on average and "
+        f"{comparison['largest_shift']:.3f} at most.",
+    ]
+    if similarity is not None:
+        lines.append(
+            f"- Heat maps correlate {similarity['median']:.3f} (median film), "
+            f"{similarity['p05']:.3f} (5th percentile)."
+        )
+    return lines
+
+
+def _files_table(models: list[Mapping[str, Any]]) -> list[str]:
+    rows = [
+        "| file | kind | MB | operations | not integer | 1 thread, ms | all threads, ms | peak MiB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for model in models:
+        timings = model["timings"]
+        times = [
+            f"{t['median_ms']:.2f} (p95 {t['p95_ms']:.2f})" for t in (timings[:1] + timings[-1:])
+        ]
+        memory = f"{timings[0]['peak_mib']:.0f}" if timings else NO_VALUE
+        rows.append(
+            f"| {model['title']} | {model['quantization']} | {model['size_bytes'] / 1e6:.2f} | "
+            f"{sum(model['operations'].values())} | {len(model['non_integer_operations'])} | "
+            f"{' | '.join(times or [NO_VALUE, NO_VALUE])} | {memory} |"
+        )
+    return rows
+
+
+def _provenance_lines(record: Mapping[str, Any]) -> list[str]:
+    origin = record["provenance"]
+    packages = ", ".join(f"{name} {number}" for name, number in origin["packages"].items())
+    lines = [
+        f"{origin['date']}, {origin['processor']} ({origin['cpus']} CPUs), {origin['system']}, "
+        f"Python {origin['python']}; {packages}.",
+        "",
+    ]
+    for model in record["models"]:
+        lines.append(f"- `{model['title']}` SHA-256 `{model['source_sha256'] or model['sha256']}`")
+    if origin["command"]:
+        lines += ["", f"    {origin['command']}"]
+    return lines

@@ -1,0 +1,214 @@
+"""Running models over the same films through the device's own `Classifier`.
+
+A ``.keras`` file or SavedModel is converted to a float32 ``.tflite`` on the fly and run like any other
+model: the reference then differs from the candidate by its quantization and by nothing else, and goes
+through the code that the clinic runs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_xray.classifier import Classifier, Scores
+from edge_xray.decision import decide
+from edge_xray.decode import decode
+from edge_xray.errors import FilmError, ModelError, UsageError
+from edge_xray.labelled import SplitFilm, file_sha256
+from edge_xray.metadata import InputSpec, ModelMetadata, OperatingPoint
+from edge_xray.preprocess import preprocess
+from edge_xray_converter.convert import convert
+from edge_xray_converter.describe import Description
+from edge_xray_converter.paired import Outcome
+from edge_xray_converter.sources import PixelRange
+from edge_xray_converter.truth import ParitySet, classes_of
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model of a parity run.
+
+    Attributes:
+        title: what the report calls it: the file's name.
+        path: the packed ``.tflite`` that is run.
+        source: the file that was named; differs from `path` for a ``.keras`` file.
+        source_sha256: of that file; empty for a SavedModel folder.
+        classifier: the device's.
+        point: the operating point it decides at.
+    """
+
+    title: str
+    path: Path
+    source: Path
+    source_sha256: str
+    classifier: Classifier
+    point: OperatingPoint
+
+    @property
+    def metadata(self) -> ModelMetadata:
+        """Of the packed model."""
+        return self.classifier.metadata
+
+
+@dataclass(eq=False)
+class Run:
+    """What one model said of all films.
+
+    Attributes:
+        model: which.
+        scores: one a film.
+        labels: the label at the operating point, one a film.
+        triage: the triage word, one a film.
+    """
+
+    model: Model
+    scores: list[Scores] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    triage: list[str] = field(default_factory=list)
+
+    def outcome(self, films: Sequence[SplitFilm]) -> Outcome:
+        """The run as arrays, against the films' labels.
+
+        Raises:
+            UsageError: the films' labels do not match the model's.
+        """
+        metadata = self.model.metadata
+        positive = np.array(metadata.positive)
+        truth = np.array(classes_of(films, metadata))
+        names = np.array(metadata.label_names)
+        finding = np.array([scores.p_finding for scores in self.scores])
+        pair = [label.name for label in metadata.labels if label.triage != "none"]
+        return Outcome(
+            np.stack([scores.probabilities for scores in self.scores]),
+            finding,
+            finding >= self.model.point.threshold,
+            np.array(self.labels),
+            names[truth],
+            positive[truth],
+            metadata.label_names,
+            (pair[0], pair[1]) if len(pair) == 2 else None,
+        )
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A film that could not be read, so no model was asked.
+
+    Attributes:
+        path: relative to the labelled folder.
+        reason: the stable word of its `FilmError`.
+    """
+
+    path: str
+    reason: str
+
+
+@contextmanager
+def open_models(
+    sources: Sequence[Path],
+    *,
+    operating_point: str | None = None,
+    runtime: str | None = None,
+    pixel_range: PixelRange | None = None,
+    description: Description | None = None,
+    data: Path | None = None,
+) -> Iterator[list[Model]]:
+    """Load models for a parity run.
+
+    Args:
+        sources: packed ``.tflite`` files, ``.keras`` files or SavedModels.
+        operating_point: name; None: each model's default one.
+        runtime: as for `Classifier`.
+        pixel_range: for sources from elsewhere that must be converted, as for `convert`.
+        description: likewise.
+        data: labelled folder, likewise.
+
+    Yields:
+        The models, in the same order; what was converted on the fly is gone afterwards.
+
+    Raises:
+        ModelError: one cannot be loaded, or has no such operating point.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        models = []
+        for index, source in enumerate(sources):
+            path = source
+            if source.is_dir() or source.suffix in (".keras", ".h5"):
+                path = Path(folder) / f"{index}.tflite"
+                convert(
+                    source,
+                    ["float32"],
+                    path,
+                    data=data,
+                    pixel_range=pixel_range,
+                    description=description,
+                )
+            elif not source.is_file():
+                raise ModelError(f"model {source}: no such file; name a .tflite or .keras file")
+            classifier = Classifier(path, runtime=runtime)
+            models.append(
+                Model(
+                    source.name,
+                    path,
+                    source,
+                    file_sha256(source) if source.is_file() else "",
+                    classifier,
+                    classifier.metadata.operating_point(operating_point),
+                )
+            )
+        yield models
+
+
+def run_models(
+    models: Sequence[Model],
+    films: ParitySet,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[Run], list[SplitFilm], list[Unread]]:
+    """Ask every model about every film; each film is decoded once a size of input.
+
+    Args:
+        models: which.
+        films: which.
+        progress: called with how many films are done, of how many.
+
+    Returns:
+        One run a model, the films that were read in the order of the runs' rows, and the others.
+
+    Raises:
+        UsageError: no film could be read.
+    """
+    runs = [Run(model) for model in models]
+    read: list[SplitFilm] = []
+    unread: list[Unread] = []
+    for number, film in enumerate(films.films, start=1):
+        inputs: dict[InputSpec, NDArray[np.uint8]] = {}
+        try:
+            for model in models:
+                spec = model.metadata.input
+                if spec not in inputs:
+                    inputs[spec] = preprocess(decode(films.root / film.path, spec).pixels, spec)
+        except FilmError as error:
+            unread.append(Unread(film.path, error.reason))
+            continue
+        read.append(film)
+        for run in runs:
+            _ask(run, inputs[run.model.metadata.input])
+        if progress is not None:
+            progress(number, len(films.films))
+    if not read:
+        raise UsageError(f"{films.root}: none of its {len(films.films)} films could be read")
+    return runs, read, unread
+
+
+def _ask(run: Run, pixels: NDArray[np.uint8]) -> None:
+    scores = run.model.classifier.classify(pixels)
+    decision = decide(scores.probabilities, run.model.metadata, run.model.point)
+    run.scores.append(scores)
+    run.labels.append(decision.label)
+    run.triage.append(decision.triage)

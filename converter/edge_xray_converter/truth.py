@@ -1,0 +1,142 @@
+"""The films that parity is measured on, and what each of them is to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_xray.errors import UsageError
+from edge_xray.labelled import (
+    LabelledFilm,
+    Split,
+    SplitFilm,
+    file_sha256,
+    read_labelled_folder,
+)
+from edge_xray.metadata import ModelMetadata
+from edge_xray_converter.representative import (
+    HASH_DIGITS,
+    films_root,
+    hash_prefix,
+    refuse_overlap,
+)
+
+
+@dataclass(frozen=True)
+class ParitySet:
+    """The films of one parity run.
+
+    Attributes:
+        root: the labelled folder.
+        films: sorted by path, hashes filled in.
+        split: the split they are a part of, if there is one.
+        part: which part.
+    """
+
+    root: Path
+    films: tuple[SplitFilm, ...]
+    split: Split | None
+    part: str
+
+    @property
+    def clusters(self) -> list[str]:
+        """For each film, whom it is of: patient, else duplicate group, else the film alone."""
+        return [film.patient or film.group or film.path for film in self.films]
+
+
+def read_parity_set(data: Path, split_file: Path | None, part: str) -> ParitySet:
+    """Read the films to compare models on.
+
+    Args:
+        data: labelled folder.
+        split_file: a split of it; None: all films of the folder.
+        part: which part of the split.
+
+    Raises:
+        UsageError: no films, fewer than two classes, or a film that changed since it was split.
+    """
+    root = films_root(data)
+    if split_file is None:
+        films = [_hashed(root, film) for film in read_labelled_folder(root)]
+        return ParitySet(root, tuple(films), None, "")
+    split = Split.read(split_file)
+    chosen = split.part(part)
+    for film in chosen:
+        path = root / film.path
+        if not path.is_file() or file_sha256(path) != film.sha256:
+            raise UsageError(
+                f"{path}: named by {split_file.name} and missing or changed since; copy the data again"
+            )
+    if len({film.label for film in chosen}) < 2:
+        raise UsageError(f"{split_file}: expected films of two classes in part {part!r}, found one")
+    return ParitySet(root, tuple(sorted(chosen, key=lambda film: film.path)), split, part)
+
+
+def _hashed(root: Path, film: LabelledFilm) -> SplitFilm:
+    return SplitFilm(
+        film.path, film.label, film.patient, film.patient, file_sha256(root / film.path), ""
+    )
+
+
+def classes_of(films: Sequence[SplitFilm], metadata: ModelMetadata) -> list[int]:
+    """The class of each film in a model's own labels.
+
+    A label that the model does not have counts as its only positive class, if it has but one and all
+    its negative classes are among the films: a model of normal and pneumonia can so be measured on
+    films of normal, bacterial and viral.
+
+    Args:
+        films: labelled films.
+        metadata: of the model.
+
+    Returns:
+        One index into ``metadata.labels`` a film.
+
+    Raises:
+        UsageError: the films' labels do not match the model's.
+    """
+    names = {name.lower(): index for index, name in enumerate(metadata.label_names)}
+    present = {film.label.lower() for film in films}
+    unknown = sorted(present - set(names))
+    positive = [index for index, flag in enumerate(metadata.positive) if flag]
+    negative = {label.name.lower() for label in metadata.labels if label.triage == "none"}
+    if unknown and not (len(positive) == 1 and negative <= present):
+        raise UsageError(
+            f"the films are {', '.join(sorted(present))}; model {metadata.name} tells "
+            f"{', '.join(metadata.label_names)}: expected the same classes. Rename the folders, or "
+            "convert with the right --labels"
+        )
+    return [names.get(film.label.lower(), positive[0]) for film in films]
+
+
+def refuse_representative(metadata: ModelMetadata, films: ParitySet, model: str) -> None:
+    """Refuse to judge a model on films that its int8 ranges were measured on.
+
+    Films are compared by hash, patients by the hash of their name, and, where the split is at hand,
+    duplicate groups.
+
+    Args:
+        metadata: of the model; the converter recorded its representative films there.
+        films: the parity films.
+        model: its file, for the message.
+
+    Raises:
+        UsageError: a film, a patient or a duplicate is in both.
+    """
+    record = metadata.training.get("representative")
+    if not isinstance(record, dict):
+        return
+    known = set(record.get("film_sha256_prefixes", ()))
+    patients = set(record.get("patient_sha256_prefixes", ()))
+    for film in films.films:
+        same_film = film.sha256[:HASH_DIGITS] in known
+        if same_film or (film.patient and hash_prefix(film.patient) in patients):
+            raise UsageError(
+                f"{model}: {film.path} is {'one' if same_film else 'of a patient'} of the films its "
+                "int8 ranges were measured on: expected films it never saw. Name the test films with "
+                "--split FILE --part test, or another --data"
+            )
+    if films.split is not None:
+        drawn = [film for film in films.split.films if film.sha256[:HASH_DIGITS] in known]
+        refuse_overlap(drawn, films.films)
