@@ -107,7 +107,7 @@ def render(
     yield _navigation(page, pages)
     yield _tools(pages)
     yield (
-        '<main><table>\n<thead><tr><th scope="col">Film and heat map</th>'
+        '<main><table>\n<thead><tr><th scope="col" id="by-film">Film and heat map</th>'
         '<th scope="col" id="by-file">File</th><th scope="col" id="by-urgency">What to do</th>'
         f'<th scope="col" id="by-probability">Probability of {finding}</th></tr></thead>\n<tbody>\n'
     )
