@@ -186,6 +186,74 @@ def _split_commas(formats: list[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
+def watch_command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where films arrive; it may come and go.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder for all results.", show_default=False
+        ),
+    ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="FORMAT",
+            autocompletion=_complete_formats,
+            help="csv, jsonl, html, which are kept up to date. Default: all three.",
+        ),
+    ] = None,
+    model: Model = None,
+    operating_point: Point = None,
+    jobs: Jobs = 1,
+    recursive: Recursive = True,
+    interval: Annotated[
+        float,
+        typer.Option(
+            min=0.1, metavar="SECONDS", help="Between two looks; a file must hold still for one."
+        ),
+    ] = 2.0,
+    heatmaps: Heatmaps = False,
+    quiet: Quiet = False,
+    any_age: AnyAge = False,
+    any_view: AnyView = False,
+    any_body_part: AnyBodyPart = False,
+    with_identifiers: WithIdentifiers = False,
+    runtime: Runtime = None,
+) -> None:
+    """Score films as they arrive in a folder, until stopped.
+
+    A film is taken once its file holds still and nobody writes to it. Each gets a line on stdout and
+    a row in the results folder, edge-xray-results unless --output says otherwise. SIGTERM and Ctrl-C
+    finish the film under way; started again, it goes on where it was.
+    """
+    from edge_xray.gate import Limits
+    from edge_xray.scan import ScanOptions
+    from edge_xray.scan_command import ScanRequest
+    from edge_xray.watch_command import run_watch_command
+
+    request = ScanRequest(
+        paths=(),
+        output=output or Path("edge-xray-results"),
+        formats=_split_commas(formats),
+        model=model,
+        runtime=runtime,
+        options=ScanOptions(
+            operating_point=operating_point,
+            jobs=jobs,
+            recursive=recursive,
+            limits=Limits(any_age, any_view, any_body_part),
+            with_identifiers=with_identifiers,
+        ),
+        heatmaps=heatmaps,
+        quiet=quiet,
+    )
+    raise typer.Exit(run_watch_command(folder, request, _say, _tell, interval))
+
+
 def info_command(
     model: Annotated[
         str | None,
@@ -243,6 +311,7 @@ def build_app() -> typer.Typer:
         rich_markup_mode="rich",
     )
     app.command("scan", rich_help_panel=CLINIC)(scan_command)
+    app.command("watch", rich_help_panel=CLINIC)(watch_command)
     app.command("info", rich_help_panel=CLINIC)(info_command)
     toolbox.register(app)
     for plugin in sorted(entry_points(group=PLUGIN_GROUP), key=lambda plugin: plugin.name):
@@ -265,6 +334,10 @@ _BROKEN: Final[list[str]] = []
 def _is_known(app: typer.Typer, words: Sequence[str]) -> bool:
     command = next((word for word in words if not word.startswith("-")), "")
     return any(command == known.name for known in app.registered_commands)
+
+
+def _tell(text: str) -> None:
+    typer.echo(text)
 
 
 def _say(text: str) -> None:

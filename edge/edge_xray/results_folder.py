@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -151,6 +151,14 @@ class ResultsFolder:
             return False
         self._journal.append(key, record)
         return True
+
+    def rows(self) -> Iterator[Row]:
+        """All rows on record, in the order in which films were first done."""
+        for record in self._journal.records.values():
+            try:
+                yield from_record(record)
+            except EdgeXrayError:
+                continue  # of another make: the film is scored again
 
     def flush(self) -> None:
         """Make durable what was added."""

@@ -96,7 +96,7 @@ def scan(
         options: how to scan.
         known: looks up rows of an earlier scan by path and content, so that no film is scored twice.
 
-    Yields:
+    Returns:
         One row a file found, as soon as it and all before it are done.
 
     Raises:
@@ -104,6 +104,17 @@ def scan(
         OutputError: a picture or an overlay could not be written.
     """
     options = options or ScanOptions()
+    found = find_films(paths, recursive=options.recursive, exclude=options.exclude)
+    return score_films(found, classifier, options, known)
+
+
+def score_films(
+    films: Iterable[Found],
+    classifier: Classifier,
+    options: ScanOptions,
+    known: Known | None = None,
+) -> Iterator[Row]:
+    """Score films that were found already; as `scan` but for the finding."""
     classifier.metadata.operating_point(options.operating_point)
     jobs = options.jobs or min(processors(), MOST_JOBS)
     twins: SimpleQueue[Classifier] = SimpleQueue()
@@ -119,11 +130,10 @@ def scan(
         scorer: FilmScorer = local.scorer
         return scorer.score(found)
 
-    found_films = find_films(paths, recursive=options.recursive, exclude=options.exclude)
     pending: deque[Future[Row]] = deque()
     with ThreadPoolExecutor(jobs, "edge-xray", start_worker) as pool:
         try:
-            for found in found_films:
+            for found in films:
                 pending.append(pool.submit(score, found))
                 while pending and (pending[0].done() or len(pending) >= jobs * FILMS_AHEAD):
                     yield pending.popleft().result()

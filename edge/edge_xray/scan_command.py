@@ -83,6 +83,15 @@ class ScanRequest:
             return None
         return self.formats[0] if self.formats else TABLE
 
+    def options_for(self, folder: Path) -> ScanOptions:
+        """The options with the places in a results folder filled in."""
+        return replace(
+            self.options,
+            pictures=folder / PICTURES if "html" in self.files else None,
+            heatmaps=folder / HEATMAPS if self.heatmaps else None,
+            exclude=folder,
+        )
+
 
 def run_scan(request: ScanRequest, say: Callable[[str], None]) -> ExitCode:
     """Scan as asked.
@@ -130,12 +139,7 @@ def _into_folder(
 ) -> Tally:
     folder = request.folder
     assert folder is not None  # noqa: S101 - the caller's branch
-    options = replace(
-        request.options,
-        pictures=folder / PICTURES if "html" in request.files else None,
-        heatmaps=folder / HEATMAPS if request.heatmaps else None,
-        exclude=folder,
-    )
+    options = request.options_for(folder)
     rows: list[Row] = []
     tally, resumed = Tally.empty(), 0
     with ResultsFolder(folder, classifier, options) as results:

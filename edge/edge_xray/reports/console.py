@@ -174,9 +174,3 @@ class ScanProgress:
         """One film more is done."""
         if self._shown:
             self._progress.advance(self._task)
-
-
-def watch_line(row: Row, run: Run) -> str:
-    """One film as one line of text, for the log of ``edge-xray watch``."""
-    share = f" {words.percent(row.p_finding)}" if isinstance(row, Prediction) else ""
-    return f"{words.triage_words(row)}{share}: {row.path}: {words.advice(row, run.metadata)}"

@@ -84,3 +84,10 @@ def operating_point(run: Run) -> str:
         if point.measured_on:
             text += f" ({point.measured_on})"
     return text
+
+
+def row_line(row: Row, run: Run) -> str:
+    """One film as one line: for the log of ``edge-xray watch``."""
+    share = f" ({percent(row.p_finding)})" if isinstance(row, Prediction) else ""
+    doubts = f" [{'; '.join(row.warnings)}]" if row.warnings else ""
+    return f"{triage_words(row)}{share}: {row.path}: {advice(row, run.metadata)}{doubts}"
