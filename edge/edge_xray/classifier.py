@@ -302,11 +302,8 @@ class Classifier:
 
 def open_model(model: ModelFile) -> tuple[bytes, ModelMetadata]:
     """Network and metadata of a model file none of whose bytes changed since it was packed."""
-    network, archive = split_packed(model.data)
-    if not archive:
-        # One line for what is no packed model at all; a damaged end is for the seal to tell.
-        parse_metadata(model.data, model.source)
     check_seal(model.data, model.source)
+    network, _ = split_packed(model.data)
     metadata = parse_metadata(model.data, model.source)
     actual = hashlib.sha256(network).hexdigest()
     if actual != metadata.network_sha256:

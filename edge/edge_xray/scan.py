@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -24,10 +23,11 @@ from numpy.typing import NDArray
 
 from edge_xray.classifier import Classifier
 from edge_xray.decision import decide, p_finding
-from edge_xray.decode import MAX_FILE_BYTES, DecodedFilm, decode
+from edge_xray.decode import DecodedFilm, quiet_decoders, read_file
 from edge_xray.errors import FilmError, OutputError
 from edge_xray.gate import Limits, check_film, check_scores
 from edge_xray.heatmap import finding_evidence, overlay_png, report_picture
+from edge_xray.isolate import decode_guarded
 from edge_xray.preprocess import preprocess
 from edge_xray.results import PROBABILITY_DIGITS, Prediction, Row, SkippedFilm
 from edge_xray.site_key import site_key
@@ -116,6 +116,7 @@ def score_films(
 ) -> Iterator[Row]:
     """Score films that were found already; as `scan` but for the finding."""
     classifier.metadata.operating_point(options.operating_point)
+    quiet_decoders()
     jobs = options.jobs or min(processors(), MOST_JOBS)
     twins: SimpleQueue[Classifier] = SimpleQueue()
     twins.put(classifier)
@@ -176,7 +177,7 @@ class FilmScorer:
 
     def _score(self, found: Found, sha256: str, data: bytes) -> Row:
         metadata = self._classifier.metadata
-        film = decode(data, metadata.input)
+        film = decode_guarded(data, metadata.input)
         limits = self._options.limits
         report = check_film(film, metadata, limits)
         scores = None
@@ -256,42 +257,33 @@ def read_film(path: Path) -> bytes:
         FilmError: it is missing, unreadable, too large, no regular file, or changed meanwhile.
     """
     try:
-        # Without O_NONBLOCK, opening a pipe that took the file's place would wait for ever.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
-        with os.fdopen(descriptor, "rb") as stream:
-            before = os.fstat(descriptor)
-            if not stat.S_ISREG(before.st_mode):
-                raise FilmError("not_a_file", "it is neither a file nor a folder")
-            if before.st_size > MAX_FILE_BYTES:
-                raise FilmError(
-                    "file_too_large",
-                    f"the file has {before.st_size / 2**20:.0f} MiB, more than "
-                    f"{MAX_FILE_BYTES // 2**20}; export the film as JPEG",
-                )
-            data = stream.read(MAX_FILE_BYTES + 1)
-            after = os.fstat(descriptor)
+        before = path.stat()
+        data = read_file(path)
+        after = path.stat()
     except FileNotFoundError as error:
-        raise FilmError(
-            "missing", "the file was there and is gone; check the drive and scan again"
-        ) from error
+        raise _gone() from error
     except OSError as error:
         raise FilmError(
             "unreadable",
             f"the file cannot be read ({error.strerror or error}); check its permissions and the disk",
         ) from error
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(
-        data
-    ) != after.st_size:
+    except FilmError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise _gone() from error
+        raise
+    if _still(before) != _still(after) or len(data) != after.st_size:
         raise FilmError(
             "changed", "the file changed while it was read; scan again when the copy is finished"
         )
-    if not data:
-        raise FilmError("empty_file", "the file is empty; copy it again from the X-ray machine")
     return data
 
 
-_BINARY: Final = getattr(os, "O_BINARY", 0)
-"""Windows only: without it line ends are translated."""
+def _gone() -> FilmError:
+    return FilmError("missing", "the file was there and is gone; check the drive and scan again")
+
+
+def _still(info: os.stat_result) -> tuple[int, int, int]:
+    return (info.st_size, info.st_mtime_ns, info.st_ino)
 
 
 def _safe_name(stem: str) -> str:
