@@ -28,7 +28,7 @@ from edge_xray.modes import to_mode
 from edge_xray.preprocess import reduction_factor
 
 if TYPE_CHECKING:
-    from edge_xray.dicom import DicomTags
+    from edge_xray.dicom_tags import DicomTags
 
 MAX_PIXELS: Final = 50_000_000
 """Largest film decoded, in pixels: above any chest film (a 43 cm plate at 0.1 mm is 18 million)."""
@@ -344,5 +344,6 @@ def load_jpeg(image: Image.Image, wanted: str, factor: int) -> None:
     rows = max(1, round(image.height * _PREMATURE_MIN_SHARE))
     bottom = image.crop((0, image.height - rows, image.width, image.height))
     extrema = bottom.convert("L").getextrema()
-    if extrema == (_PREMATURE_GREY, _PREMATURE_GREY):
+    made_up = (_PREMATURE_GREY, _PREMATURE_GREY)
+    if extrema == made_up and image.convert("L").getextrema() != made_up:
         raise FilmError("truncated", "the JPEG ends before the film does; copy or export it again")

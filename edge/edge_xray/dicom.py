@@ -6,14 +6,9 @@ are read and checked before any pixel is decoded; a deflated file is inflated on
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import io
-import re
 import struct
 import zlib
-from dataclasses import dataclass, field
-from datetime import date
 from typing import Any, Final
 
 import numpy as np
@@ -29,25 +24,23 @@ from edge_xray.decode import (
     finish,
     load_jpeg,
 )
+from edge_xray.dicom_tags import DicomTags, read_tags
 from edge_xray.errors import FilmError, MissingExtraError
+from edge_xray.jpeg_lossless import decode_jpeg_lossless
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import reduction_factor
 
+__all__ = ["MAX_INFLATED_BYTES", "DicomTags", "decode_dicom", "read_tags"]
+
 MAX_INFLATED_BYTES: Final = 3 * MAX_PIXELS
 """Most that a deflated file may unpack to: the largest film in three bytes a pixel."""
-
-MAX_TAG_CHARACTERS: Final = 16
-"""Longest value of a code string (VR CS, PS3.5 table 6.2-1)."""
-
-DAYS_A_YEAR: Final = 365.2425
-_AGE_UNITS: Final = {"D": DAYS_A_YEAR, "W": DAYS_A_YEAR / 7, "M": 12.0, "Y": 1.0}
-"""How many of each unit of an age string (VR AS) make a year."""
 
 _IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
 _EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 _EXPLICIT_BIG: Final = "1.2.840.10008.1.2.2"
 _JPEG_EIGHT_BIT: Final = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
+_JPEG_LOSSLESS: Final = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
 _JPEG_FAMILY: Final = frozenset(
     f"1.2.840.10008.1.2.4.{suffix}" for suffix in ("50", "51", "57", "70", "80", "81")
 )
@@ -57,62 +50,6 @@ _JPEG_2000: Final = frozenset(
 
 _J2K_START: Final = b"\xff\x4f\xff\x51"
 """Start of a JPEG 2000 codestream and of its size segment (ISO/IEC 15444-1, annex A)."""
-
-_VIEW_CODES: Final = {
-    "399348003": "AP",
-    "R-10206": "AP",
-    "272479007": "PA",
-    "R-10214": "PA",
-    "399173006": "LL",
-    "R-10236": "LL",
-    "399198007": "RL",
-    "R-10232": "RL",
-}
-"""ViewCodeSequence (0054,0220), SNOMED CT and the older SRT codes of PS3.16 CID 4010."""
-
-_CHEST_CODES: Final = frozenset({"51185008", "T-D3000", "39607008", "T-28000"})
-"""AnatomicRegionSequence (0008,2218): chest and lung, PS3.16 CID 4031."""
-
-
-@dataclass(frozen=True)
-class DicomTags:
-    """The allow-list: all that is ever taken from a DICOM file beside its pixels.
-
-    Attributes:
-        modality: Modality (0008,0060), upper case; empty if not given.
-        body_part: BodyPartExamined (0018,0015), or ``CHEST`` from the anatomic region's code.
-        view: ViewPosition (0018,5101), or the view code's equal.
-        age_years: PatientAge (0010,1010), or study date less birth date; None if not given.
-        patient_id: PatientID (0010,0020); left out of ``repr`` and of `public`.
-    """
-
-    modality: str = ""
-    body_part: str = ""
-    view: str = ""
-    age_years: float | None = None
-    patient_id: str = field(default="", repr=False)
-
-    def public(self) -> dict[str, str | float | None]:
-        """What may stand in a report: nothing that names a person."""
-        return {
-            "modality": self.modality,
-            "body_part": self.body_part,
-            "view": self.view,
-            "age_years": None if self.age_years is None else round(self.age_years, 2),
-        }
-
-    def pseudonym(self, key: bytes) -> str:
-        """The patient as a keyed hash: equal for films of one patient, and no way back without the key.
-
-        Args:
-            key: secret of at least 16 bytes, kept apart from the results.
-
-        Returns:
-            16 hexadecimal digits (HMAC-SHA-256, shortened), or empty without a patient ID.
-        """
-        if not self.patient_id:
-            return ""
-        return hmac.new(key, self.patient_id.encode(), hashlib.sha256).hexdigest()[:16]
 
 
 def decode_dicom(data: bytes, spec: InputSpec) -> DecodedFilm:
@@ -254,7 +191,7 @@ def _fast_jpeg(dataset: Any, factor: int) -> Image.Image | None:
     """
     if str(dataset.file_meta.TransferSyntaxUID) not in _JPEG_EIGHT_BIT:
         return None
-    if int(dataset.get("SamplesPerPixel") or 1) != 1 or int(dataset.BitsAllocated) != 8:
+    if _samples(dataset) != 1 or int(dataset.BitsAllocated) != 8:
         return None
     frame = _frame(dataset)
     with Image.open(io.BytesIO(frame), formats=("JPEG",)) as image:
@@ -283,8 +220,12 @@ def _full_picture(dataset: Any) -> Image.Image:
 
     from edge_xray.dicom_display import stored_to_grey
 
-    _check_decoder(dataset)
-    stored: NDArray[Any] = pixel_array(dataset)
+    stored: NDArray[Any]
+    if str(dataset.file_meta.TransferSyntaxUID) in _JPEG_LOSSLESS and _samples(dataset) == 1:
+        stored = _signed(decode_jpeg_lossless(_frame(dataset)), dataset)
+    else:
+        _check_decoder(dataset)
+        stored = pixel_array(dataset)
     photometric = str(dataset.get("PhotometricInterpretation", "")).strip()
     if photometric == "PALETTE COLOR":
         stored = apply_color_lut(stored, dataset)
@@ -298,6 +239,18 @@ def _full_picture(dataset: Any) -> Image.Image:
             f"DICOM pixels of kind {photometric or 'unknown'!r} are not read; export a grey film",
         )
     return Image.fromarray(stored_to_grey(stored, dataset))
+
+
+def _samples(dataset: Any) -> int:
+    return int(dataset.get("SamplesPerPixel") or 1)
+
+
+def _signed(stored: NDArray[np.uint16], dataset: Any) -> NDArray[Any]:
+    """Samples as the two's complement of BitsStored bits, if the file says that they are signed."""
+    if not int(dataset.get("PixelRepresentation") or 0):
+        return stored
+    spare = 16 - int(dataset.BitsStored)
+    return (stored << np.uint16(spare)).view(np.int16) >> np.int16(spare)
 
 
 def _check_decoder(dataset: Any) -> None:
@@ -320,68 +273,3 @@ def _check_decoder(dataset: Any) -> None:
         )
     if syntax.is_encapsulated:
         _frame(dataset)
-
-
-def read_tags(dataset: Any) -> DicomTags:
-    """Take the allow-listed tags from a dataset; what is absent or unreadable stays empty.
-
-    Args:
-        dataset: a pydicom dataset.
-    """
-    body_part = _code(dataset, "BodyPartExamined")
-    if not body_part and _sequence_code(dataset, "AnatomicRegionSequence") in _CHEST_CODES:
-        body_part = "CHEST"
-    view = _code(dataset, "ViewPosition") or _VIEW_CODES.get(
-        _sequence_code(dataset, "ViewCodeSequence"), ""
-    )
-    return DicomTags(
-        _code(dataset, "Modality"),
-        body_part,
-        view,
-        _age_years(dataset),
-        _text(dataset, "PatientID")[:64],
-    )
-
-
-def _text(dataset: Any, keyword: str) -> str:
-    try:
-        value = dataset.get(keyword)
-        if value is None:
-            return ""
-        if not isinstance(value, str) and hasattr(value, "__getitem__"):
-            value = value[0]
-        return "".join(c for c in str(value) if c.isprintable()).strip()
-    except Exception:  # one broken element must not cost the film: pydicom converts lazily
-        return ""
-
-
-def _code(dataset: Any, keyword: str) -> str:
-    """A code string, reduced to the characters that VR CS allows."""
-    return re.sub(r"[^A-Z0-9_ ]", "", _text(dataset, keyword).upper())[:MAX_TAG_CHARACTERS].strip()
-
-
-def _sequence_code(dataset: Any, keyword: str) -> str:
-    try:
-        return _text(dataset.get(keyword)[0], "CodeValue")
-    except Exception:
-        return ""
-
-
-def _age_years(dataset: Any) -> float | None:
-    match = re.fullmatch(r"(\d{1,3})([DWMY])", _text(dataset, "PatientAge").upper())
-    if match:
-        return int(match[1]) / _AGE_UNITS[match[2]]
-    born, taken = _date(dataset, "PatientBirthDate"), None
-    for keyword in ("StudyDate", "AcquisitionDate", "ContentDate"):
-        taken = taken or _date(dataset, keyword)
-    if born is None or taken is None or taken < born:
-        return None
-    return (taken - born).days / DAYS_A_YEAR
-
-
-def _date(dataset: Any, keyword: str) -> date | None:
-    digits = _text(dataset, keyword).replace("-", "").replace(".", "")
-    try:
-        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
-    except ValueError:
-        return None

@@ -6,10 +6,11 @@ cost too much, never reaches one.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from edge_xray.errors import FilmError
@@ -42,6 +43,9 @@ _EOI: Final = 0xD9
 
 JPEG_BITS: Final = 8
 
+_SCAN_MARKER: Final = re.compile(rb"\xff([\x02-\xcf\xda-\xfe])", re.DOTALL)
+"""A marker with a length, in or between scans: no stuffed byte, no restart, no SOI or EOI."""
+
 MAX_PROGRESSIVE_SCANS: Final = 64
 """Scans of one progressive JPEG: encoders write 10 or so; each more costs a pass over the picture."""
 
@@ -63,6 +67,7 @@ class JpegHeader:
         components: 1 grey, 3 colour, 4 CMYK.
         marker: second byte of the start-of-frame marker: which process.
         scans: start-of-scan markers; counted for a progressive picture only, else 1.
+        complete: whether a progressive picture's scans hold every coefficient to its last bit.
     """
 
     width: int
@@ -71,6 +76,7 @@ class JpegHeader:
     components: int
     marker: int
     scans: int = 1
+    complete: bool = True
 
     @property
     def progressive(self) -> bool:
@@ -100,8 +106,18 @@ class PngHeader:
         return self.height * (1 + -(-self.width * self.bits * self.channels // 8))
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Markers with the start and end of their payload, up to the first scan."""
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Walk a JPEG's segments up to its first scan.
+
+    Args:
+        data: the whole stream.
+
+    Yields:
+        The marker's second byte, and where its payload starts and ends; the scan's own header last.
+
+    Raises:
+        FilmError: a marker is missing, or the stream ends before its first scan.
+    """
     at = 2
     while at + 4 <= len(data):
         if data[at] != 0xFF:
@@ -137,7 +153,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         FilmError: the stream is no JPEG, or ends or breaks before its first scan.
     """
     header = None
-    for marker, start, end in _jpeg_segments(data):
+    for marker, start, end in jpeg_segments(data):
         if marker in _SOF_ALL:
             if header is not None:
                 raise FilmError("damaged", "the JPEG has two frame headers; export the film again")
@@ -148,15 +164,31 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
     if header is None:
         raise FilmError("damaged", "the JPEG has no frame header; copy or export it again")
     if header.progressive:
-        header = JpegHeader(
-            header.width,
-            header.height,
-            header.bits,
-            header.components,
-            header.marker,
-            data.count(b"\xff\xda"),
-        )
+        scans, complete = _read_scans(data, header.components)
+        header = replace(header, scans=scans, complete=complete)
     return header
+
+
+def _read_scans(data: bytes, components: int) -> tuple[int, bool]:
+    """Count a progressive picture's scans, and whether they give every coefficient's last bit."""
+    missing = {(component, band) for component in range(components) for band in range(64)}
+    names: list[int] = []
+    scans = 0
+    marker = _SCAN_MARKER.search(data, 2)
+    while marker is not None and scans <= MAX_PROGRESSIVE_SCANS:
+        start = marker.end() + 2
+        end = marker.end() + int.from_bytes(data[marker.end() : start], "big")
+        if marker[1][0] == _SOF_PROGRESSIVE:
+            names = list(data[start + 6 : end : 3])
+        elif marker[1][0] == _SOS and start < end <= len(data):
+            scans += 1
+            count = data[start]
+            first, last, bits = data[end - 3 : end]
+            for name in data[start + 1 : start + 1 + 2 * count : 2]:
+                if name in names and bits & 15 == 0:
+                    missing -= {(names.index(name), band) for band in range(first, last + 1)}
+        marker = _SCAN_MARKER.search(data, end)
+    return scans, not missing
 
 
 def check_jpeg(header: JpegHeader) -> None:
@@ -178,6 +210,8 @@ def check_jpeg(header: JpegHeader) -> None:
         )
     if header.height == 0 or header.width == 0:
         raise FilmError("damaged", f"the JPEG's header gives no size; {again}")
+    if not header.complete and header.scans <= MAX_PROGRESSIVE_SCANS:
+        raise _truncated("progressive JPEG")
     if header.scans > MAX_PROGRESSIVE_SCANS:
         raise FilmError(
             "too_large",

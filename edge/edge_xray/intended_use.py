@@ -8,7 +8,7 @@ from edge_xray.metadata import IntendedUse
 from edge_xray.quality import QualityReport
 
 if TYPE_CHECKING:
-    from edge_xray.dicom import DicomTags
+    from edge_xray.dicom_tags import DicomTags
 
 INTENDED_USE_REASONS: Final = {
     "other_modality": "the DICOM tags name another kind of picture than the model is for",

@@ -319,7 +319,7 @@ def _film(header: Mapping[str, Any], payload: bytes) -> DecodedFilm:
             raise FilmError(reason, message[:_MAX_MESSAGE])
         tags = header["tags"]
         if tags is not None:
-            from edge_xray.dicom import DicomTags
+            from edge_xray.dicom_tags import DicomTags
 
             tags = DicomTags(**tags)
         shape = tuple(int(side) for side in header["shape"])

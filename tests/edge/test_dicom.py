@@ -18,6 +18,7 @@ from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
 
 pytest.importorskip("pydicom")
+pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR")
 
 SPEC = InputSpec(64, 64)
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"

@@ -1,0 +1,365 @@
+"""Every way a file can hold a film, and every way it can fail to: pixels or a reason, nothing else."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from edge_xray import decode as decode_module
+from edge_xray.decode import REASONS, decode
+from edge_xray.errors import FilmError
+from edge_xray.metadata import InputSpec
+from edge_xray.modes import wide_to_uint8
+from edge_xray.preprocess import preprocess, reduction_factor
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning:pydicom"),
+    pytest.mark.filterwarnings("ignore::UserWarning:PIL"),
+]
+
+GREY, COLOUR = InputSpec(64, 64, 1), InputSpec(64, 64, 3)
+
+
+@pytest.fixture(scope="module")
+def film(draw_film):
+    return draw_film("bacterial", 4)
+
+
+def refused(data, spec: InputSpec = GREY) -> FilmError:
+    with pytest.raises(FilmError) as caught:
+        decode(data, spec)
+    assert caught.value.reason in REASONS
+    assert len(str(caught.value)) > 20
+    return caught.value
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_lossless_formats_give_the_pixels_stored(kind, mode, film, encode):
+    image = Image.fromarray(film).convert(mode)
+    decoded = decode(encode(image, kind), GREY)
+    assert np.array_equal(decoded.pixels, film)
+    assert (decoded.format, decoded.width, decoded.height) == (kind, 110, 90)
+    assert (decoded.colour, decoded.tags) == (0.0, None)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        ("PNG", "1"),
+        ("PNG", "L"),
+        ("PNG", "LA"),
+        ("PNG", "P"),
+        ("PNG", "RGB"),
+        ("PNG", "RGBA"),
+        ("PNG", "I;16"),
+        ("TIFF", "1"),
+        ("TIFF", "L"),
+        ("TIFF", "P"),
+        ("TIFF", "RGB"),
+        ("TIFF", "RGBA"),
+        ("TIFF", "CMYK"),
+        ("TIFF", "LAB"),
+        ("TIFF", "I;16"),
+        ("TIFF", "I"),
+        ("TIFF", "F"),
+        ("BMP", "1"),
+        ("BMP", "P"),
+        ("JPEG", "L"),
+        ("JPEG", "RGB"),
+        ("JPEG", "CMYK"),
+        ("JPEG", "YCbCr"),
+    ],
+)
+def test_every_mode_shows_the_film_in_both_kinds_of_input(kind, mode, channels, film, encode):
+    grey = Image.fromarray(film)
+    if mode in ("I;16", "I"):
+        image = Image.fromarray(
+            (film.astype(np.int32) * 257).astype("<u2" if ";" in mode else "<i4")
+        )
+    elif mode == "F":
+        image = Image.fromarray((film / 255).astype(np.float32))
+    elif mode == "LAB":
+        image = Image.merge("LAB", (grey, Image.new("L", grey.size), Image.new("L", grey.size)))
+    elif mode == "1":
+        image = grey.point(lambda value: 255 if value > 100 else 0).convert("1")
+    elif mode in ("LA", "RGBA", "CMYK", "YCbCr"):
+        image = grey.convert("RGB").convert(mode) if mode != "LA" else grey.convert(mode)
+    else:
+        image = grey.convert(mode)
+    decoded = decode(encode(image, kind), InputSpec(64, 64, channels))
+    assert decoded.pixels.dtype == np.uint8
+    assert decoded.pixels.shape == ((90, 110) if channels == 1 else (90, 110, 3))
+    luma = decoded.pixels if channels == 1 else decoded.pixels[..., 1]
+    expected = np.where(film > 100, 255, 0) if mode == "1" else film
+    off = np.abs(luma.astype(int) - expected)
+    assert off.mean() < (8 if kind == "JPEG" else 1.5)
+
+
+@pytest.mark.parametrize("bits", [9, 10, 12, 14, 16])
+def test_wide_grey_keeps_its_most_significant_bits(bits, film, encode):
+    wide = film.astype(np.uint16) << (bits - 8)
+    wide[0, 0] = 2**bits - 1
+    for kind in ("PNG", "TIFF"):
+        assert np.array_equal(decode(encode(wide, kind), GREY).pixels[1:], film[1:])
+
+
+def test_wide_to_uint8_refuses_negative_values():
+    with pytest.raises(FilmError, match="negative"):
+        wide_to_uint8(np.array([[-1, 5]], np.int32))
+
+
+@given(st.integers(1, 65535), st.integers(0, 2**32 - 1))
+def test_wide_to_uint8_keeps_the_order_of_greys(top, seed):
+    values = np.random.default_rng(seed).integers(0, top + 1, (5, 5))
+    order = np.argsort(values.ravel(), kind="stable")
+    assert (np.diff(wide_to_uint8(values).ravel()[order].astype(int)) >= 0).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation, film, encode):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright = Image.fromarray(film)
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
+    stored = upright if orientation == 1 else upright.transpose(undo[orientation])
+    decoded = decode(encode(stored, "JPEG", quality=98, exif=exif), GREY)
+    assert (decoded.width, decoded.height) == (110, 90)
+    assert np.abs(decoded.pixels.astype(int) - film).mean() < 2
+    assert ImageOps.exif_transpose(
+        Image.open(io.BytesIO(encode(stored, "PNG", exif=exif)))
+    ).size == (
+        110,
+        90,
+    )
+
+
+def test_transparency_lies_on_black(film, encode):
+    image = Image.fromarray(film).convert("RGBA")
+    image.putalpha(
+        Image.fromarray(np.where(np.arange(110) < 30, 0, 255).astype(np.uint8)[None].repeat(90, 0))
+    )
+    pixels = decode(encode(image, "PNG"), GREY).pixels
+    assert pixels[:, :30].max() == 0
+    assert np.array_equal(pixels[:, 30:], film[:, 30:])
+
+
+def test_a_coloured_file_says_so_and_a_grey_one_in_rgb_does_not(film, encode):
+    colourful = np.dstack([film, 255 - film, film // 3])
+    for kind in ("JPEG", "PNG", "TIFF", "BMP"):
+        assert decode(encode(colourful, kind), GREY).colour > 30
+        assert decode(encode(np.dstack([film] * 3), kind), GREY).colour < 1
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("size", [(640, 512), (1003, 1348), (2100, 1800)])
+def test_a_jpeg_decoded_at_reduced_scale_equals_the_png_to_a_grey_level(
+    size, colour, progressive, draw_film, encode
+):
+    film = draw_film("normal", 9, height=size[0], width=size[1])
+    stored = np.dstack([film] * 3) if colour else film
+    jpeg = encode(stored, "JPEG", quality=92, progressive=progressive)
+    whole = encode(Image.open(io.BytesIO(jpeg)).convert("L"), "PNG")
+    one, other = decode(jpeg, GREY), decode(whole, GREY)
+    assert one.pixels.shape == other.pixels.shape
+    factor = reduction_factor(size[1], size[0], GREY)
+    assert factor > 1
+    off = np.abs(one.pixels.astype(int) - other.pixels)
+    assert off.max() <= 2
+    assert off.mean() < 0.5
+    inputs = np.abs(preprocess(one.pixels, GREY).astype(int) - preprocess(other.pixels, GREY))
+    assert inputs.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty_file"),
+        (b"patient list\n" * 40, "not_an_image"),
+        (b"<svg/>" * 100, "not_an_image"),
+        (b"GIF89a" + bytes(60), "not_an_image"),
+        (b"%PDF-1.7 " + bytes(90), "not_an_image"),
+        (b"\xff\xd8\xff", "truncated"),
+        (b"\x89PNG\r\n\x1a\n", "truncated"),
+        (b"II*\0" + bytes(40), "damaged"),
+        (b"BM" + bytes(60), "damaged"),
+    ],
+)
+def test_what_is_no_film_is_named(data, reason):
+    assert refused(data).reason == reason
+
+
+def test_an_even_grey_jpeg_is_whole(encode):
+    assert decode(encode(Image.new("L", (90, 90), 128), "JPEG"), GREY).pixels.min() == 128
+
+
+def test_the_name_does_not_decide_what_a_file_is(tmp_path, film, encode):
+    path = tmp_path / "film.dcm"
+    path.write_bytes(encode(film, "PNG"))
+    assert decode(path, GREY).format == "PNG"
+
+
+@pytest.mark.parametrize(("width", "height"), [(27, 500), (500, 27), (1, 1)])
+def test_too_small_is_refused_with_the_size(width, height, encode):
+    error = refused(encode(Image.new("L", (width, height)), "PNG"))
+    assert error.reason == "too_small"
+    assert f"{width}x{height}" in str(error)
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    body = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + b"IHDR"
+        + body
+        + struct.pack(">I", zlib.crc32(b"IHDR" + body))
+    )
+
+
+def jpeg_with(sof: int, bits: int = 8, width: int = 100, height: int = 100) -> bytes:
+    frame = struct.pack(">BBHBHHB", 0xFF, sof, 11, bits, height, width, 1) + b"\x01\x11\0"
+    return b"\xff\xd8" + frame + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + bytes(50) + b"\xff\xd9"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (png_claiming(100_000, 100_000), "too_large"),
+        (jpeg_with(0xC0, width=60_000, height=60_000), "too_large"),
+        (jpeg_with(0xC1, bits=12), "jpeg_12_bit"),
+        (jpeg_with(0xC9), "jpeg_arithmetic"),
+        (jpeg_with(0xCA), "jpeg_arithmetic"),
+        (jpeg_with(0xC3), "jpeg_lossless"),
+        (jpeg_with(0xC5), "jpeg_hierarchical"),
+        (jpeg_with(0xF7), "jpeg_lossless"),
+        (jpeg_with(0xC0, height=0), "damaged"),
+    ],
+)
+def test_headers_alone_refuse(data, reason):
+    assert refused(data).reason == reason
+
+
+def test_a_progressive_jpeg_of_very_many_scans_is_refused(film, encode):
+    data = encode(film, "JPEG", progressive=True)
+    scan = data.index(b"\xff\xda")
+    end = data.index(b"\xff\xda", scan + 2)
+    assert refused(data[:end] + data[scan:end] * 80 + data[end:]).reason == "too_large"
+
+
+def test_every_cut_of_a_jpeg_is_refused_even_with_its_end_mended(draw_film, encode):
+    film = draw_film("viral", 8, height=300, width=280)
+    for options in ({}, {"progressive": True}, {"restart_marker_rows": 2}):
+        data = encode(film, "JPEG", quality=85, **options)
+        for share in (0.1, 0.3, 0.5, 0.7, 0.9, 0.96):
+            cut = data[: int(len(data) * share)]
+            assert refused(cut).reason in {"truncated", "damaged"}
+            # Cut in its last scan, a progressive picture lacks but the last bit of some detail.
+            if not options.get("progressive") or share < 0.4:
+                assert refused(cut + b"\xff\xd9").reason in {"truncated", "damaged"}
+
+
+def test_every_cut_and_every_changed_byte_of_a_png_is_refused(encode, draw_film):
+    data = encode(draw_film(height=40, width=40), "PNG")
+    for cut in range(0, len(data) - 1, 7):
+        refused(data[:cut])
+    for at in range(8, len(data), 5):
+        changed = bytearray(data)
+        changed[at] ^= 0x10
+        refused(bytes(changed))
+
+
+def test_several_pictures_in_one_file_are_refused(film, encode):
+    pages = [Image.fromarray(film)] * 3
+    tiff = encode(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    assert refused(tiff).reason == "several_frames"
+    moving = encode(pages[0], "PNG", save_all=True, append_images=[Image.new("L", (110, 90))])
+    assert refused(moving).reason == "several_frames"
+
+
+def test_a_phone_jpeg_with_a_preview_behind_it_is_one_picture(film, encode):
+    image = Image.fromarray(film)
+    buffer = io.BytesIO()
+    image.save(buffer, "MPO", save_all=True, append_images=[image.resize((55, 45))])
+    decoded = decode(buffer.getvalue(), GREY)
+    assert (decoded.format, decoded.width) == ("JPEG", 110)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "film.jpg")
+    assert refused(tmp_path / "film.jpg").reason == "not_a_file"
+
+
+def test_a_folder_a_missing_file_and_an_unreadable_one_are_refused(tmp_path, film, encode):
+    assert refused(tmp_path).reason in {"not_a_file", "unreadable"}
+    assert refused(tmp_path / "none.png").reason == "unreadable"
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(encode(film, "PNG"))
+    secret.chmod(0)
+    if sys.platform != "win32" and os.geteuid() != 0:
+        assert refused(secret).reason == "unreadable"
+
+
+def test_a_file_beyond_the_cap_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "film.png"
+    path.write_bytes(bytes(1001))
+    monkeypatch.setattr(decode_module, "MAX_FILE_BYTES", 1000)
+    assert refused(path).reason == "file_too_large"
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(
+        [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"BM", b"\x08\0"]
+    ),
+    st.binary(max_size=400),
+)
+def test_random_bytes_are_refused_with_a_reason(start, rest):
+    try:
+        decode(start + rest, GREY)
+    except FilmError as error:
+        assert error.reason in REASONS
+
+
+@settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_damaged_films_give_pixels_or_a_reason(data, film, encode, to_dicom):
+    kinds = ["JPEG", "PNG", "TIFF", "BMP", "DICOM"]
+    kind = data.draw(st.sampled_from(kinds))
+    if kind == "DICOM":
+        pytest.importorskip("pydicom")
+        whole = to_dicom(film[:40, :40])
+    else:
+        mode = data.draw(st.sampled_from(["L", "RGB"]))
+        options = {"compression": "tiff_lzw"} if kind == "TIFF" else {}
+        whole = encode(Image.fromarray(film[:40, :40]).convert(mode), kind, **options)
+    damaged = bytearray(whole)
+    header = min(len(damaged), 700)
+    for _ in range(data.draw(st.integers(1, 6))):
+        span = header if data.draw(st.booleans()) else len(damaged)
+        damaged[data.draw(st.integers(0, span - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(damaged)))
+    if data.draw(st.booleans()):
+        del damaged[cut:]
+    spec = data.draw(st.sampled_from([GREY, COLOUR]))
+    try:
+        decoded = decode(bytes(damaged), spec)
+    except FilmError as error:
+        assert error.reason in REASONS
+    else:
+        assert decoded.pixels.dtype == np.uint8
+        assert decoded.pixels.ndim == (2 if spec.channels == 1 else 3)

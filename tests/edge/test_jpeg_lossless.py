@@ -1,0 +1,128 @@
+"""Lossless JPEG, as archives store films: exact for every depth, restart and point transform."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from edge_xray.decode import decode
+from edge_xray.errors import FilmError
+from edge_xray.jpeg_lossless import decode_jpeg_lossless
+from edge_xray.metadata import InputSpec
+
+SV1 = "1.2.840.10008.1.2.4.70"
+CODE_BITS = 5
+"""All 17 categories get a code of five bits, in order: simple, and a legal Huffman table."""
+
+
+def encode_lossless(
+    pixels: np.ndarray, bits: int, *, rows_a_restart: int = 0, shift: int = 0, predictor: int = 1
+) -> bytes:
+    """The process of ITU-T T.81 annex H, written from the standard, one sample after another."""
+    height, width = pixels.shape
+    samples = (pixels >> shift).astype(int)
+    counts = bytes(17 if length == CODE_BITS else 0 for length in range(1, 17))
+    head = b"\xff\xd8" + segment(0xC4, b"\0" + counts + bytes(range(17)))
+    head += segment(0xC3, struct.pack(">BHHB", bits, height, width, 1) + b"\x01\x11\0")
+    if rows_a_restart:
+        head += segment(0xDD, struct.pack(">H", rows_a_restart * width))
+    head += segment(0xDA, b"\x01\x01\0" + bytes([predictor, 0, shift]))
+    parts = []
+    step = rows_a_restart or height
+    for top in range(0, height, step):
+        coded = []
+        for y in range(top, min(top + step, height)):
+            for x in range(width):
+                if x:
+                    guess = samples[y, x - 1]
+                elif y > top:
+                    guess = samples[y - 1, 0]
+                else:
+                    guess = 1 << (bits - shift - 1)
+                coded.append(code(int(samples[y, x] - guess)))
+        text = "".join(coded)
+        text += "1" * (-len(text) % 8)
+        body = int(text, 2).to_bytes(len(text) // 8, "big")
+        parts.append(body.replace(b"\xff", b"\xff\0"))
+    data = parts[0]
+    for index, part in enumerate(parts[1:]):
+        data += bytes([0xFF, 0xD0 + index % 8]) + part
+    return head + data + b"\xff\xd9"
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+
+def code(difference: int) -> str:
+    difference = (difference + 0x8000) % 0x10000 - 0x8000
+    if difference == -0x8000:
+        return f"{16:05b}"
+    category = abs(difference).bit_length()
+    if not category:
+        return f"{0:05b}"
+    extra = difference if difference > 0 else difference + (1 << category) - 1
+    return f"{category:05b}{extra:0{category}b}"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    bits=st.integers(2, 16),
+    rows_a_restart=st.integers(0, 5),
+    data=st.data(),
+)
+def test_every_depth_comes_back_exactly(bits, rows_a_restart, data):
+    shape = data.draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
+    pixels = data.draw(arrays(np.uint16, shape, elements=st.integers(0, 2**bits - 1)))
+    shift = data.draw(st.integers(0, bits - 1))
+    coded = encode_lossless(pixels, bits, rows_a_restart=rows_a_restart, shift=shift)
+    assert np.array_equal(decode_jpeg_lossless(coded), pixels >> shift << shift)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_dicom_film_stored_so_is_read(signed, draw_film, to_dicom):
+    pytest.importorskip("pydicom")
+    film = draw_film().astype(np.uint16) << 4
+    stored = ((film.astype(np.int16) - 2048) & 0x0FFF).astype(np.uint16) if signed else film
+    window = {"WindowCenter": 0 if signed else 2048, "WindowWidth": 4096}
+    spec = InputSpec(64, 64)
+    data = to_dicom(
+        film,
+        frame=encode_lossless(stored, 12),
+        syntax=SV1,
+        BitsStored=12,
+        PixelRepresentation=int(signed),
+        **window,
+    )
+    expected = to_dicom(film, BitsStored=12, WindowCenter=2048, WindowWidth=4096)
+    assert np.array_equal(decode(data, spec).pixels, decode(expected, spec).pixels)
+
+
+def test_every_cut_is_refused(draw_film):
+    coded = encode_lossless(draw_film()[:20, :20], 8)
+    for cut in range(2, len(coded) - 4):
+        with pytest.raises(FilmError):
+            decode_jpeg_lossless(coded[:cut])
+
+
+def test_other_predictors_are_refused_by_name(draw_film):
+    with pytest.raises(FilmError, match="predictor 4") as caught:
+        decode_jpeg_lossless(encode_lossless(draw_film()[:9, :9], 8, predictor=4))
+    assert caught.value.reason == "dicom_decoder_missing"
+
+
+@settings(max_examples=150, deadline=None)
+@given(at=st.integers(2, 400), value=st.integers(0, 255))
+def test_damaged_streams_give_pixels_or_a_reason(at, value):
+    pixels = np.arange(20 * 20, dtype=np.uint16).reshape(20, 20) % 251
+    coded = bytearray(encode_lossless(pixels, 8))
+    coded[at % len(coded)] = value
+    try:
+        decode_jpeg_lossless(bytes(coded))
+    except FilmError as error:
+        assert error.reason in {"damaged", "truncated", "dicom_decoder_missing"}
