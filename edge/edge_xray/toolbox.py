@@ -32,6 +32,16 @@ def register(app: typer.Typer) -> None:
     app.command("doctor", rich_help_panel=CLINIC_PANEL)(doctor)
     app.command("self-test", rich_help_panel=CLINIC_PANEL)(self_test)
     app.command("benchmark", rich_help_panel=CLINIC_PANEL)(benchmark)
+    kit = typer.Typer(no_args_is_help=True, help="Put everything for a clinic on a stick.")
+    kit.callback()(_kit)
+    kit.command("build")(kit_build)
+    app.add_typer(kit, name="kit", rich_help_panel=WORKSHOP_PANEL)
+
+
+def _complete_targets(incomplete: str) -> list[str]:
+    from edge_xray.kit_targets import TARGETS
+
+    return [name for name in TARGETS if name.startswith(incomplete)]
 
 
 def doctor(
@@ -96,3 +106,66 @@ def benchmark(
         typer.echo(result.to_table_row())
     else:
         typer.echo(result.to_text(), nl=False)
+
+
+def _kit() -> None:
+    """Put everything that a clinic's machine needs into one file, for a stick."""
+
+
+def kit_build(
+    target: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=_complete_targets,
+            help="rpi64, rpi32, linux-x86_64, windows or macos.",
+        ),
+    ],
+    python: Annotated[
+        str, typer.Option(metavar="VERSION", help="Python on that machine.")
+    ] = "3.11",
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The zip to write.")
+    ] = Path("edge-xray-kit.zip"),
+    dicom: Annotated[
+        bool, typer.Option("--dicom/--without-dicom", help="Include what DICOM files need.")
+    ] = True,
+    lock: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="An earlier kit's requirements.txt: its versions again."),
+    ] = None,
+    find_links: Annotated[
+        Path | None,
+        typer.Option(
+            "--wheels", metavar="DIR", help="Take wheels from this folder alone; no internet."
+        ),
+    ] = None,
+    wheel: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A built wheel of edge-xray. Default: built now."),
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The edge-xray repository. Default: found by itself."),
+    ] = None,
+) -> None:
+    """Build the kit: wheels with their hashes, samples, docs as HTML, an installer, an inventory.
+
+    On the clinic's machine, which needs Python and no network: unpack it, sh install.sh.
+    """
+    from edge_xray.kit import build_kit
+
+    built = build_kit(
+        target,
+        python,
+        output,
+        source=source,
+        wheel=wheel,
+        dicom=dicom,
+        lock=lock,
+        find_links=find_links,
+    )
+    typer.echo(f"edge-xray {built.identifier}", err=True)
+    for name in built.wheels:
+        typer.echo(f"  {name}", err=True)
+    typer.echo(f"{built.path}  {built.size / 1e6:.1f} MB")

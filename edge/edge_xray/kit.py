@@ -1,0 +1,342 @@
+"""The kit that goes to a clinic on a stick: wheels, samples, docs, an installer, sums, an inventory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import uuid
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any, Final
+
+from edge_xray.durable import write_atomically
+from edge_xray.errors import UsageError
+from edge_xray.kit_docs import render_docs
+from edge_xray.kit_targets import Target, target_named
+from edge_xray.kit_wheels import Wheel, collect, read_wheel
+
+KIT_FORMAT: Final = 1
+TOP: Final = "edge-xray-kit"
+"""Folder in the zip that everything is in."""
+
+EPOCH: Final = "315619200"
+"""Seconds since 1970 of 2 January 1980, the first whole day a zip can say, wherever it is read."""
+ZIP_DATE: Final = (1980, 1, 1, 0, 0, 0)
+
+SAMPLE_SUFFIXES: Final = (".jpeg", ".dcm", ".png")
+ENVIRONMENT_BYTES: Final = 30_000_000
+"""What an empty environment and compiled bytecode add to the wheels' contents, rounded up."""
+HASH_DIGITS: Final = 8
+"""Digits of the content's hash in the kit's name."""
+
+MACHINES: Final[Mapping[str, str]] = {
+    "aarch64": "aarch64 arm64",
+    # A 32-bit system on a 64-bit kernel calls itself aarch64.
+    "armv7l": "armv7l armv8l aarch64",
+    "x86_64": "x86_64 amd64 AMD64",
+    "AMD64": "AMD64 x86_64",
+    "arm64": "arm64 aarch64",
+}
+SYSTEM_MODULES: Final[Mapping[str, str]] = {"numpy": "numpy", "pillow": "PIL"}
+"""Import names of distributions that a target takes from its system."""
+
+
+@dataclass(frozen=True)
+class Kit:
+    """A kit that was built.
+
+    Attributes:
+        path: the zip.
+        identifier: version, target, Python and content, as the installer names it.
+        size: of the zip, in bytes.
+        wheels: name and version of each wheel in it.
+    """
+
+    path: Path
+    identifier: str
+    size: int
+    wheels: tuple[str, ...]
+
+
+def find_checkout(start: Path | None = None) -> Path:
+    """The repository that samples and docs are taken from.
+
+    Args:
+        start: a folder in it; None: that of an editable install, else the current folder.
+
+    Raises:
+        UsageError: there is none.
+    """
+    candidates = [start] if start else [Path(__file__).resolve().parents[2], Path.cwd()]
+    for folder in candidates:
+        if (folder / "pyproject.toml").is_file() and (folder / "samples").is_dir():
+            return folder.resolve()
+    raise UsageError(
+        f"{candidates[-1]}: expected the edge-xray repository, which has the samples and docs; "
+        "run in it, or name it with --source"
+    )
+
+
+def build_wheel(source: Path, folder: Path) -> Path:
+    """Build edge-xray's own wheel; the same files give the same bytes.
+
+    Raises:
+        UsageError: pip could not.
+    """
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
+    finished = subprocess.run(  # noqa: S603
+        [*command, "--no-deps", "--wheel-dir", str(folder), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH},
+    )
+    wheels = sorted(folder.glob("edge_xray-*.whl"))
+    if finished.returncode or not wheels:
+        words = (finished.stderr.strip().splitlines() or ["no word why"])[-1]
+        raise UsageError(f"pip could not build edge-xray from {source} ({words})")
+    return wheels[-1]
+
+
+def read_lock(path: Path) -> dict[str, str]:
+    """Versions by name from a kit's ``requirements.txt``.
+
+    Raises:
+        UsageError: the file is missing or holds no pinned requirement.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UsageError(f"{path}: expected the requirements.txt of a kit ({error})") from error
+    pairs = (line.split()[0].partition("==") for line in lines if "==" in line)
+    pins = {name: version for name, _, version in pairs}
+    if not pins:
+        raise UsageError(f"{path}: expected lines like name==1.2.3, found none")
+    return pins
+
+
+def build_kit(
+    target_name: str,
+    python: str,
+    output: Path,
+    *,
+    source: Path | None = None,
+    wheel: Path | None = None,
+    dicom: bool = True,
+    lock: Path | None = None,
+    find_links: Path | None = None,
+) -> Kit:
+    """Build a kit.
+
+    Args:
+        target_name: one of `edge_xray.kit_targets.TARGETS`.
+        python: version of Python on the target, such as ``3.11``.
+        output: the zip to write; replaced in one step.
+        source: the repository; None: found by itself.
+        wheel: a built wheel of edge-xray; None: built from the repository.
+        dicom: include what DICOM needs.
+        lock: ``requirements.txt`` of an earlier kit, whose versions are taken again.
+        find_links: take wheels from this folder alone, without internet; it must hold pip's too.
+
+    Raises:
+        UsageError: the target has no wheel of something, or one could not be downloaded.
+        OutputError: the zip could not be written.
+    """
+    target = target_named(target_name)
+    target.environment(python)
+    root = find_checkout(source)
+    pins = read_lock(lock) if lock else None
+    with tempfile.TemporaryDirectory(prefix="edge-xray-kit-") as scratch:
+        folder = Path(scratch)
+        (folder / "wheels").mkdir()
+        own = wheel or build_wheel(root, folder)
+        wheels = collect(
+            own,
+            target,
+            python,
+            folder / "wheels",
+            extras=("dicom",) if dicom else (),
+            pins=pins,
+            find_links=find_links,
+        )
+        pip = _pip_wheel(folder, find_links, pins)
+        files = contents(root, target, python, wheels, pip)
+        identifier = _identifier(wheels, target, python, files)
+        files["kit.env"] = _settings(identifier, target, python, wheels)
+        files["SHA256SUMS"] = "".join(
+            f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())
+        ).encode()
+        data = pack(files)
+    write_atomically(output, data)
+    names = tuple(f"{item.name} {item.version}" for item in wheels)
+    return Kit(output, identifier, len(data), names)
+
+
+def _pip_wheel(folder: Path, find_links: Path | None, pins: Mapping[str, str] | None) -> Wheel:
+    """The wheel of pip itself, so that the target needs none."""
+    if find_links is not None:
+        found = sorted(find_links.glob("pip-*.whl"))
+        if not found:
+            raise UsageError(f"{find_links}: expected pip's own wheel there too (pip download pip)")
+        return read_wheel(found[-1])
+    line = f"pip=={pins['pip']}" if pins and "pip" in pins else "pip"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    finished = subprocess.run(  # noqa: S603
+        [*command, "--no-deps", "--only-binary=:all:", "--dest", str(folder / "tools"), line],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = sorted((folder / "tools").glob("pip-*.whl"))
+    if finished.returncode or not found:
+        raise UsageError(f"pip could not download itself ({finished.stderr.strip()[-200:]})")
+    return read_wheel(found[-1])
+
+
+def contents(
+    root: Path, target: Target, python: str, wheels: Sequence[Wheel], pip: Wheel
+) -> dict[str, bytes]:
+    """Every file of the kit but the two that depend on all others, by name."""
+    files = {f"wheels/{wheel.path.name}": wheel.path.read_bytes() for wheel in wheels}
+    files[f"tools/{pip.path.name}"] = pip.path.read_bytes()
+    files["requirements.txt"] = "".join(
+        f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in wheels
+    ).encode()
+    files.update(render_docs(root))
+    for path in sorted((root / "samples").iterdir()):
+        if path.suffix in SAMPLE_SUFFIXES:
+            files[f"samples/{path.name}"] = path.read_bytes()
+    for path in sorted((root / "models").glob("*")):
+        # The models themselves are inside edge-xray's wheel; here are their cards and reports.
+        if path.suffix in (".html", ".json"):
+            files[f"models/{path.name}"] = path.read_bytes()
+    files["LICENSE"] = (root / "LICENSE").read_bytes()
+    for name in ("install.sh", "install.ps1"):
+        files[name] = package_files("edge_xray").joinpath("kit_files", name).read_bytes()
+    files["START-HERE.txt"] = _start_here(target, python).encode()
+    files["sbom.cdx.json"] = _json(software_inventory(wheels, pip))
+    files["manifest.json"] = _json(
+        {
+            "format": KIT_FORMAT,
+            "target": target.name,
+            "title": target.title,
+            "python": python,
+            "tools": [_manifest_entry(pip)],
+            "wheels": [_manifest_entry(wheel) for wheel in wheels],
+            "models": _models(wheels),
+            "from_the_system": dict(target.system_packages),
+        }
+    )
+    return files
+
+
+def _manifest_entry(wheel: Wheel) -> dict[str, str]:
+    return {
+        "name": wheel.name,
+        "version": wheel.version,
+        "file": wheel.path.name,
+        "sha256": wheel.sha256,
+        "licence": wheel.licence,
+    }
+
+
+def _models(wheels: Sequence[Wheel]) -> dict[str, Any]:
+    """The list of shipped models, from edge-xray's own wheel."""
+    own = next(wheel for wheel in wheels if wheel.name == "edge-xray")
+    with zipfile.ZipFile(own.path) as archive:
+        if "edge_xray/models/models.json" not in archive.namelist():
+            return {}
+        record: dict[str, Any] = json.loads(archive.read("edge_xray/models/models.json"))
+        return record
+
+
+def _json(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def software_inventory(wheels: Sequence[Wheel], pip: Wheel) -> dict[str, Any]:
+    """A software bill of materials, CycloneDX 1.5; without a date, so that it can be compared."""
+    components = [
+        {
+            "type": "library",
+            "bom-ref": f"pkg:pypi/{wheel.name}@{wheel.version}",
+            "name": wheel.name,
+            "version": wheel.version,
+            "purl": f"pkg:pypi/{wheel.name}@{wheel.version}",
+            "licenses": [{"license": {"name": wheel.licence}}],
+            "hashes": [{"alg": "SHA-256", "content": wheel.sha256}],
+        }
+        for wheel in (*wheels, pip)
+    ]
+    digest = hashlib.sha256(json.dumps(components).encode()).hexdigest()
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, digest)}",
+        "version": 1,
+        "components": components,
+    }
+
+
+def _identifier(
+    wheels: Sequence[Wheel], target: Target, python: str, files: Mapping[str, bytes]
+) -> str:
+    own = next(wheel for wheel in wheels if wheel.name == "edge-xray")
+    digest = hashlib.sha256()
+    for name, data in sorted(files.items()):
+        digest.update(f"{name} {hashlib.sha256(data).hexdigest()}\n".encode())
+    return f"{own.version}-{target.name}-py{python}-{digest.hexdigest()[:HASH_DIGITS]}"
+
+
+def _settings(identifier: str, target: Target, python: str, wheels: Sequence[Wheel]) -> bytes:
+    needs = ENVIRONMENT_BYTES
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel.path) as archive:
+            needs += sum(member.file_size for member in archive.infolist())
+    modules = [SYSTEM_MODULES[name] for name in target.system_packages]
+    lines = {
+        "KIT_ID": identifier,
+        "KIT_TITLE": target.title,
+        "KIT_PYTHON": python,
+        "KIT_MACHINES": MACHINES[target.machine],
+        "KIT_BITS": "32" if target.machine == "armv7l" else "64",
+        "KIT_SYSTEM_PACKAGES": " ".join(target.system_packages.values()),
+        "KIT_SYSTEM_MODULES": ", ".join(modules),
+        "KIT_NEEDS_BYTES": str(needs),
+    }
+    return "".join(f"{name}={value}\n" for name, value in lines.items()).encode()
+
+
+def _start_here(target: Target, python: str) -> str:
+    windows = "powershell -ExecutionPolicy Bypass -File install.ps1"
+    command = windows if target.name == "windows" else "sh install.sh"
+    return (
+        f"edge-xray, for: {target.title}, Python {python}\n\n"
+        f"1. Copy this folder to the machine, open a terminal in it, and type:\n\n   {command}\n\n"
+        "2. Then:\n\n   edge-xray scan FOLDER-OF-FILMS\n\n"
+        "How to use it: docs/clinic.html. Everything else: index.html. No internet is needed.\n"
+    )
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """A zip whose bytes depend on nothing but names and contents.
+
+    Args:
+        files: content by name.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in sorted(files.items()):
+            entry = zipfile.ZipInfo(f"{TOP}/{name}", ZIP_DATE)
+            entry.external_attr = (0o755 if name.endswith(".sh") else 0o644) << 16
+            entry.create_system = 3
+            archive.writestr(entry, data)
+    return buffer.getvalue()

@@ -1,0 +1,114 @@
+"""The docs as HTML that opens from a stick: Markdown in, one small page each out."""
+
+from __future__ import annotations
+
+import html
+import posixpath
+import re
+from pathlib import Path
+from typing import Final
+
+PAGES: Final = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/*.md",
+    "samples/*.md",
+    "models/*.md",
+)
+"""Which Markdown files of the repository become pages."""
+
+START: Final = "index.html"
+"""What README.md becomes."""
+
+POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:"
+STYLE: Final = """
+:root{color-scheme:light dark}
+body{font:1rem/1.55 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}
+h1,h2,h3{line-height:1.2}
+table{border-collapse:collapse;display:block;overflow-x:auto}
+th,td{border:1px solid #8886;padding:.35rem .6rem;text-align:left;vertical-align:top}
+pre{overflow-x:auto;padding:.7rem;background:#8881;border-radius:4px}
+code{font:.92em ui-monospace,monospace}
+nav{font-size:.9rem;margin-bottom:2rem}
+@media print{nav{display:none}body{max-width:none}pre{white-space:pre-wrap}}
+"""
+
+
+MOVED: Final = {"README.md": START, "samples/README.md": "docs/samples.html"}
+"""The samples' page is not among the samples, where a scan would find it."""
+
+
+def page_name(markdown: str) -> str:
+    """Where a Markdown file's page goes in the kit.
+
+    Args:
+        markdown: path of the file, relative to the repository, with forward slashes.
+    """
+    return MOVED.get(markdown, re.sub(r"\.md$", ".html", markdown))
+
+
+def render_docs(root: Path) -> dict[str, bytes]:
+    """Render every page.
+
+    Args:
+        root: the repository.
+
+    Returns:
+        Name in the kit to the page's bytes, UTF-8.
+    """
+    sources = sorted(path for pattern in PAGES for path in root.glob(pattern))
+    return {
+        page_name(path.relative_to(root).as_posix()): render_page(
+            path.read_text(encoding="utf-8"), path.relative_to(root).as_posix()
+        ).encode()
+        for path in sources
+    }
+
+
+def render_page(markdown: str, name: str) -> str:
+    """One page.
+
+    Args:
+        markdown: CommonMark with tables.
+        name: of the file, relative to the repository; its links are rewritten to pages.
+    """
+    from markdown_it import MarkdownIt
+
+    title = next(
+        (line[2:] for line in markdown.splitlines() if line.startswith("# ")), Path(name).stem
+    )
+    # Raw HTML stays text: a page says what its Markdown says and can do nothing.
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+    body = re.sub(r'(?<=href=")([^":#][^":]*)(?=")', lambda match: _page_link(match[1], name), body)
+    body = re.sub(r"<(h[1-6])>(.*?)</\1>", _with_anchor, body)
+    start = _page_link(posixpath.relpath("README.md", posixpath.dirname(name)), name)
+    home = "" if name == "README.md" else f'<nav><a href="{start}">edge-xray</a></nav>\n'
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"{home}{body}</body>\n</html>\n"
+    )
+
+
+def _page_link(link: str, name: str) -> str:
+    """A link of a Markdown file as its page needs it.
+
+    Args:
+        link: relative, as it stands in the file.
+        name: of the file, relative to the repository.
+    """
+    path, hash_sign, anchor = link.partition("#")
+    target = posixpath.normpath(posixpath.join(posixpath.dirname(name), path))
+    folder = posixpath.dirname(page_name(name))
+    slash = "/" if path.endswith("/") else ""
+    return f"{posixpath.relpath(page_name(target), folder or '.')}{slash}{hash_sign}{anchor}"
+
+
+def _with_anchor(match: re.Match[str]) -> str:
+    """A heading with the anchor that GitHub gives it, so links into a page work as there."""
+    words = html.unescape(re.sub(r"<[^>]+>", "", match[2]))
+    anchor = re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", words).lower().strip())
+    return f'<{match[1]} id="{html.escape(anchor)}">{match[2]}</{match[1]}>'

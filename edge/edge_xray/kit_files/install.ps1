@@ -1,0 +1,105 @@
+# Installs edge-xray from this folder. Needs Python, and no network.
+#
+#   powershell -ExecutionPolicy Bypass -File install.ps1 [-Prefix DIR] [-Rollback] [-Uninstall]
+#
+# Each version has a folder of its own below PREFIX\versions; edge-xray.cmd calls the one in use and is
+# written last, after the new version has passed its self-test.
+param(
+  [string]$Prefix = (Join-Path $env:LOCALAPPDATA 'edge-xray'),
+  [switch]$Rollback,
+  [switch]$Uninstall
+)
+$ErrorActionPreference = 'Stop'
+Set-StrictMode -Version 3
+$kit = $PSScriptRoot
+$versions = Join-Path $Prefix 'versions'
+$command = Join-Path $Prefix 'edge-xray.cmd'
+$current = Join-Path $Prefix 'current.txt'
+$previous = Join-Path $Prefix 'previous.txt'
+
+function Stop-Install([string]$Text) {
+  [Console]::Error.WriteLine("install: $Text")
+  exit 1
+}
+
+function Use-Version([string]$Id) {
+  $program = Join-Path $versions "$Id\venv\Scripts\edge-xray.exe"
+  $temporary = "$command.new"
+  Set-Content -Path $temporary -Encoding ASCII -Value "@`"$program`" %*"
+  Move-Item -Force $temporary $command
+  Set-Content -Path $current -Encoding ASCII -Value $Id
+}
+
+if ($Uninstall) {
+  if (-not (Test-Path $versions)) { Stop-Install "nothing is installed in $Prefix" }
+  Remove-Item -Recurse -Force $versions
+  Remove-Item -Force -ErrorAction SilentlyContinue $command, $current, $previous
+  Write-Output 'edge-xray is removed. Results of scans are where they were.'
+  exit 0
+}
+if ($Rollback) {
+  if (-not (Test-Path $previous)) { Stop-Install "there is no earlier version in $Prefix" }
+  $back = (Get-Content $previous).Trim()
+  $now = (Get-Content $current).Trim()
+  Use-Version $back
+  Set-Content -Path $previous -Encoding ASCII -Value $now
+  Write-Output "edge-xray $back is in use again."
+  exit 0
+}
+
+$setting = @{}
+foreach ($line in Get-Content (Join-Path $kit 'kit.env')) {
+  $name, $value = $line -split '=', 2
+  $setting[$name] = $value
+}
+$id = $setting['KIT_ID']
+
+foreach ($line in Get-Content -Encoding UTF8 (Join-Path $kit 'SHA256SUMS')) {
+  $digest, $name = $line -split '  ', 2
+  $path = Join-Path $kit $name
+  if (-not (Test-Path -LiteralPath $path)) { Stop-Install "${name} is missing; copy the kit again" }
+  if ((Get-FileHash -LiteralPath $path -Algorithm SHA256).Hash -ne $digest) {
+    Stop-Install "${name}: its content is not what was packed; copy the kit again"
+  }
+}
+
+$wanted = $setting['KIT_PYTHON']
+$python = $null
+foreach ($candidate in @(@('py', "-$wanted"), @('python'), @('python3'))) {
+  $program = $candidate[0]
+  $before = @($candidate | Select-Object -Skip 1)
+  if (-not (Get-Command $program -ErrorAction SilentlyContinue)) { continue }
+  $found = & $program @before -c "import sys; print('%d.%d' % sys.version_info[:2])" 2>$null
+  if ($LASTEXITCODE -eq 0 -and $found -eq $wanted) {
+    $python = & $program @before -c 'import sys; print(sys.executable)'
+    break
+  }
+}
+if (-not $python) { Stop-Install "this kit is for Python $wanted, which is not on this machine" }
+
+$version = Join-Path $versions $id
+if (-not (Test-Path (Join-Path $version '.complete'))) {
+  if (Test-Path $version) { Remove-Item -Recurse -Force $version }
+  New-Item -ItemType Directory -Force $version | Out-Null
+  Write-Output "Installing edge-xray $id into $Prefix"
+  & $python -m venv --without-pip (Join-Path $version 'venv')
+  if ($LASTEXITCODE -ne 0) { Stop-Install 'Python could not make an environment' }
+  $pip = (Get-ChildItem (Join-Path $kit 'tools\pip-*.whl'))[0].FullName
+  & (Join-Path $version 'venv\Scripts\python.exe') "$pip\pip" --isolated --disable-pip-version-check `
+    --no-cache-dir --quiet install --no-index --find-links (Join-Path $kit 'wheels') `
+    --require-hashes --no-deps -r (Join-Path $kit 'requirements.txt')
+  if ($LASTEXITCODE -ne 0) { Stop-Install 'the packages could not be installed; nothing was changed' }
+  Copy-Item -Recurse (Join-Path $kit 'samples'), (Join-Path $kit 'docs'), (Join-Path $kit 'index.html') $version
+}
+& (Join-Path $version 'venv\Scripts\edge-xray.exe') self-test
+if ($LASTEXITCODE -ne 0) { Stop-Install 'the new version failed its self-test; nothing was changed' }
+New-Item -ItemType File -Force (Join-Path $version '.complete') | Out-Null
+
+if ((Test-Path $current) -and (Get-Content $current).Trim() -ne $id) {
+  Copy-Item -Force $current $previous
+}
+Use-Version $id
+$keep = @($id)
+if (Test-Path $previous) { $keep += (Get-Content $previous).Trim() }
+Get-ChildItem $versions | Where-Object { $keep -notcontains $_.Name } | Remove-Item -Recurse -Force
+Write-Output "Done. Try it: $command scan `"$version\samples`""

@@ -1,0 +1,282 @@
+#!/bin/sh
+# Installs edge-xray from this folder. Needs Python, and no network.
+#
+#   sh install.sh [--prefix DIR] [--bin DIR]    install, or upgrade what is there
+#   sh install.sh --watch FOLDER                also score films as they arrive there (systemd)
+#   sh install.sh --rollback                    go back to the version before
+#   sh install.sh --uninstall                   remove it; results stay
+#
+# Each version has a folder of its own below PREFIX/versions, and PREFIX/current points at the one in
+# use. The pointer moves last, in one step, after the new version has passed its self-test: whatever
+# stops this script before that, the earlier version goes on working.
+set -eu
+umask 022
+unset PYTHONPATH PYTHONHOME
+export PYTHONNOUSERSITE=1
+
+kit=$(cd "$(dirname "$0")" && pwd -P)
+if [ "$(id -u)" = 0 ]; then
+  prefix=/opt/edge-xray
+  bin=/usr/local/bin
+  units=/etc/systemd/system
+  user=
+else
+  prefix=${XDG_DATA_HOME:-$HOME/.local/share}/edge-xray
+  bin=$HOME/.local/bin
+  units=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user
+  user=--user
+fi
+action=install
+films=
+
+say() { printf '%s\n' "$*"; }
+die() {
+  printf 'install: %s\n' "$*" >&2
+  exit 1
+}
+
+while [ $# -gt 0 ]; do
+  case $1 in
+    --prefix | --bin | --watch)
+      [ $# -ge 2 ] || die "$1 wants a folder after it"
+      case $1 in
+        --prefix) prefix=$2 ;;
+        --bin) bin=$2 ;;
+        --watch) films=$2 ;;
+      esac
+      shift
+      ;;
+    --rollback) action=rollback ;;
+    --uninstall) action=uninstall ;;
+    -h | --help)
+      sed -n '2,8s/^# \{0,1\}//p' "$0"
+      exit 0
+      ;;
+    *) die "$1 is not known; sh install.sh --help lists what is" ;;
+  esac
+  shift
+done
+case $prefix in
+  /*) ;;
+  *) prefix=$PWD/$prefix ;;
+esac
+case $bin in
+  /*) ;;
+  *) bin=$PWD/$bin ;;
+esac
+unit=$units/edge-xray-watch.service
+
+[ -f "$kit/kit.env" ] && [ -f "$kit/SHA256SUMS" ] ||
+  die "$kit is no whole kit (kit.env or SHA256SUMS is missing); unpack it again"
+
+# Read, not run: before the sums are checked the file may hold anything.
+setting() { sed -n "s/^$1=//p" "$kit/kit.env"; }
+id=$(setting KIT_ID)
+wanted=$(setting KIT_PYTHON)
+
+python=
+for candidate in ${PYTHON:-} "python$wanted" python3 python; do
+  if command -v "$candidate" >/dev/null 2>&1 &&
+    "$candidate" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != sys.argv[1])' "$wanted" 2>/dev/null; then
+    python=$(command -v "$candidate")
+    break
+  fi
+done
+if [ -z "$python" ]; then
+  have=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo none)
+  die "this kit is for Python $wanted, and this machine has $have; build a kit with --python $have, or name one: PYTHON=/path/to/python$wanted sh install.sh"
+fi
+
+# Points a link at a target in one step, so there is no moment without it.
+point() {
+  "$python" -c 'import os, sys
+target, link = sys.argv[1:]
+new = link + ".new"
+if os.path.lexists(new):
+    os.remove(new)
+os.symlink(target, new)
+os.replace(new, link)' "$1" "$2"
+}
+
+ours() { [ -L "$bin/edge-xray" ] && [ "$(readlink "$bin/edge-xray")" = "$prefix/current/venv/bin/edge-xray" ]; }
+
+lock=$prefix/.installing
+mine=     # set while the lock is ours
+building= # the folder of a version that is not complete yet
+changed=  # set once another version is in use
+finish() {
+  status=$?
+  trap - EXIT
+  if [ "$status" -ne 0 ]; then
+    [ -z "$building" ] || rm -rf "$building"
+    if [ -z "$changed" ] && [ -e "$prefix/current/.complete" ]; then
+      printf 'install: nothing was changed; edge-xray %s goes on working\n' "$(basename "$(readlink "$prefix/current")")" >&2
+    fi
+  fi
+  [ -z "$mine" ] || rm -rf "$lock"
+  exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM HUP
+
+take_lock() {
+  mkdir -p "$prefix" || die "$prefix cannot be made; name another folder with --prefix"
+  if ! mkdir "$lock" 2>/dev/null; then
+    owner=$(cat "$lock/pid" 2>/dev/null || echo)
+    if [ -n "$owner" ] && kill -0 "$owner" 2>/dev/null; then
+      die "another installation is at work in $prefix (process $owner); wait for it"
+    fi
+    rm -rf "$lock"
+    mkdir "$lock" || die "$lock cannot be made"
+  fi
+  mine=1
+  echo $$ >"$lock/pid"
+}
+
+if [ "$action" = uninstall ]; then
+  [ -d "$prefix/versions" ] || die "nothing is installed in $prefix"
+  take_lock
+  if [ -f "$unit" ]; then
+    systemctl $user disable --now edge-xray-watch.service 2>/dev/null || true
+    rm -f "$unit"
+  fi
+  if ours; then rm -f "$bin/edge-xray"; fi
+  rm -rf "$prefix/current" "$prefix/previous" "$prefix/versions"
+  rm -rf "$lock"
+  mine=
+  rmdir "$prefix" 2>/dev/null || say "Kept what else is in $prefix."
+  say "edge-xray is removed. Results of scans are where they were."
+  exit 0
+fi
+
+if [ "$action" = rollback ]; then
+  [ -e "$prefix/previous/.complete" ] || die "there is no earlier version in $prefix"
+  take_lock
+  back=$(readlink "$prefix/previous")
+  point "$(readlink "$prefix/current")" "$prefix/previous"
+  point "$back" "$prefix/current"
+  say "edge-xray $(basename "$back") is in use again."
+  exit 0
+fi
+
+# Every file of the kit, and none missing.
+"$python" - "$kit" <<'PYTHON' || die "the kit is damaged; copy it to the stick again"
+import hashlib, os, sys
+
+kit, bad = sys.argv[1], []
+with open(os.path.join(kit, "SHA256SUMS"), encoding="utf-8") as sums:
+    lines = sums.read().splitlines()
+if not lines:
+    bad.append("SHA256SUMS: empty")
+for line in lines:
+    digest, _, name = line.partition("  ")
+    try:
+        with open(os.path.join(kit, name), "rb") as stream:
+            found = hashlib.sha256(stream.read()).hexdigest()
+    except OSError as error:
+        bad.append("%s: %s" % (name, error.strerror))
+        continue
+    if found != digest:
+        bad.append("%s: its content is not what was packed" % name)
+for text in bad:
+    print("install: " + text, file=sys.stderr)
+sys.exit(bool(bad))
+PYTHON
+
+"$python" - "$(setting KIT_MACHINES)" "$(setting KIT_BITS)" <<'PYTHON' ||
+import platform, struct, sys
+
+# A 32-bit Pi OS may run on a 64-bit kernel, which platform.machine() tells of: so the bits count too.
+machines, bits = sys.argv[1].split(), int(sys.argv[2])
+sys.exit(platform.machine() not in machines or struct.calcsize("P") * 8 != bits)
+PYTHON
+  die "this kit is for $(setting KIT_TITLE); this machine is $(uname -m)"
+
+packages=$(setting KIT_SYSTEM_PACKAGES)
+if [ -n "$packages" ]; then
+  "$python" -c "import $(setting KIT_SYSTEM_MODULES)" 2>/dev/null ||
+    die "this machine needs the system's $packages first: sudo apt install $packages"
+fi
+
+take_lock
+version=$prefix/versions/$id
+if [ -e "$version/.complete" ]; then
+  say "edge-xray $id is installed already; checking it."
+  "$version/venv/bin/edge-xray" self-test || die "the self-test failed; uninstall, and install again"
+else
+  "$python" - "$prefix" "$(setting KIT_NEEDS_BYTES)" <<'PYTHON' || die "not enough free space at $prefix"
+import shutil, sys
+
+free, needs = shutil.disk_usage(sys.argv[1]).free, int(sys.argv[2])
+if free < needs:
+    print("install: %d MB free, %d MB needed" % (free // 10**6, needs // 10**6), file=sys.stderr)
+sys.exit(free < needs)
+PYTHON
+  say "Installing edge-xray $id into $prefix"
+  # What an installation that was cut off left behind goes first.
+  rm -rf "$version"
+  building=$version
+  mkdir -p "$version"
+  "$python" -m venv --without-pip ${packages:+--system-site-packages} "$version/venv" ||
+    die "Python could not make an environment; on Debian: sudo apt install python3-venv"
+  pip=$(ls "$kit"/tools/pip-*.whl)
+  "$version/venv/bin/python" "$pip/pip" --isolated --disable-pip-version-check --no-cache-dir --quiet \
+    install --no-index --find-links "$kit/wheels" --require-hashes --no-deps -r "$kit/requirements.txt" ||
+    die "the packages could not be installed"
+  cp -R "$kit/samples" "$kit/docs" "$kit/index.html" "$version/"
+  "$version/venv/bin/edge-xray" self-test || die "the new version failed its self-test on this machine"
+  : >"$version/.complete"
+  building=
+fi
+
+if [ "$(readlink "$prefix/current" 2>/dev/null || true)" != "$version" ]; then
+  if [ -e "$prefix/current/.complete" ]; then point "$(readlink "$prefix/current")" "$prefix/previous"; fi
+  point "$version" "$prefix/current"
+  changed=1
+fi
+before=$(readlink "$prefix/previous" 2>/dev/null || true)
+for old in "$prefix"/versions/*; do
+  [ "$old" = "$version" ] || [ "$old" = "$before" ] || rm -rf "$old"
+done
+
+mkdir -p "$bin"
+if [ ! -e "$bin/edge-xray" ] || ours; then
+  point "$prefix/current/venv/bin/edge-xray" "$bin/edge-xray"
+else
+  say "$bin/edge-xray is another program's and stays; call $prefix/current/venv/bin/edge-xray"
+fi
+case :$PATH: in
+  *:"$bin":*) ;;
+  *) say "$bin is not on your path; add it, or call $bin/edge-xray" ;;
+esac
+
+if [ -n "$films" ]; then
+  [ -d "$films" ] || die "$films: no such folder to watch"
+  films=$(cd "$films" && pwd -P)
+  command -v systemctl >/dev/null 2>&1 || die "this machine has no systemd; run by hand: edge-xray watch $films"
+  mkdir -p "$units"
+  cat >"$unit" <<UNIT
+[Unit]
+Description=edge-xray: score chest films as they arrive in $films
+After=local-fs.target
+
+[Service]
+ExecStart="$prefix/current/venv/bin/edge-xray" watch "$films"
+Restart=on-failure
+RestartSec=10
+KillSignal=SIGTERM
+TimeoutStopSec=60
+PrivateNetwork=yes
+NoNewPrivileges=yes
+
+[Install]
+WantedBy=$([ -n "$user" ] && echo default.target || echo multi-user.target)
+UNIT
+  systemctl $user daemon-reload && systemctl $user enable --now edge-xray-watch.service ||
+    die "$unit is written, and systemd did not take it: systemctl $user status edge-xray-watch"
+  say "Films that arrive in $films are scored by themselves."
+fi
+
+say "Done. Try it: edge-xray scan $prefix/current/samples"
+say "How to use it: $prefix/current/docs/clinic.html"
+[ -n "$films" ] || say "To score films as they arrive: sh install.sh --watch FOLDER"

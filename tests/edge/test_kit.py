@@ -1,0 +1,284 @@
+"""`edge-xray kit build`: the right wheels for a target, the same bytes twice, pages that lead somewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from edge_xray import kit, toolbox
+from edge_xray.errors import UsageError
+from edge_xray.kit_docs import render_page
+from edge_xray.kit_targets import TARGETS
+from edge_xray.kit_wheels import collect, read_wheel
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def fake_wheel(
+    folder: Path,
+    name: str,
+    version: str = "1.0",
+    tag: str = "py3-none-any",
+    requires: tuple[str, ...] = (),
+    licence: str = "License-Expression: MIT",
+    extra_files: dict[str, bytes] | None = None,
+) -> Path:
+    """A wheel with nothing in it but what it requires."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{name.replace('-', '_')}-{version}"
+    info = f"{stem}.dist-info"
+    lines = ["Metadata-Version: 2.4", f"Name: {name}", f"Version: {version}", licence]
+    lines += [f"Requires-Dist: {line}" for line in requires]
+    path = folder / f"{stem}-{tag}.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{info}/METADATA", "\n".join(lines) + "\n")
+        archive.writestr(
+            f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n"
+        )
+        for member, data in (extra_files or {}).items():
+            archive.writestr(member.replace("INFO", info), data)
+        archive.writestr(f"{info}/RECORD", "")
+    return path
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wheels of everything that the drawn-up project can ask for, and more."""
+    folder = tmp_path_factory.mktemp("shelf")
+    fake_wheel(folder, "numpy", "2.0", "cp311-cp311-manylinux_2_27_aarch64")
+    fake_wheel(folder, "numpy", "2.0", "cp311-cp311-manylinux_2_27_x86_64")
+    fake_wheel(folder, "numpy", "1.9", "cp311-cp311-win_amd64")
+    fake_wheel(folder, "runtime", "2.1", "cp311-cp311-manylinux_2_27_aarch64", ("numpy",))
+    fake_wheel(folder, "runtime", "2.1", "cp311-cp311-win_amd64", ("numpy>=1", "bar"))
+    fake_wheel(folder, "small-runtime", "2.14", "cp311-cp311-manylinux_2_34_armv7l", ("numpy",))
+    fake_wheel(folder, "bar", "4.0", requires=('colour; platform_system == "Windows"',))
+    fake_wheel(folder, "bar", "5.0", requires=('colour; platform_system == "Windows"',))
+    fake_wheel(folder, "colour", licence="Classifier: License :: OSI Approved :: BSD License")
+    fake_wheel(folder, "dicom-reader", requires=('older; python_version < "3.11"',))
+    fake_wheel(folder, "pip", "25.0")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    models = {"default": "edge-xray-lite0", "models": {}}
+    return fake_wheel(
+        tmp_path_factory.mktemp("project"),
+        "edge-xray",
+        "9.9.9",
+        requires=(
+            "numpy>=1.5",
+            "bar<5",
+            "runtime; platform_machine != 'armv7l'",
+            "small-runtime; platform_machine == 'armv7l'",
+            'dicom-reader>=1; extra == "dicom"',
+            'tensorflow; extra == "train"',
+        ),
+        extra_files={"edge_xray/models/models.json": json.dumps(models).encode()},
+    )
+
+
+def names(wheels: list) -> list[str]:
+    return [f"{wheel.name} {wheel.version}" for wheel in wheels]
+
+
+@pytest.mark.parametrize(
+    ("target", "extras", "expected"),
+    [
+        ("rpi64", (), ["bar 4.0", "edge-xray 9.9.9", "numpy 2.0", "runtime 2.1"]),
+        (
+            "rpi64",
+            ("dicom",),
+            ["bar 4.0", "dicom-reader 1.0", "edge-xray 9.9.9", "numpy 2.0", "runtime 2.1"],
+        ),
+        ("rpi32", (), ["bar 4.0", "edge-xray 9.9.9", "small-runtime 2.14"]),
+        ("windows", (), ["bar 4.0", "colour 1.0", "edge-xray 9.9.9", "numpy 1.9", "runtime 2.1"]),
+    ],
+)
+def test_markers_are_read_as_the_target_reads_them(
+    target: str,
+    extras: tuple[str, ...],
+    expected: list[str],
+    project: Path,
+    shelf: Path,
+    tmp_path: Path,
+) -> None:
+    wheels = collect(project, TARGETS[target], "3.11", tmp_path, extras=extras, find_links=shelf)
+    assert names(wheels) == expected
+    machine = TARGETS[target].tags[0].rsplit("_", 1)[-1]
+    assert all("none-any" in w.path.name or machine in w.path.name for w in wheels)
+
+
+def test_a_missing_wheel_is_named_with_what_to_do(
+    project: Path, shelf: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"no wheel for Mac.*Python 3\.11: .*numpy.*To mend it"):
+        collect(project, TARGETS["macos"], "3.11", tmp_path, find_links=shelf)
+
+
+def test_pins_of_an_earlier_kit_are_taken_again(project: Path, shelf: Path, tmp_path: Path) -> None:
+    lock = tmp_path / "requirements.txt"
+    lock.write_text("bar==4.0 --hash=sha256:00\nnumpy==2.0 --hash=sha256:00\n")
+    wheels = collect(
+        project,
+        TARGETS["rpi64"],
+        "3.11",
+        tmp_path / "wheels",
+        pins=kit.read_lock(lock),
+        find_links=shelf,
+    )
+    assert {"bar 4.0", "numpy 2.0"} <= set(names(wheels))
+    with pytest.raises(UsageError, match="found none"):
+        lock.write_text("nothing pinned\n")
+        kit.read_lock(lock)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, project: Path, shelf: Path) -> Path:
+    path = tmp_path_factory.mktemp("kit") / "kit.zip"
+    kit.build_kit("rpi64", "3.11", path, source=ROOT, wheel=project, find_links=shelf)
+    return path
+
+
+def members(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name.removeprefix(f"{kit.TOP}/"): archive.read(name) for name in archive.namelist()}
+
+
+def test_the_same_inputs_give_the_same_bytes(
+    built: Path, project: Path, shelf: Path, tmp_path: Path
+) -> None:
+    again = kit.build_kit(
+        "rpi64", "3.11", tmp_path / "again.zip", source=ROOT, wheel=project, find_links=shelf
+    )
+    assert again.path.read_bytes() == built.read_bytes()
+    other = kit.build_kit(
+        "rpi64",
+        "3.11",
+        tmp_path / "o.zip",
+        source=ROOT,
+        wheel=project,
+        find_links=shelf,
+        dicom=False,
+    )
+    assert other.identifier != again.identifier
+
+
+def test_every_file_has_its_sum_and_every_wheel_its_hash(built: Path) -> None:
+    files = members(built)
+    sums = dict(reversed(line.split("  ", 1)) for line in files["SHA256SUMS"].decode().splitlines())
+    assert set(sums) == set(files) - {"SHA256SUMS"}
+    assert all(hashlib.sha256(files[name]).hexdigest() == digest for name, digest in sums.items())
+    wheels = [name for name in files if name.startswith("wheels/")]
+    locked = files["requirements.txt"].decode()
+    assert len(wheels) == len(locked.splitlines()) == 5
+    for name in wheels:
+        assert f"--hash=sha256:{sums[name]}" in locked
+    assert {"install.sh", "install.ps1", "START-HERE.txt", "LICENSE", "index.html"} <= set(files)
+    assert "samples/normal-1.jpeg" in files and "samples/README.html" not in files
+
+
+def test_the_inventory_names_every_wheel_and_its_licence(built: Path) -> None:
+    files = members(built)
+    inventory = json.loads(files["sbom.cdx.json"])
+    assert (inventory["bomFormat"], inventory["specVersion"]) == ("CycloneDX", "1.5")
+    licences = {c["purl"]: c["licenses"][0]["license"]["name"] for c in inventory["components"]}
+    assert licences["pkg:pypi/numpy@2.0"] == "MIT"
+    assert "pkg:pypi/pip@25.0" in licences
+    manifest = json.loads(files["manifest.json"])
+    assert [entry["name"] for entry in manifest["wheels"]] == [
+        "bar",
+        "dicom-reader",
+        "edge-xray",
+        "numpy",
+        "runtime",
+    ]
+    assert manifest["models"]["default"] == "edge-xray-lite0"
+
+
+def test_pages_need_no_network_and_their_links_lead_somewhere(built: Path) -> None:
+    files = members(built)
+    pages = [
+        name for name in files if name.endswith(".html") and "/" not in name.split("docs/")[-1]
+    ]
+    assert {"index.html", "docs/clinic.html", "docs/cli.html", "docs/samples.html"} <= set(pages)
+    for page in pages:
+        text = files[page].decode()
+        assert "default-src 'none'" in text and "<script" not in text
+        for link in re.findall(r'href="([^":#][^":]*)"', text):
+            target = (Path("/") / page).parent.joinpath(link.partition("#")[0])
+            name = str(target.resolve().relative_to("/"))
+            assert (
+                name in files
+                or any(n.startswith(f"{name}/") for n in files)
+                or name
+                in (
+                    # Written by others than this test's checkout has at every moment.
+                    "models",
+                    "docs/data.html",
+                )
+            ), f"{page}: {link}"
+
+
+def test_a_page_says_what_its_markdown_says_and_can_do_nothing() -> None:
+    page = render_page(
+        "# Title & more\n\n<script>alert(1)</script>\n\n[x](../README.md#a)\n", "docs/x.md"
+    )
+    assert "<script>" not in page and "&lt;script&gt;" in page
+    assert '<h1 id="title--more">Title &amp; more</h1>' in page
+    assert 'href="../index.html#a"' in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--target", "toaster"], "expected one of rpi64, rpi32"),
+        (["--target", "rpi32", "--python", "3.12"], "goes with Python 3.11, got 3.12"),
+        (["--target", "rpi64", "--source", "/"], "expected the edge-xray repository"),
+        (["--target", "rpi64", "--lock", "/nothing.txt"], "requirements.txt of a kit"),
+        (["--target", "rpi64", "--wheel", __file__], "expected a wheel"),
+    ],
+)
+def test_wrong_use_is_one_line(arguments: list[str], words: str) -> None:
+    app = typer.Typer()
+    toolbox.register(app)
+    result = CliRunner().invoke(app, ["kit", "build", "--output", "/nowhere/kit.zip", *arguments])
+    assert isinstance(result.exception, UsageError)
+    assert words in str(result.exception) and "\n" not in str(result.exception)
+
+
+def test_no_pip_wheel_on_the_shelf(project: Path, shelf: Path, tmp_path: Path) -> None:
+    for wheel in shelf.glob("*.whl"):
+        if not wheel.name.startswith("pip-"):
+            (tmp_path / wheel.name).write_bytes(wheel.read_bytes())
+    with pytest.raises(UsageError, match="pip download pip"):
+        kit.build_kit(
+            "rpi64", "3.11", tmp_path / "k.zip", source=ROOT, wheel=project, find_links=tmp_path
+        )
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("License-Expression: Apache-2.0", "Apache-2.0"),
+        ("License: MIT License", "MIT License"),
+        ("Classifier: License :: OSI Approved :: BSD License", "BSD License"),
+        ("Summary: nothing said", "not stated"),
+    ],
+)
+def test_licences(line: str, expected: str, tmp_path: Path) -> None:
+    assert read_wheel(fake_wheel(tmp_path, "thing", licence=line)).licence == expected
+
+
+def test_the_installer_is_plain_posix_shell() -> None:
+    script = ROOT / "edge/edge_xray/kit_files/install.sh"
+    assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0
+    assert b"\r" not in script.read_bytes()
