@@ -57,7 +57,9 @@ def wilson(hits: int, total: int) -> Estimate:
     centre = share + Z_95**2 / (2 * total)
     spread = Z_95 * math.sqrt(share * (1 - share) / total + Z_95**2 / (4 * total**2))
     scale = 1 + Z_95**2 / total
-    return Estimate(share, max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale))
+    # Rounding may push an end of the interval past a share of 0 or 1.
+    low, high = (centre - spread) / scale, (centre + spread) / scale
+    return Estimate(share, max(0.0, min(low, share)), min(1.0, max(high, share)))
 
 
 def cluster_bootstrap(

@@ -20,7 +20,7 @@ MARKERS = "osD^vP*X"
 GRID = "#d3dae0"
 INK = "#16202a"
 
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "edge-xray",
     "font.family": "sans-serif",

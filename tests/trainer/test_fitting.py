@@ -1,0 +1,77 @@
+"""What is fitted on validation does what its rule says, there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_xray.quality import feature_score
+from edge_xray_trainer.fitting import (
+    RULE_IN_SPECIFICITY,
+    SCREENING_SENSITIVITY,
+    fit_feature_statistics,
+    fit_operating_points,
+    fit_temperature,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    positives=st.integers(1, 300),
+    negatives=st.integers(1, 300),
+    grain=st.sampled_from([0, 2, 20]),
+)
+def test_operating_points_keep_their_rules_on_any_scores(
+    seed: int, positives: int, negatives: int, grain: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    positive = np.arange(positives + negatives) < positives
+    scores = 1 / (1 + np.exp(-(draw.normal(0, 2, len(positive)) + 2 * positive)))
+    if grain:
+        scores = np.clip(np.round(scores * grain) / grain, 0.0, 0.999)  # a softmax ends below 1
+    points = {point.name: point for point in fit_operating_points(scores, positive, "films")}
+    assert list(points) == ["screening", "balanced", "rule-in"]
+    screening, rule_in = points["screening"], points["rule-in"]
+    assert (scores[positive] >= screening.threshold).mean() >= SCREENING_SENSITIVITY - 1e-9
+    higher = np.unique(scores[scores > screening.threshold])
+    if len(higher) > 1:
+        assert (scores[positive] >= higher[1]).mean() < SCREENING_SENSITIVITY
+    assert (scores[~positive] < rule_in.threshold).mean() >= RULE_IN_SPECIFICITY - 1e-9
+    for point in points.values():
+        assert point.review_low <= point.threshold <= point.review_high
+        assert point.sensitivity is not None
+        assert point.sensitivity.value == pytest.approx(
+            (scores[positive] >= point.threshold).mean()
+        )
+        assert point.sensitivity.low <= point.sensitivity.value <= point.sensitivity.high
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> None:
+    draw = np.random.default_rng(0)
+    logits = draw.normal(0, 3, (20_000, 3))
+    gumbel = draw.gumbel(size=logits.shape)
+    labels = (logits / temperature + gumbel).argmax(axis=1)
+    fitted = fit_temperature(logits, labels, "drawn labels")
+    assert fitted.temperature == pytest.approx(temperature, rel=0.05)
+    assert fitted.films == 20_000
+
+
+def test_feature_statistics_keep_films_of_their_kind_and_refuse_others() -> None:
+    draw = np.random.default_rng(0)
+    mixing = draw.normal(0, 1, (24, 24)) * np.geomspace(3, 0.05, 24)
+    training, validation, same = (draw.normal(0, 1, (n, 24)) @ mixing for n in (900, 300, 500))
+    statistics = fit_feature_statistics(training, validation, "drawn films")
+    assert (feature_score(same, statistics) <= statistics.unlike).mean() > 0.98
+    other = draw.normal(0, 1, (500, 24)) * 3
+    assert (feature_score(other, statistics) > statistics.foreign).mean() > 0.98
+
+
+def test_fewer_films_than_channels_still_give_usable_statistics() -> None:
+    draw = np.random.default_rng(1)
+    training, validation = draw.normal(0, 1, (12, 40)), draw.normal(0, 1, (5, 40))
+    statistics = fit_feature_statistics(training, validation, "twelve films")
+    assert np.isfinite(feature_score(validation, statistics)).all()

@@ -1,0 +1,199 @@
+"""Training through its public way in: a run, its record, resume after a kill, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from edge_xray.errors import UsageError
+from edge_xray.labelled import Split
+from edge_xray.metadata import read_metadata
+from edge_xray_trainer.augment import Augmentation
+from edge_xray_trainer.options import TrainingOptions, read_config, update_options
+from edge_xray_trainer.run import Listener, RunRequest, draw_split, network_outputs, run
+
+OPTIONS = TrainingOptions(
+    architecture="tiny",
+    input_size=32,
+    epochs=2,
+    batch_size=16,
+    seed=5,
+    deterministic=True,
+    augmentation=Augmentation(rotation_degrees=4.0),
+)
+
+KILLED_RUN = """
+import json, os, signal, sys
+from pathlib import Path
+from edge_xray_trainer.run import Listener, RunRequest, run
+from edge_xray_trainer.options import TrainingOptions
+from edge_xray_trainer.augment import Augmentation
+values = json.loads(sys.argv[3])
+options = TrainingOptions(**{**values, "augmentation": Augmentation(**values["augmentation"])})
+kill_at = int(sys.argv[4])
+def progress(what, done, total):
+    if what.startswith("Training") and done == kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+run(RunRequest(Path(sys.argv[1]), Path(sys.argv[2]), options), Listener(progress=progress))
+"""
+
+
+@pytest.fixture(scope="module")
+def whole_run(film_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("whole")
+    run(RunRequest(film_folder, output, OPTIONS))
+    return output
+
+
+def test_a_run_leaves_a_model_that_says_how_it_came_to_be(whole_run: Path) -> None:
+    record = json.loads((whole_run / "record.json").read_text())
+    metadata = read_metadata(whole_run / "model.keras")
+    split = Split.read(whole_run / "split.json")
+    assert metadata.label_names == ("normal", "bacterial", "viral")
+    assert (
+        metadata.training["split_sha256"] == split.fingerprint() == record["data"]["split_sha256"]
+    )
+    assert record["options"] == json.loads(json.dumps(OPTIONS.to_dict()))
+    assert len(record["epochs"]) == OPTIONS.epochs
+    assert (
+        record["best_epoch"]
+        == min(record["epochs"], key=lambda result: result["validation_loss"])["epoch"]
+    )
+    assert [point.name for point in metadata.operating_points] == [
+        "screening",
+        "balanced",
+        "rule-in",
+    ]
+    assert metadata.features is not None
+    assert (whole_run / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_spatial_mean_of_the_evidence_is_the_logit(whole_run: Path) -> None:
+    network = keras.models.load_model(whole_run / "model.keras", compile=False)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1)).astype(np.uint8)
+    logits, features = network_outputs(network, pixels)
+    evidence = np.asarray(network.predict(pixels.astype(np.float32), verbose=0)["evidence"])
+    assert logits.shape == (3, 3)
+    assert features.shape[0] == 3
+    np.testing.assert_allclose(logits, evidence.mean(axis=(1, 2)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_a_killed_run_resumes_to_the_same_weights_and_record(
+    whole_run: Path, film_folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "killed"
+    steps = -(-len(Split.read(whole_run / "split.json").part("train")) // OPTIONS.batch_size)
+    killed = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            KILLED_RUN,
+            str(film_folder),
+            str(output),
+            json.dumps(OPTIONS.to_dict()),
+            str(steps + 2),
+        ],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        timeout=300,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    notes: list[str] = []
+    run(RunRequest(film_folder, output, OPTIONS), Listener(note=notes.append))
+    assert notes[0] == "Going on after 1 finished epochs."
+    whole = keras.models.load_model(whole_run / "model.keras", compile=False)
+    resumed = keras.models.load_model(output / "model.keras", compile=False)
+    for expected, got in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    ours, theirs = (
+        json.loads((folder / "record.json").read_text()) for folder in (output, whole_run)
+    )
+    for record in (ours, theirs):
+        # When it ran and how long it took are no part of what a run gives.
+        del record["began"], record["model_sha256"]
+        for epoch in record["epochs"]:
+            del epoch["seconds"]
+    assert ours == theirs
+
+
+def test_a_finished_run_is_not_trained_again(whole_run: Path, film_folder: Path) -> None:
+    stages: list[str] = []
+    began = time.monotonic()
+    run(
+        RunRequest(film_folder, whole_run, OPTIONS),
+        Listener(progress=lambda what, done, total: stages.append(what)),
+    )
+    assert not [stage for stage in stages if stage.startswith("Training")]
+    assert time.monotonic() - began < 120
+
+
+def test_another_run_in_the_same_folder_is_refused(whole_run: Path, film_folder: Path) -> None:
+    other = update_options(OPTIONS, {"seed": 6})
+    with pytest.raises(UsageError, match=r"another run|other options.*--restart"):
+        run(RunRequest(film_folder, whole_run, other))
+
+
+def test_a_student_learns_from_a_teacher_of_another_size(
+    whole_run: Path, film_folder: Path, tmp_path: Path
+) -> None:
+    student = update_options(
+        OPTIONS,
+        {"input_size": 28, "epochs": 1, "teacher": str(whole_run / "model.keras")},
+    )
+    notes: list[str] = []
+    result = run(
+        RunRequest(film_folder, tmp_path / "student", student), Listener(note=notes.append)
+    )
+    assert result.metadata.input.height == 28
+    assert any("Asking the teacher" in note for note in notes)
+
+
+def test_a_damaged_film_is_named_before_any_training(film_folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    data = tmp_path / "films"
+    shutil.copytree(film_folder / "train", data)
+    victim = sorted((data / "NORMAL").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:200])
+    with pytest.raises(UsageError, match=rf"1 of 120 films cannot be read.*{victim.name}"):
+        draw_split(data, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("epochs = 0", "epochs must be 1 to 10000, got 0"),
+        ("epochs = 'ten'", "epochs must be int, got 'ten'"),
+        ("epoch = 3", "unknown option 'epoch'"),
+        ("norm = 'melted'", "norm must be auto, frozen or live"),
+        ("epochs = [", "expected a TOML file"),
+        ("augmentation = 3", r"augmentation must be a table, \[augmentation\]"),
+        ("[augmentation]\ngama = 1.0", "unknown option 'gama'"),
+    ],
+)
+def test_wrong_options_get_one_line(tmp_path: Path, text: str, said: str) -> None:
+    config = tmp_path / "train.toml"
+    config.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=said):
+        read_config(config)
+
+
+def test_a_config_file_sets_options_augmentation_and_task(tmp_path: Path) -> None:
+    config = tmp_path / "train.toml"
+    config.write_text(
+        'epochs = 4\nlearning_rate = 1\n[augmentation]\ngamma = 0.1\n[task]\nfinding = "tumour"\n',
+        encoding="utf-8",
+    )
+    options, task = read_config(config)
+    assert (options.epochs, options.learning_rate, options.augmentation.gamma) == (4, 1, 0.1)
+    assert task == {"finding": "tumour"}

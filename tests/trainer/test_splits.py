@@ -1,0 +1,146 @@
+"""Splits keep patients and copies together, whatever the folder looks like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_xray.errors import UsageError
+from edge_xray.labelled import LabelledFilm, Split, check_split
+from edge_xray_trainer.splits import (
+    film_groups,
+    fold_as_split,
+    make_folds,
+    make_split,
+    read_labels,
+)
+
+
+def _films(patients: list[int]) -> list[LabelledFilm]:
+    labels = ("normal", "bacterial", "viral")
+    return [
+        LabelledFilm(f"{labels[patient % 3]}/{index}.png", labels[patient % 3], f"person{patient}")
+        for index, patient in enumerate(patients)
+    ]
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    patients=st.lists(st.integers(0, 89), min_size=210, max_size=310),
+    copies=st.lists(st.tuples(st.integers(0, 299), st.integers(0, 299)), max_size=10),
+    seed=st.integers(0, 2**16),
+)
+def test_no_patient_and_no_copy_stands_in_two_parts(
+    patients: list[int], copies: list[tuple[int, int]], seed: int
+) -> None:
+    films = _films([*range(90), *patients])
+    duplicates = list(range(len(films)))
+    for first, second in copies:
+        duplicates[first] = duplicates[second]
+    groups, _ = film_groups(films, duplicates)
+    split = make_split(films, [str(i) for i in range(len(films))], groups, seed=seed)
+    for key in (lambda i: films[i].patient, lambda i: str(duplicates[i])):
+        parts: dict[str, set[str]] = {}
+        for index, film in enumerate(split.films):
+            parts.setdefault(key(index), set()).add(film.part)
+        assert all(len(found) == 1 for found in parts.values())
+    assert sum(len(split.part(part)) for part in ("train", "validation", "test")) == len(films)
+    for part in ("validation", "test"):
+        assert {film.label for film in split.part(part)} == {"normal", "bacterial", "viral"}
+
+
+def test_films_of_unknown_patients_are_grouped_by_their_copies_and_the_note_says_so() -> None:
+    films = [LabelledFilm(f"a/{i}.png", "a") for i in range(4)]
+    groups, note = film_groups(films, [0, 1, 0, 2])
+    assert groups[0] == groups[2]
+    assert len(set(groups)) == 3
+    assert "4 of 4 films is not known" in note
+
+
+def test_same_seed_same_split_other_seed_another() -> None:
+    films = _films([i // 2 for i in range(300)])
+    groups, _ = film_groups(films, list(range(300)))
+    names = [str(i) for i in range(300)]
+    first = make_split(films, names, groups, seed=3)
+    assert first == make_split(films, names, groups, seed=3)
+    assert first.fingerprint() != make_split(films, names, groups, seed=4).fingerprint()
+
+
+def test_shares_are_kept_to_a_few_percent() -> None:
+    films = _films([i // 2 for i in range(1200)])
+    groups, _ = film_groups(films, list(range(1200)))
+    split = make_split(
+        films, [str(i) for i in range(1200)], groups, seed=0, validation=0.2, test=0.1
+    )
+    assert abs(len(split.part("validation")) / 1200 - 0.2) < 0.03
+    assert abs(len(split.part("test")) / 1200 - 0.1) < 0.03
+
+
+def test_folds_cover_all_films_once_and_turn_into_splits() -> None:
+    films = _films([i // 2 for i in range(300)])
+    groups, _ = film_groups(films, list(range(300)))
+    folds = make_folds(films, [str(i) for i in range(300)], groups, folds=5, seed=0)
+    assert {film.part for film in folds.films} == {f"fold{i}" for i in range(5)}
+    split = fold_as_split(folds, 4)
+    assert {film.path for film in split.part("test")} == {f.path for f in folds.part("fold4")}
+    assert {film.path for film in split.part("validation")} == {f.path for f in folds.part("fold0")}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, -1.0])
+def test_a_share_out_of_range_is_refused_with_the_value(share: float) -> None:
+    films = _films(list(range(90)))
+    groups = np.arange(90)
+    with pytest.raises(UsageError, match=r"more than 0 and less than 0\.5, got"):
+        make_split(films, [""] * 90, groups, seed=0, test=share)
+
+
+def test_too_few_patients_are_refused_with_what_to_do() -> None:
+    films = _films([0, 1, 2, 3, 4, 5])
+    groups, _ = film_groups(films, list(range(6)))
+    with pytest.raises(UsageError, match="films of 2 patients only.*Add films"):
+        make_folds(films, [""] * 6, groups, folds=5, seed=0)
+
+
+def test_a_csv_gives_patients_and_labels(tmp_path: Path) -> None:
+    films = [LabelledFilm("a/1.png", "a"), LabelledFilm("b/2.png", "b")]
+    table = tmp_path / "patients.csv"
+    table.write_text("path,patient,label\na/1.png,p7,b\n", encoding="utf-8")
+    assert read_labels(table, films)[0] == LabelledFilm("a/1.png", "b", "p7")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("path,patient\nc/9.png,p1\n", "not in the folder"),
+        ("path,label\na/1.png,zebra\n", "unknown label 'zebra'; expected one of"),
+        ("film,patient\na/1.png,p1\n", "expected the columns path and patient"),
+    ],
+)
+def test_a_wrong_csv_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    films = [LabelledFilm("a/1.png", "a"), LabelledFilm("b/2.png", "b")]
+    table = tmp_path / "labels.csv"
+    table.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=said) as caught:
+        read_labels(table, films)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_film_that_changed_after_the_split_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    film = tmp_path / "a" / "1.png"
+    film.write_bytes(b"before")
+    films = [LabelledFilm("a/1.png", "a")]
+    from edge_xray.labelled import SplitFilm, file_sha256
+
+    split = Split(0, (SplitFilm("a/1.png", "a", "", "g0", file_sha256(film), "train"),))
+    split.write(tmp_path / "split.json")
+    assert Split.read(tmp_path / "split.json") == split
+    check_split(split, tmp_path, ["train"])
+    film.write_bytes(b"after")
+    with pytest.raises(UsageError, match=r"1\.png: its content is not the one that was split"):
+        check_split(split, tmp_path, ["train"])
+    assert films[0].path == split.films[0].path

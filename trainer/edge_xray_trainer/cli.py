@@ -1,0 +1,266 @@
+"""The trainer's commands: ``train`` and ``split`` here, ``audit``, ``evaluate``, ``compare`` beside it.
+
+Importing this costs milliseconds; whatever is heavy is imported when a command runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from edge_xray._extras import require
+from edge_xray.errors import UsageError
+
+if TYPE_CHECKING:
+    from edge_xray_trainer.training import EpochResult
+
+PANEL = "Workshop"
+MODULES = ("keras", "tensorflow", "scipy", "sklearn")
+PURPOSE = "training"
+
+QUIET_SECONDS = 30.0
+"""Between two lines of progress where nobody watches."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the trainer's commands to the front door.
+
+    Args:
+        app: the ``edge-xray`` command.
+    """
+    app.command("train", rich_help_panel=PANEL)(train_command)
+    app.command("split", rich_help_panel=PANEL)(split_command)
+    for name in ("audit_cli", "evaluate_cli", "compare_cli"):
+        importlib.import_module(f"edge_xray_trainer.{name}").register(app)
+
+
+def train_command(
+    data: Annotated[
+        Path, typer.Argument(help="Folder of films: one folder a class, or the Kaggle layout.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the run; an interrupted one goes on.")
+    ] = Path("runs/lite0"),
+    config: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="TOML file of options, with tables [augmentation] and [task]."),
+    ] = None,
+    architecture: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="lite0 (default), tiny or baseline."),
+    ] = None,
+    epochs: Annotated[Optional[int], typer.Option(help="Passes over the films.")] = None,  # noqa: UP045
+    steps_per_epoch: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Batches a pass; 0 takes each film once."),
+    ] = None,
+    batch_size: Annotated[Optional[int], typer.Option(help="Films a step.")] = None,  # noqa: UP045
+    learning_rate: Annotated[Optional[float], typer.Option(help="Peak of the schedule.")] = None,  # noqa: UP045
+    input_size: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Height and width of the network's input, in pixels."),
+    ] = None,
+    channels: Annotated[Optional[int], typer.Option(help="1 grey, 3 colour.")] = None,  # noqa: UP045
+    pretrained: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option("--pretrained/--from-scratch", help="Start from ImageNet weights."),
+    ] = None,
+    patience: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Stop after so many epochs without a better validation loss; 0: never."),
+    ] = None,
+    seed: Annotated[Optional[int], typer.Option(help="Of everything random in the run.")] = None,  # noqa: UP045
+    deterministic: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option("--deterministic/--fast", help="Reproducible kernels on a GPU too."),
+    ] = None,
+    teacher: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="A model.keras of the same labels to distil from."),
+    ] = None,
+    teacher_weight: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="Share of the target taken from the teacher, 0 to 1."),
+    ] = None,
+    split: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Split file to use again; default: draw one by patient."),
+    ] = None,
+    split_seed: Annotated[int, typer.Option(help="Of the split, where one is drawn.")] = 0,
+    patients: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="CSV with the columns path and patient (and label)."),
+    ] = None,
+    negative: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Class that means nothing was found; may be repeated."),
+    ] = None,
+    finding: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="What a positive film shows; names the column p_FINDING."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "",
+    model_version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
+    licence: Annotated[
+        str, typer.Option(help="Licence of the weights, with the data's attribution.")
+    ] = "",
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw an earlier run in the folder away.")
+    ] = False,
+) -> None:
+    """Train a network; split by patient, keep the best epoch, calibrate, record all of it.
+
+    Writes model.keras, record.json, split.json and curves.png into the run's folder. Options stand in
+    the TOML file under their names (learning_rate = 4e-4); a flag wins over the file.
+    """
+    require("train", PURPOSE, MODULES)
+    from edge_xray_trainer.options import TrainingOptions, read_config, update_options
+    from edge_xray_trainer.run import Listener, RunRequest, run
+
+    options, task = read_config(config) if config else (TrainingOptions(), None)
+    options = update_options(
+        options,
+        {
+            "architecture": architecture,
+            "epochs": epochs,
+            "steps_per_epoch": steps_per_epoch,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "input_size": input_size,
+            "channels": channels,
+            "pretrained": pretrained,
+            "patience": patience,
+            "seed": seed,
+            "deterministic": deterministic,
+            "teacher": teacher,
+            "teacher_weight": teacher_weight,
+        },
+    )
+    if negative or finding:
+        task = dict(task or {})
+        if negative:
+            task["negative"] = [word.lower() for word in negative]
+        if finding:
+            task["finding"] = finding
+    request = RunRequest(
+        data,
+        output,
+        options,
+        task=task,
+        split=split,
+        patients=patients,
+        split_seed=split_seed,
+        name=name,
+        model_version=model_version,
+        licence=licence,
+        restart=restart,
+    )
+    console = Console(stderr=True)
+    with _Display(console) as display:
+        result = run(
+            request,
+            Listener(display.progress, display.epoch, lambda text: console.print(text)),
+        )
+    point = result.metadata.operating_points[0]
+    best = result.state.best
+    if best is None or point.sensitivity is None or point.specificity is None:
+        raise UsageError("the run kept no epoch; start again with --restart")
+    console.print(
+        f"Kept epoch {best.epoch} of {len(result.state.epochs)}. On validation, at the operating point "
+        f"{point.name} ({point.threshold:.3f}): sensitivity {point.sensitivity.value:.1%}, "
+        f"specificity {point.specificity.value:.1%}. "
+        "Chosen on these films, so measure on others: edge-xray evaluate."
+    )
+    typer.echo(str(result.model))
+
+
+def split_command(
+    data: Annotated[
+        Path, typer.Argument(help="Folder of films: one folder a class, or the Kaggle layout.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The split file to write.")] = Path(
+        "split.json"
+    ),
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    folds: Annotated[
+        int, typer.Option(help="Write so many folds instead of train, validation and test.")
+    ] = 0,
+    patients: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="CSV with the columns path and patient (and label)."),
+    ] = None,
+) -> None:
+    """Split films by patient and duplicate group, in proportion, with the hash of every film."""
+    require("train", PURPOSE, MODULES)
+    from edge_xray_trainer.run import grouped_films
+    from edge_xray_trainer.splits import make_folds, make_split
+
+    with _Display(Console(stderr=True)) as display:
+        films, sha256, groups, note = grouped_films(data, patients, display.progress)
+    if folds:
+        made = make_folds(films, sha256, groups, folds=folds, seed=seed, note=note)
+    else:
+        made = make_split(films, sha256, groups, seed=seed, note=note)
+    made.write(output)
+    for part in sorted({film.part for film in made.films}):
+        typer.echo(f"{part}: {len(made.part(part))} films", err=True)
+    typer.echo(str(output))
+
+
+class _Display:
+    """Progress with time left on a terminal; a line now and then where nobody watches."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task: Any = None
+        self._said = time.monotonic()
+
+    def __enter__(self) -> _Display:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        if self._console.is_terminal:
+            stage = what.split(",")[0]
+            if self._task is None or self._task[1] != stage:
+                if self._task is not None:
+                    self._live.remove_task(self._task[0])
+                # Steps of an earlier session were not done at this one's pace.
+                self._task = (self._live.add_task(what, total=total, completed=done - 1), stage)
+            self._live.update(self._task[0], description=what, completed=done, total=total)
+        elif time.monotonic() - self._said > QUIET_SECONDS:
+            self._said = time.monotonic()
+            self._console.print(f"{what}: {done} of {total}")
+
+    def epoch(self, result: EpochResult) -> None:
+        self._console.print(
+            f"Epoch {result.epoch}: loss {result.loss:.4f}; validation loss "
+            f"{result.validation_loss:.4f}, accuracy {result.validation_accuracy:.1%}, "
+            f"AUC {result.validation_auc:.4f} ({result.seconds:.0f} s)"
+        )

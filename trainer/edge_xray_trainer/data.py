@@ -1,0 +1,122 @@
+"""Films into memory: the device's own decode and preprocessing, in parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_xray.decode import decode
+from edge_xray.errors import FilmError, UsageError
+from edge_xray.labelled import LabelledFilm, SplitFilm
+from edge_xray.metadata import InputSpec
+from edge_xray.preprocess import preprocess
+
+LOADER_THREADS = 4
+"""Decoding releases the GIL, so a few threads keep two cores busy."""
+
+
+@dataclass(frozen=True, eq=False)
+class FilmSet:
+    """Prepared films with their labels.
+
+    Attributes:
+        films: what they are, in order.
+        pixels: (n, H, W, C) uint8, 0..255.
+        labels: (n,) int, index into `names`.
+        names: class names.
+    """
+
+    films: tuple[SplitFilm, ...]
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """How many films."""
+        return len(self.films)
+
+    @property
+    def one_hot(self) -> NDArray[np.float32]:
+        """(n, classes) float32 targets."""
+        targets: NDArray[np.float32] = np.eye(len(self.names), dtype=np.float32)[self.labels]
+        return targets
+
+    @property
+    def groups(self) -> NDArray[np.str_]:
+        """(n,) the group of each film, for intervals clustered by patient."""
+        return np.array([film.group for film in self.films])
+
+
+def prepare_films(
+    root: Path,
+    films: Sequence[LabelledFilm] | Sequence[SplitFilm],
+    spec: InputSpec,
+    *,
+    on_film: Callable[[], None] | None = None,
+) -> Iterator[NDArray[np.uint8] | FilmError]:
+    """Decode and prepare films as the device does, in order.
+
+    Args:
+        root: the labelled folder.
+        films: which films.
+        spec: the network's input.
+        on_film: called after each film, for progress.
+
+    Yields:
+        (H, W, C) uint8 pixels, or the error of a film that cannot be read.
+    """
+
+    def prepare(film: LabelledFilm | SplitFilm) -> NDArray[np.uint8] | FilmError:
+        try:
+            prepared: NDArray[np.uint8] = preprocess(decode(root / film.path, spec).pixels, spec)[0]
+            return prepared
+        except FilmError as error:
+            return error
+
+    with ThreadPoolExecutor(LOADER_THREADS) as pool:
+        for result in pool.map(prepare, films):
+            if on_film is not None:
+                on_film()
+            yield result
+
+
+def load_films(
+    root: Path,
+    films: Sequence[SplitFilm],
+    spec: InputSpec,
+    names: Sequence[str],
+    *,
+    on_film: Callable[[], None] | None = None,
+) -> FilmSet:
+    """Load films whole; one that cannot be read stops the work.
+
+    Args:
+        root: the labelled folder.
+        films: which films.
+        spec: the network's input.
+        names: class names, in the order of the network's outputs.
+        on_film: called after each film, for progress.
+
+    Raises:
+        UsageError: a film is damaged; names the first and how many there are.
+    """
+    pixels = np.empty((len(films), spec.height, spec.width, spec.channels), np.uint8)
+    damaged: list[str] = []
+    for index, result in enumerate(prepare_films(root, films, spec, on_film=on_film)):
+        if isinstance(result, FilmError):
+            damaged.append(f"{films[index].path}: {result}")
+        else:
+            pixels[index] = result
+    if damaged:
+        raise UsageError(
+            f"{len(damaged)} of {len(films)} films cannot be read, the first: {damaged[0]}. "
+            "Mend or remove them; `edge-xray audit` lists them all"
+        )
+    index_of = {name: index for index, name in enumerate(names)}
+    labels = np.array([index_of[film.label] for film in films], np.int64)
+    return FilmSet(tuple(films), pixels, labels, tuple(names))

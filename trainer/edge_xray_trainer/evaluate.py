@@ -1,0 +1,233 @@
+"""Measure a model on labelled films: every figure with its interval, on films of other patients.
+
+The steps are `prepare` and `score` of `edge_xray_trainer.scoring`, then one function a section here.
+Nothing is fitted and nothing is chosen: operating point and score calibration are the model's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_xray.measures import BOOTSTRAP_RESAMPLES, difference
+from edge_xray.metadata import Estimate, ModelMetadata, OperatingPoint
+from edge_xray_trainer.figures import (
+    Bootstrap,
+    Classes,
+    Measures,
+    Reliability,
+    measure,
+    measure_classes,
+    measure_predictive_values,
+    measure_reliability,
+    roc_curve,
+)
+from edge_xray_trainer.scoring import (
+    PreparedFilms,
+    Scored,
+    Scorer,
+    films_of_part,
+    prepare,
+    reference_of,
+    score,
+)
+from edge_xray_trainer.stress import (
+    Progress,
+    Robustness,
+    measure_robustness,
+    measure_shortcut,
+    unseen,
+)
+from edge_xray_trainer.subgroups import subgroups_of
+
+PREVALENCES = (0.05, 0.2, 0.5)
+"""Shares of positives for which predictive values are given: a village, a clinic, a ward."""
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What to measure.
+
+    Attributes:
+        data: the labelled folder.
+        split: a split of it; None measures on all films.
+        part: which part of the split; None is ``test``.
+        train_part: the part that the model learnt from, to be set beside; empty leaves it out.
+        operating_point: name of one of the model's; None is its first.
+        renamed: labels of the folder and what the model calls them.
+        prevalences: for predictive values, each more than 0 and less than 1.
+        series: regular expression on file names; what its first group matches is a subgroup.
+        groups: a CSV with the column ``path`` and others to make subgroups of; None: none.
+        robustness: whether to score corrupted films.
+        robustness_films: how many of the films to corrupt, drawn at random; 0: all.
+        shortcut: whether to score films of which a part is blanked.
+        resamples: of the bootstrap.
+        seed: of everything drawn.
+        jobs: films at once.
+    """
+
+    data: Path
+    split: Path | None = None
+    part: str | None = None
+    train_part: str = "train"
+    operating_point: str | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    prevalences: tuple[float, ...] = PREVALENCES
+    series: str = r"^(NORMAL2-IM|IM|person)"
+    groups: Path | None = None
+    robustness: bool = True
+    robustness_films: int = 0
+    shortcut: bool = True
+    resamples: int = BOOTSTRAP_RESAMPLES
+    seed: int = 0
+    jobs: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """All that was measured of one model on one set of films.
+
+    Attributes:
+        metadata: of the model.
+        model_file: name of its file.
+        model_sha256: of the file.
+        model_bytes: size of the file.
+        runtime: what ran it.
+        data: name of the folder.
+        part: which part of the split.
+        films_sha256: over the hashes of the films measured on.
+        labels: films by label.
+        skipped: paths of films that could not be read, with the reason.
+        point: the operating point.
+        test: figures on the films.
+        train: the same on films the model learnt from; None if not measured.
+        gap: type I and type II error on the films, less those on training films.
+        classes: by class.
+        predictive: ``(prevalence, PPV, NPV)``.
+        reliability: of the probabilities.
+        roc: false and true positive rates.
+        subgroups: ``(name, value, figures)``.
+        robustness: on corrupted films; None if not measured.
+        shortcut: by variant, figures on films of which a part is blanked.
+        films: what was measured on.
+        scored: what the model said of them.
+    """
+
+    metadata: ModelMetadata
+    model_file: str
+    model_sha256: str
+    model_bytes: int
+    runtime: str
+    data: str
+    part: str
+    films_sha256: str
+    labels: Mapping[str, int]
+    skipped: Mapping[str, str]
+    point: OperatingPoint
+    test: Measures
+    train: Measures | None
+    gap: tuple[Estimate, Estimate] | None
+    classes: Classes | None
+    predictive: tuple[tuple[float, Estimate, Estimate], ...]
+    reliability: Reliability
+    roc: tuple[NDArray[np.float64], NDArray[np.float64]]
+    subgroups: tuple[tuple[str, str, Measures], ...]
+    robustness: Robustness | None
+    shortcut: Mapping[str, Measures]
+    films: PreparedFilms
+    scored: Scored
+
+
+def evaluate(scorer: Scorer, request: EvaluationRequest, progress: Progress = unseen) -> Evaluation:
+    """Measure a model.
+
+    Args:
+        scorer: the model.
+        request: what to measure on, and what.
+        progress: shows how far it is.
+
+    Raises:
+        UsageError: films, split, labels or options that cannot serve; the message says what to do.
+    """
+    metadata = scorer.metadata
+    point = metadata.operating_point(request.operating_point)
+    wanted = films_of_part(request.data, request.split, request.part)
+    with progress("Reading films", len(wanted)) as done:
+        films = prepare(
+            request.data, wanted, metadata, done, jobs=request.jobs, standard=request.robustness
+        )
+    reference = reference_of(films.films, metadata, request.renamed)
+    with progress("Scoring films", len(films.films)) as done:
+        scored = score(scorer, films.inputs, point, done)
+    bootstrap = Bootstrap(request.resamples, request.seed)
+    test = measure(reference, scored, bootstrap)
+    train = _measure_train(scorer, request, point, progress)
+    gap = None
+    if train is not None:
+        gap = (difference(test.type_1, train.type_1), difference(test.type_2, train.type_2))
+    labels = [film.label for film in films.films]
+    return Evaluation(
+        metadata=metadata,
+        model_file=scorer.file.name,
+        model_sha256=scorer.sha256,
+        model_bytes=scorer.file.stat().st_size if scorer.file.is_file() else 0,
+        runtime=scorer.runtime,
+        data=request.data.resolve().name,
+        part=films.films[0].part,
+        films_sha256=hashlib.sha256(
+            "".join(film.sha256 + "\n" for film in films.films).encode()
+        ).hexdigest(),
+        labels={label: labels.count(label) for label in sorted(set(labels))},
+        skipped=films.skipped,
+        point=point,
+        test=test,
+        train=train,
+        gap=gap,
+        classes=measure_classes(reference, scored, metadata, bootstrap),
+        predictive=tuple(
+            (share, *measure_predictive_values(reference, scored, share))
+            for share in request.prevalences
+        ),
+        reliability=measure_reliability(reference, scored, bootstrap.of(reference.clusters)),
+        roc=roc_curve(reference.positive, scored.p_finding),
+        subgroups=tuple(
+            (name, value, measure(reference, scored, bootstrap, members))
+            for name, value, members in subgroups_of(films, request.series, request.groups)
+        ),
+        robustness=measure_robustness(
+            scorer,
+            films,
+            reference,
+            bootstrap,
+            point,
+            progress,
+            jobs=request.jobs,
+            limit=request.robustness_films,
+        )
+        if request.robustness
+        else None,
+        shortcut=measure_shortcut(scorer, films, reference, bootstrap, point, progress)
+        if request.shortcut
+        else {},
+        films=films,
+        scored=scored,
+    )
+
+
+def _measure_train(
+    scorer: Scorer, request: EvaluationRequest, point: OperatingPoint, progress: Progress
+) -> Measures | None:
+    if request.split is None or not request.train_part or request.train_part == request.part:
+        return None
+    wanted = films_of_part(request.data, request.split, request.train_part)
+    with progress("Reading training films", len(wanted)) as done:
+        films = prepare(request.data, wanted, scorer.metadata, done, jobs=request.jobs)
+    reference = reference_of(films.films, scorer.metadata, request.renamed)
+    with progress("Scoring training films", len(films.films)) as done:
+        scored = score(scorer, films.inputs, point, done)
+    return measure(reference, scored, Bootstrap(request.resamples, request.seed))

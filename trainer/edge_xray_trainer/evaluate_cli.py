@@ -1,0 +1,213 @@
+"""``edge-xray evaluate``: measure a model on labelled films."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from edge_xray._extras import require
+from edge_xray.errors import UsageError
+
+PANEL = "Workshop"
+MODULES = ("scipy", "matplotlib", "jinja2")
+FORMATS = ("json", "markdown", "html", "csv")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the front door.
+
+    Args:
+        app: the ``edge-xray`` command.
+    """
+    app.command("evaluate", rich_help_panel=PANEL)(evaluate_command)
+
+
+def evaluate_command(
+    context: typer.Context,
+    model: Annotated[
+        str, typer.Argument(help="A packed .tflite or .keras file, a run's folder, or a name.")
+    ],
+    data: Annotated[Path, typer.Option("--data", "-d", help="Folder of labelled films.")],
+    split: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Split file; default: all films of the folder."),
+    ] = None,
+    part: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Which part of the split. Default: test."),
+    ] = None,
+    train_part: Annotated[
+        str, typer.Option(help="The part learnt from, to compare errors with; empty: leave it out.")
+    ] = "train",
+    operating_point: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Where the line is drawn. Default: the model's first."),
+    ] = None,
+    rename: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="LABEL=CLASS", help="A folder's label and what the model calls it."),
+    ] = None,
+    prevalence: Annotated[
+        Optional[list[float]],  # noqa: UP045
+        typer.Option(help="Share of positives for PPV and NPV; may be repeated."),
+    ] = None,
+    series: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Regular expression; its first group in a file name is a subgroup."),
+    ] = None,
+    groups: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="CSV with the column path and others to make subgroups of."),
+    ] = None,
+    robustness: Annotated[
+        bool, typer.Option("--robustness/--no-robustness", help="Score corrupted films too.")
+    ] = True,
+    robustness_films: Annotated[
+        int, typer.Option(min=0, help="Corrupt so many films, drawn at random; 0: all.")
+    ] = 0,
+    shortcut: Annotated[
+        bool, typer.Option("--shortcut/--no-shortcut", help="Score films with parts blanked.")
+    ] = True,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", metavar="DIR", help="Folder for the report's files."),
+    ] = None,
+    formats: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--format", "-f", help="table, json, markdown, html or csv."),
+    ] = None,
+    record: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="A run's record.json that the figures are to be added to."),
+    ] = None,
+    stand_in: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", help="With --record: as which stand-in for a shift."),
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Films at once.")] = 2,
+    runtime: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Of a .tflite model; default: the first that is installed."),
+    ] = None,
+) -> None:
+    """Measure a model on labelled films, every figure with its 95 % interval.
+
+    AUC, accuracy, sensitivity, specificity and predictive values at the operating point; each class;
+    errors on training films beside; score calibration; subgroups; 13 corruptions at 5 severities; and
+    what the model makes of the border alone. Nothing is fitted: measure on films it never saw.
+    """
+    require("train", "edge-xray evaluate", MODULES)
+    from edge_xray.metadata import DISCLAIMER
+    from edge_xray_trainer import evaluate_report as report
+    from edge_xray_trainer.delivery import chosen_formats, deliver
+    from edge_xray_trainer.evaluate import PREVALENCES, EvaluationRequest, evaluate
+    from edge_xray_trainer.progress import progress
+    from edge_xray_trainer.scoring import open_scorer
+
+    wanted = chosen_formats(formats, FORMATS, output)
+    if (record is None) != (stand_in is None):
+        raise UsageError("--record and --stand-in belong together: which file, and as what")
+    for share in prevalence or ():
+        if not 0.0 < share < 1.0:
+            raise UsageError(f"--prevalence must be more than 0 and less than 1, got {share}")
+    request = EvaluationRequest(
+        data=data,
+        split=split,
+        part=part,
+        train_part=train_part,
+        operating_point=operating_point,
+        renamed=_pairs(rename),
+        prevalences=tuple(prevalence or PREVALENCES),
+        groups=groups,
+        robustness=robustness,
+        robustness_films=robustness_films,
+        shortcut=shortcut,
+        resamples=resamples,
+        seed=seed,
+        jobs=jobs,
+        **({} if series is None else {"series": series}),
+    )
+    scorer = open_scorer(model, jobs=jobs, runtime=runtime)
+    evaluation = evaluate(scorer, request, progress)
+    command = command_line(context)
+    deliver(
+        wanted,
+        output,
+        report.tables_of(evaluation),
+        {
+            "json": ("evaluation.json", lambda: report.to_json(evaluation, command)),
+            "markdown": ("evaluation.md", lambda: report.to_markdown(evaluation, command)),
+            "html": ("evaluation.html", lambda: report.to_html(evaluation, command)),
+            "csv": ("films.csv", lambda: report.to_csv(evaluation)),
+        },
+        f"{report.summary_of(evaluation)}\n{DISCLAIMER}",
+    )
+    if record is not None and stand_in is not None:
+        add_stand_in(record, stand_in, report.stand_in_of(evaluation))
+
+
+def _pairs(rename: list[str] | None) -> dict[str, str]:
+    pairs = {}
+    for text in rename or ():
+        label, equals, name = text.partition("=")
+        if not (label and equals and name):
+            raise UsageError(f"--rename expects LABEL=CLASS, got {text!r}")
+        pairs[label.strip()] = name.strip()
+    return pairs
+
+
+def command_line(context: typer.Context) -> str:
+    """The command as it was given, paths by their last part: a report says nothing of a machine.
+
+    Args:
+        context: of the command; options that were not given are left out.
+    """
+    words = [context.command_path]
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        value = context.params.get(parameter.name or "")
+        if source is None or source.name != "COMMANDLINE" or value is None:
+            continue
+        flags = [] if parameter.param_type_name == "argument" else [_flag(parameter, value)]
+        for item in value if isinstance(value, list | tuple) else [value]:
+            words += [*flags] if isinstance(item, bool) else [*flags, _word(item)]
+    return " ".join(words)
+
+
+def _flag(parameter: Any, value: object) -> str:
+    options = parameter.secondary_opts if value is False else parameter.opts
+    return str(max(options, key=len))
+
+
+def _word(value: object) -> str:
+    text = str(value)
+    if isinstance(value, Path) or "/" in text:
+        # Two parts tell runs apart; more would tell where somebody keeps their data.
+        text = "/".join(Path(text).parts[-2:]).lstrip("/")
+    return f"'{text}'" if " " in text else text
+
+
+def add_stand_in(record: Path, name: str, figures: dict[str, Any]) -> None:
+    """Keep the figures of a stand-in for a shift of site in a run's record.
+
+    Args:
+        record: the run's ``record.json``; gains ``shift_stand_ins[name]``.
+        name: of the stand-in, such as ``normals IM to NORMAL2``.
+        figures: from `edge_xray_trainer.evaluate_report.stand_in_of`.
+
+    Raises:
+        UsageError: the file is no record.
+    """
+    from edge_xray_trainer.delivery import as_json, write_text
+
+    try:
+        kept = json.loads(record.read_text(encoding="utf-8"))
+        kept.setdefault("shift_stand_ins", {})[name] = figures
+    except (OSError, ValueError, AttributeError) as error:
+        raise UsageError(f"{record}: expected a run's record.json ({error})") from error
+    write_text(record, as_json(kept))

@@ -1,0 +1,172 @@
+"""What is fitted after training, on films that were not trained on.
+
+Score calibration, operating points and their review intervals are fitted on validation films only;
+the statistics of the middle features on training films, with their thresholds from validation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from edge_xray.measures import wilson
+from edge_xray.metadata import FeatureStatistics, OperatingPoint, ScoreCalibration
+from edge_xray.quality import feature_score
+
+SCREENING_SENSITIVITY = 0.985
+"""Share of the findings that the screening point must find on validation."""
+
+RULE_IN_SPECIFICITY = 0.99
+"""Share of the negatives that the rule-in point must clear on validation."""
+
+REVIEW_SHARE = 0.02
+"""Share of the validation films on each side of a threshold that a person must decide on."""
+
+FEATURE_COMPONENTS = 64
+"""Whitened principal components kept of the middle features."""
+
+UNLIKE_QUANTILE = 0.995
+"""Quantile of validation films' scores above which a film is unlike those the model knows."""
+
+UNLIKE_MARGIN = 1.15
+"""Factor on that quantile: films of the same hospital in other years score higher than validation."""
+
+FOREIGN_FACTOR = 1.5
+"""Factor on the unlike score above which a film is taken for no film of this kind at all."""
+
+
+def fit_temperature(
+    logits: NDArray[np.floating], labels: NDArray[np.integer], fitted_on: str
+) -> ScoreCalibration:
+    """Find the temperature with the least negative log-likelihood (Guo et al. 2017, section 4.2).
+
+    Args:
+        logits: (n, classes).
+        labels: (n,) index of the true class.
+        fitted_on: the films, in words.
+    """
+    wide = np.asarray(logits, np.float64)
+
+    def loss(log_temperature: float) -> float:
+        scaled = wide / np.exp(log_temperature)
+        normal = np.logaddexp.reduce(scaled, axis=1)
+        return float((normal - scaled[np.arange(len(labels)), labels]).mean())
+
+    # Temperatures of 0.05 to 20 hold every network that learned anything.
+    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    return ScoreCalibration(float(np.exp(found.x)), fitted_on, len(labels))
+
+
+def fit_operating_points(
+    p_finding: NDArray[np.floating], positive: NDArray[np.bool_], measured_on: str
+) -> tuple[OperatingPoint, ...]:
+    """Choose the thresholds of ``screening`` (the default), ``balanced`` and ``rule-in``.
+
+    Args:
+        p_finding: (n,) calibrated probability of a finding.
+        positive: (n,) bool, the reference; both classes present.
+        measured_on: the films, in words.
+    """
+    scores = np.asarray(p_finding, np.float64)
+    found, cleared = np.sort(scores[positive]), np.sort(scores[~positive])
+    # The k-th lowest finding may be missed: the threshold lies midway to the next lower score.
+    missed = int(np.floor((1.0 - SCREENING_SENSITIVITY) * len(found) + 1e-9))
+    screening = _below(scores, found[missed])
+    kept = int(np.ceil(RULE_IN_SPECIFICITY * len(cleared) - 1e-9))
+    rule_in = _above(scores, cleared[kept - 1])
+    candidates = np.unique(scores)
+    sensitivity = 1.0 - np.searchsorted(found, candidates) / len(found)
+    specificity = np.searchsorted(cleared, candidates) / len(cleared)
+    balanced = _below(scores, candidates[np.argmax(sensitivity + specificity)])
+    rules = {
+        "screening": (
+            screening,
+            f"highest threshold that finds at least {SCREENING_SENSITIVITY:.1%} of the findings",
+        ),
+        "balanced": (balanced, "threshold with the largest sum of sensitivity and specificity"),
+        "rule-in": (
+            rule_in,
+            f"lowest threshold that clears at least {RULE_IN_SPECIFICITY:.0%} of the negatives",
+        ),
+    }
+    points = []
+    for name, (threshold, rule) in rules.items():
+        low, high = _review_interval(scores, threshold)
+        points.append(
+            OperatingPoint(
+                name,
+                threshold,
+                low,
+                high,
+                rule,
+                measured_on,
+                len(scores),
+                wilson(int((found >= threshold).sum()), len(found)),
+                wilson(int((cleared < threshold).sum()), len(cleared)),
+            )
+        )
+    return tuple(points)
+
+
+def _below(scores: NDArray[np.float64], score: float) -> float:
+    """Midway between a score and the next lower one, so that the score itself is positive."""
+    lower = scores[scores < score]
+    return float((score + (lower.max() if lower.size else 0.0)) / 2)
+
+
+def _above(scores: NDArray[np.float64], score: float) -> float:
+    """Midway between a score and the next higher one, so that the score itself is negative."""
+    higher = scores[scores > score]
+    return float((score + (higher.min() if higher.size else 1.0)) / 2)
+
+
+def _review_interval(scores: NDArray[np.float64], threshold: float) -> tuple[float, float]:
+    below, above = np.sort(scores[scores < threshold])[::-1], np.sort(scores[scores >= threshold])
+    count = max(1, round(REVIEW_SHARE * len(scores)))
+    low = float(below[min(count, len(below)) - 1]) if below.size else threshold
+    high = float(above[min(count, len(above)) - 1]) if above.size else threshold
+    return low, high
+
+
+def fit_feature_statistics(
+    training: NDArray[np.floating], validation: NDArray[np.floating], fitted_on: str
+) -> FeatureStatistics:
+    """Fit what the quality gate needs to tell films the model knows from all else.
+
+    Args:
+        training: (n, c) middle features of training films, averaged over space.
+        validation: (m, c) the same of validation films, which set the two thresholds.
+        fitted_on: the films, in words.
+    """
+    values = np.asarray(training, np.float64)
+    mean = values.mean(axis=0)
+    centred = values - mean
+    _, singular, components = np.linalg.svd(centred, full_matrices=False)
+    variances = singular**2 / max(1, len(values) - 1)
+    # A channel that never varies would be divided by nothing.
+    kept = min(FEATURE_COMPONENTS, int((variances > 1e-8 * variances[0]).sum()))
+    components, variances = components[:kept], variances[:kept]
+    residual = centred - (centred @ components.T) @ components
+    residual_scale = float(np.sqrt((residual**2).sum(axis=1).mean()))
+    draft = FeatureStatistics(
+        mean.astype(np.float32),
+        components.astype(np.float32),
+        variances.astype(np.float32),
+        max(residual_scale, 1e-6 * float(np.sqrt(variances[0]))),
+        unlike=0.0,
+        foreign=0.0,
+    )
+    quantile = float(np.quantile(feature_score(validation, draft), UNLIKE_QUANTILE))
+    unlike = quantile * UNLIKE_MARGIN
+    return FeatureStatistics(
+        draft.mean,
+        draft.components,
+        draft.variances,
+        draft.residual_scale,
+        unlike=unlike,
+        foreign=unlike * FOREIGN_FACTOR,
+        films=len(values),
+        fitted_on=f"{fitted_on}; thresholds from {len(validation)} validation films: "
+        f"{UNLIKE_MARGIN:g} x the {UNLIKE_QUANTILE:.1%} quantile, and {FOREIGN_FACTOR:g} x that",
+    )

@@ -1,0 +1,432 @@
+"""A whole run: folder of films -> split -> training -> fitting -> ``model.keras`` with its record."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_xray import __version__
+from edge_xray.calibration import probabilities
+from edge_xray.errors import UsageError
+from edge_xray.labelled import (
+    LabelledFilm,
+    Split,
+    check_split,
+    file_sha256,
+    read_labelled_folder,
+)
+from edge_xray.metadata import (
+    InputSpec,
+    ModelMetadata,
+    OperatingPoint,
+    attach_to_keras,
+    read_metadata,
+)
+from edge_xray_trainer.curves import draw_curves
+from edge_xray_trainer.data import FilmSet, load_films, prepare_films
+from edge_xray_trainer.duplicates import duplicate_groups, film_hash
+from edge_xray_trainer.fitting import (
+    fit_feature_statistics,
+    fit_operating_points,
+    fit_temperature,
+)
+from edge_xray_trainer.options import TrainingOptions
+from edge_xray_trainer.splits import film_groups, make_split, read_labels
+from edge_xray_trainer.task import Task, task_for
+from edge_xray_trainer.training import (
+    BEST_FILE,
+    PREDICT_BATCH,
+    STATE_FILE,
+    EpochResult,
+    TrainingState,
+    architecture_of,
+    blend_targets,
+    logits_model,
+    train,
+)
+
+MODEL_FILE = "model.keras"
+RECORD_FILE = "record.json"
+SPLIT_FILE = "split.json"
+CURVES_FILE = "curves.png"
+RECORD_SCHEMA_VERSION = 1
+HASH_SPEC = InputSpec(224, 224)
+"""Films are read at this size for the perceptual hash, whatever the network takes."""
+
+Progress = Callable[[str, int, int], None]
+"""Told ``(what is being done, films or steps done, of how many)``."""
+
+
+def silent(*_: object) -> None:
+    """Hear and say nothing."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a run works on.
+
+    Attributes:
+        data: the labelled folder.
+        output: the run's folder.
+        options: of training.
+        task: the ``[task]`` table; None takes what the labels suggest.
+        split: a split file to use again; None draws one and writes it.
+        patients: a CSV that names patients or labels; None trusts file names.
+        split_seed: of the draw.
+        name: of the model; empty takes ``edge-xray-ARCHITECTURE``.
+        model_version: of the model.
+        licence: of the weights, with the attribution that the data asks for.
+        restart: throw an earlier run in the folder away.
+    """
+
+    data: Path
+    output: Path
+    options: TrainingOptions
+    task: Mapping[str, Any] | None = None
+    split: Path | None = None
+    patients: Path | None = None
+    split_seed: int = 0
+    name: str = ""
+    model_version: str = "0.1.0"
+    licence: str = ""
+    restart: bool = False
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left in its folder.
+
+    Attributes:
+        model: the ``.keras`` file.
+        record: the training record.
+        metadata: what the model says of itself.
+        state: the epochs.
+    """
+
+    model: Path
+    record: Path
+    metadata: ModelMetadata
+    state: TrainingState
+
+
+@dataclass
+class Listener:
+    """Where a run tells what it does; every field may stay as it is.
+
+    Attributes:
+        progress: see `Progress`.
+        epoch: told each epoch's result.
+        note: told a sentence worth showing.
+    """
+
+    progress: Progress = silent
+    epoch: Callable[[EpochResult], None] = silent
+    note: Callable[[str], None] = silent
+
+
+def draw_split(
+    data: Path,
+    *,
+    seed: int,
+    patients: Path | None = None,
+    progress: Progress = silent,
+) -> Split:
+    """Split a folder by patient and duplicate group into train, validation and test.
+
+    Args:
+        data: the labelled folder.
+        seed: of the draw.
+        patients: a CSV that names patients or labels.
+        progress: told of each film read.
+
+    Raises:
+        UsageError: the folder cannot be split, or a film in it cannot be read.
+    """
+    films, sha256, groups, note = grouped_films(data, patients, progress)
+    return make_split(films, sha256, groups, seed=seed, note=note)
+
+
+def grouped_films(
+    data: Path, patients: Path | None, progress: Progress
+) -> tuple[list[LabelledFilm], list[str], NDArray[np.intp], str]:
+    """List a folder's films with their hashes and the groups that must not be parted.
+
+    Raises:
+        UsageError: a film cannot be read.
+    """
+    films = read_labelled_folder(data)
+    root = labelled_root(data)
+    if patients is not None:
+        films = read_labels(patients, films)
+    sha256 = [file_sha256(root / film.path) for film in films]
+    hashes = []
+    damaged = []
+    for index, pixels in enumerate(prepare_films(root, films, HASH_SPEC)):
+        if isinstance(pixels, Exception):
+            damaged.append(f"{films[index].path}: {pixels}")
+        else:
+            hashes.append(film_hash(pixels[..., 0]))
+        progress("Reading films", index + 1, len(films))
+    if damaged:
+        raise UsageError(
+            f"{len(damaged)} of {len(films)} films cannot be read, the first: {damaged[0]}. "
+            "Mend or remove them; `edge-xray audit` lists them all"
+        )
+    groups, note = film_groups(films, duplicate_groups(sha256, np.array(hashes)))
+    return films, sha256, groups, note
+
+
+def labelled_root(data: Path) -> Path:
+    """The folder that film paths are relative to: `data`, or its ``train`` in the Kaggle layout."""
+    inner = data / "train"
+    if (inner / "NORMAL").is_dir() and not (data / "NORMAL").is_dir():
+        return inner
+    return data
+
+
+def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
+    """Train a network and fit what the device needs; goes on with an interrupted run.
+
+    Raises:
+        UsageError: films, split or options cannot serve; the message says what to do.
+    """
+    tell = listener or Listener()
+    output, options = request.output, request.options
+    architecture = architecture_of(options)
+    if request.restart:
+        for name in (STATE_FILE, BEST_FILE, MODEL_FILE, RECORD_FILE, SPLIT_FILE):
+            (output / name).unlink(missing_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
+    split = _split_of(request, tell)
+    root = labelled_root(request.data)
+    task = task_for([film.label for film in split.films], request.task)
+    size = options.input_size or architecture.input_size
+    spec = InputSpec(size, size, options.channels)
+    sets = {
+        part: load_films(
+            root,
+            split.part(part),
+            spec,
+            task.names,
+            on_film=_counter(tell.progress, f"Loading {part} films", len(split.part(part))),
+        )
+        for part in ("train", "validation")
+    }
+    began = datetime.now(timezone.utc)
+    network, state = train(
+        output,
+        options,
+        sets["train"],
+        sets["validation"],
+        split_fingerprint=split.fingerprint(),
+        targets=_taught_targets(request, sets["train"], tell),
+        on_step=lambda done, total, loss: tell.progress(f"Training, loss {loss:.3f}", done, total),
+        on_epoch=tell.epoch,
+        on_resume=lambda done: tell.note(f"Going on after {done} finished epochs."),
+    )
+    tell.note("Fitting score calibration, operating points and the quality gate.")
+    metadata = fit_metadata(request, network, sets, task, spec, split, state)
+    model = output / MODEL_FILE
+    network.save(model)
+    attach_to_keras(model, metadata)
+    draw_curves(state, output / CURVES_FILE)
+    record = _record(request, metadata, split, state, began, model)
+    (output / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return RunResult(model, output / RECORD_FILE, metadata, state)
+
+
+def network_outputs(
+    network: keras.Model, pixels: NDArray[np.uint8]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Run a network of this kit on many films.
+
+    Args:
+        network: with the outputs ``evidence`` and ``features``.
+        pixels: (n, H, W, C) uint8.
+
+    Returns:
+        ``(logits (n, classes), features (n, c))``: both outputs averaged over space.
+    """
+    logits, features = [], []
+    for start in range(0, len(pixels), PREDICT_BATCH):
+        answer = network.predict_on_batch(pixels[start : start + PREDICT_BATCH].astype(np.float32))
+        logits.append(np.asarray(answer["evidence"], np.float64).mean(axis=(1, 2)))
+        features.append(np.asarray(answer["features"], np.float64).mean(axis=(1, 2)))
+    return np.concatenate(logits), np.concatenate(features)
+
+
+def fit_metadata(
+    request: RunRequest,
+    network: keras.Model,
+    sets: Mapping[str, FilmSet],
+    task: Task,
+    spec: InputSpec,
+    split: Split,
+    state: TrainingState,
+) -> ModelMetadata:
+    """Fit calibration, operating points and gate statistics, and write them with the provenance.
+
+    Args:
+        request: the run.
+        network: the trained network.
+        sets: prepared ``train`` and ``validation`` films.
+        task: what the labels mean.
+        spec: the network's input.
+        split: the split in use.
+        state: the epochs.
+    """
+    options = request.options
+    validation = sets["validation"]
+    words = f"validation films of {request.data.name} (split seed {split.seed})"
+    logits, features = network_outputs(network, validation.pixels)
+    _, training_features = network_outputs(network, sets["train"].pixels)
+    calibration = fit_temperature(logits, validation.labels, words)
+    positive = np.array([label.triage != "none" for label in task.labels])
+    p_finding = probabilities(logits, calibration)[:, positive].sum(axis=1)
+    points: tuple[OperatingPoint, ...] = fit_operating_points(
+        p_finding, positive[validation.labels], words
+    )
+    return ModelMetadata(
+        name=request.name or f"edge-xray-{options.architecture}",
+        version=request.model_version,
+        labels=task.labels,
+        input=spec,
+        operating_points=points,
+        finding=task.finding,
+        calibration=calibration,
+        intended_use=task.intended_use,
+        features=fit_feature_statistics(
+            training_features,
+            features,
+            f"training films of {request.data.name} (split seed {split.seed})",
+        ),
+        architecture=options.architecture,
+        training={
+            "data": request.data.name,
+            "films": {part: len(films) for part, films in sets.items()},
+            "split_sha256": split.fingerprint(),
+            "split_seed": split.seed,
+            "seed": options.seed,
+            "epochs": len(state.epochs),
+            "best_epoch": state.best.epoch if state.best else 0,
+        },
+        licence=request.licence,
+    )
+
+
+def _taught_targets(
+    request: RunRequest, films: FilmSet, tell: Listener
+) -> NDArray[np.float32] | None:
+    """Labels mixed with the teacher's answers on the same films, at the teacher's own size."""
+    if not request.options.teacher:
+        return None
+    path = Path(request.options.teacher)
+    metadata = read_metadata(path)
+    if metadata.label_names != films.names:
+        raise UsageError(
+            f"teacher {path}: its labels are {list(metadata.label_names)}, expected {list(films.names)}"
+        )
+    teacher = keras.models.load_model(path, compile=False)
+    own = load_films(
+        labelled_root(request.data),
+        films.films,
+        metadata.input,
+        films.names,
+        on_film=_counter(tell.progress, "Loading films for the teacher", len(films)),
+    )
+    tell.note(f"Asking the teacher {metadata.name} about {len(own)} films.")
+    logits = logits_model(teacher).predict(
+        own.pixels.astype(np.float32), batch_size=PREDICT_BATCH, verbose=0
+    )
+    return blend_targets(request.options, films.one_hot, logits)
+
+
+def _split_of(request: RunRequest, tell: Listener) -> Split:
+    kept = request.output / SPLIT_FILE
+    source = request.split or (kept if kept.exists() else None)
+    if source is None:
+        split = draw_split(
+            request.data, seed=request.split_seed, patients=request.patients, progress=tell.progress
+        )
+    else:
+        split = Split.read(source)
+        check_split(split, labelled_root(request.data), ("train", "validation"))
+        if source == kept:
+            return split
+    if kept.exists() and request.split is not None:
+        shutil.copyfile(request.split, kept)
+    else:
+        split.write(kept)
+    return split
+
+
+def _counter(progress: Progress, what: str, total: int) -> Callable[[], None]:
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        progress(what, done, total)
+
+    return count
+
+
+def _record(
+    request: RunRequest,
+    metadata: ModelMetadata,
+    split: Split,
+    state: TrainingState,
+    began: datetime,
+    model: Path,
+) -> dict[str, Any]:
+    counts: dict[str, dict[str, int]] = {}
+    for film in split.films:
+        part = counts.setdefault(film.part, {})
+        part[film.label] = part.get(film.label, 0) + 1
+    return {
+        "schema_version": RECORD_SCHEMA_VERSION,
+        "name": metadata.name,
+        "model": model.name,
+        "model_sha256": file_sha256(model),
+        "options": request.options.to_dict(),
+        "task": {
+            "finding": metadata.finding,
+            "labels": [label.to_dict() for label in metadata.labels],
+        },
+        "data": {
+            "folder": request.data.name,
+            "split_sha256": split.fingerprint(),
+            "split_seed": split.seed,
+            "split_note": split.note,
+            "films": counts,
+        },
+        "epochs": [vars(result) for result in state.epochs],
+        "best_epoch": state.best.epoch if state.best else 0,
+        "calibration": metadata.calibration.to_dict(),
+        "operating_points": [point.to_dict() for point in metadata.operating_points],
+        "versions": {
+            "edge-xray": __version__,
+            "python": platform.python_version(),
+            "keras": version("keras"),
+            "backend": f"{keras.backend.backend()} {_backend_version()}",
+            "numpy": version("numpy"),
+            "pillow": version("pillow"),
+        },
+        "machine": platform.machine(),
+        "began": began.isoformat(timespec="seconds"),
+    }
+
+
+def _backend_version() -> str:
+    return version(keras.backend.backend())

@@ -1,0 +1,90 @@
+"""Subgroups of films: by file name, brightness, size and format, and by what a CSV says of them."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_xray.errors import UsageError
+from edge_xray_trainer.scoring import PreparedFilms
+
+MAX_VALUES = 12
+"""A column with more values (an age in days, an ID) makes no subgroups."""
+
+_THIRDS = ("lowest third", "middle third", "highest third")
+
+
+def subgroups_of(
+    films: PreparedFilms, series: str, table: Path | None
+) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+    """Divide films in every way that gives at least two subgroups.
+
+    Args:
+        films: the films.
+        series: regular expression on file names; what its first group matches names the series.
+        table: a CSV with the column ``path`` and others; each other column divides the films.
+
+    Yields:
+        ``(what divides, which subgroup, (n,) bool)``.
+
+    Raises:
+        UsageError: the expression or the CSV cannot serve.
+    """
+    facts = films.facts
+    for name, values in (
+        ("series of the file name", _series(films, series)),
+        ("brightness", _thirds([fact.brightness for fact in facts])),
+        ("pixels in the file", _thirds([float(fact.width * fact.height) for fact in facts])),
+        ("width to height", _thirds([fact.width / fact.height for fact in facts])),
+        ("file format", [fact.format for fact in facts]),
+        *(_columns(films, table) if table is not None else ()),
+    ):
+        known = list(dict.fromkeys(value for value in values if value))
+        known.sort(key=lambda value: _THIRDS.index(value) if value in _THIRDS else 0)
+        if 2 <= len(known) <= MAX_VALUES:
+            own = np.array(values)
+            for value in known:
+                yield name, value, own == value
+
+
+def _series(films: PreparedFilms, expression: str) -> list[str]:
+    if not expression:
+        return [""] * len(films.films)
+    try:
+        pattern = re.compile(expression)
+    except re.error as error:
+        raise UsageError(f"--series {expression!r} is no regular expression ({error})") from error
+    if not pattern.groups:
+        raise UsageError(f"--series {expression!r}: put what names the series in parentheses")
+    matches = [pattern.search(PurePosixPath(film.path).name) for film in films.films]
+    return [match[1] or "" if match else "" for match in matches]
+
+
+def _thirds(values: Sequence[float]) -> list[str]:
+    """Which third each value lies in; none where the thirds do not differ."""
+    low, high = np.quantile(values, [1 / 3, 2 / 3])
+    if not min(values) < low < high < max(values):
+        return [""] * len(values)
+    return [_THIRDS[int(value > low) + int(value > high)] for value in values]
+
+
+def _columns(films: PreparedFilms, table: Path) -> Iterator[tuple[str, list[str]]]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{table}: expected a CSV of films, cannot read it ({error})") from error
+    if not rows or "path" not in rows[0]:
+        raise UsageError(f"{table}: expected the column path and others to divide the films by")
+    by_path = {row["path"]: row for row in rows}
+    for name in rows[0]:
+        if name and name != "path":
+            yield (
+                name,
+                [(by_path.get(film.path, {}).get(name) or "").strip() for film in films.films],
+            )

@@ -1,0 +1,125 @@
+"""What a data set is about: labels with their triage, the finding, the intended use.
+
+Nothing here is about lungs but the defaults; a TOML file describes any other task::
+
+    [task]
+    finding = "tumour"
+    negative = ["no_tumour"]
+    modalities = ["MR"]
+    summary = "Axial brain MRI slices of adults."
+
+    [task.labels.glioma]
+    triage = "urgent"
+    advice = "Refer to neurosurgery today."
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from edge_xray.errors import ModelError, UsageError
+from edge_xray.metadata import IntendedUse, Label
+
+CHEST_LABELS = (
+    Label("normal", "none", "No sign of pneumonia found. Treat by what you see in the child."),
+    Label("bacterial", "urgent", "Signs of bacterial pneumonia. Refer at once."),
+    Label("viral", "supportive", "Signs of viral pneumonia. Supportive care; watch for worsening."),
+)
+"""Labels of the Guangzhou films in the order of the network's outputs."""
+
+CHEST_USE = IntendedUse(
+    summary="Frontal (AP) chest films of children of 1 to 5 years, for triage where no radiologist is.",
+    not_for="Not for adults, newborns, lateral views, CT, or to rule out tuberculosis or any other "
+    "illness. Never the only ground for a decision.",
+    body_part=("CHEST",),
+    modalities=("CR", "DX", "RG"),
+    views=("AP", "PA"),
+    age_min_years=1.0,
+    age_max_years=5.0,
+)
+
+NEGATIVE_NAMES = ("normal", "negative", "healthy", "none", "no_finding", "no finding")
+"""Class names taken for "nothing found" when a task does not say."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the labels of a data set mean.
+
+    Attributes:
+        labels: the classes, in the order of the network's outputs; negatives first.
+        finding: what a positive film shows.
+        intended_use: which films a model of this task may be asked about.
+    """
+
+    labels: tuple[Label, ...]
+    finding: str
+    intended_use: IntendedUse = field(default_factory=IntendedUse)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names, in the order of the network's outputs."""
+        return tuple(label.name for label in self.labels)
+
+
+def task_for(found: Sequence[str], options: Mapping[str, Any] | None = None) -> Task:
+    """Say what the classes of a folder mean.
+
+    Args:
+        found: class names of the folder.
+        options: the ``[task]`` table of a TOML file; see the module's docstring.
+
+    Returns:
+        The chest task if these are its labels and nothing else is said; else one made from the
+        options, where every class that is not negative is ``urgent`` unless the options say otherwise.
+
+    Raises:
+        UsageError: an option names a class that is not there, no class is negative, or all are.
+    """
+    names = sorted(set(found))
+    if not options and set(names) == {label.name for label in CHEST_LABELS}:
+        return Task(CHEST_LABELS, "pneumonia", CHEST_USE)
+    settings = dict(options or {})
+    described = settings.pop("labels", {})
+    finding = str(settings.pop("finding", "finding"))
+    negative = _negatives(names, settings.pop("negative", None))
+    unknown = sorted((set(described) | set(negative)) - set(names))
+    if unknown:
+        raise UsageError(f"[task] names {unknown}, which are no classes here; expected {names}")
+    if len(negative) == len(names):
+        raise UsageError(
+            f"[task] negative names every class; at least one of {names} must be a finding"
+        )
+    labels = []
+    for name in [*negative, *(name for name in names if name not in negative)]:
+        said = dict(described.get(name, {}))
+        triage = said.pop("triage", "none" if name in negative else "urgent")
+        words = said.pop("advice", "No sign found." if triage == "none" else f"Signs of {name}.")
+        if said:
+            raise UsageError(
+                f"[task.labels.{name}] has unknown settings {sorted(said)}; expected triage, advice"
+            )
+        try:
+            labels.append(Label(name, triage, words))
+        except ModelError as error:
+            raise UsageError(f"[task.labels.{name}]: {error}") from error
+    try:
+        use = IntendedUse.from_dict(settings)
+    except (ModelError, TypeError) as error:
+        raise UsageError(f"[task]: {error}") from error
+    return Task(tuple(labels), finding, use)
+
+
+def _negatives(names: Sequence[str], said: Any) -> list[str]:
+    if said is not None:
+        return [said] if isinstance(said, str) else [str(name) for name in said]
+    negative = [name for name in names if name in NEGATIVE_NAMES]
+    if not negative:
+        negative = [name for name in names if name.startswith(("no_", "no-", "no "))]
+    if not negative:
+        raise UsageError(
+            f"which of the classes {list(names)} means that nothing was found? Say it with --negative NAME"
+        )
+    return negative

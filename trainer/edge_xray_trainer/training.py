@@ -1,0 +1,454 @@
+"""One training run: epochs, checkpoints, resume.
+
+A run lives in a folder. After each epoch two files are replaced atomically: the weights that did best
+on validation, then the whole state (weights, optimizer, history). A run killed at any moment goes on
+from the last whole epoch, and on a CPU ends with the weights of one that was left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_xray.errors import UsageError
+from edge_xray.measures import auc
+from edge_xray_trainer.architectures import ARCHITECTURES, Architecture
+from edge_xray_trainer.augment import Augmentation
+from edge_xray_trainer.data import FilmSet
+from edge_xray_trainer.options import TrainingOptions
+from edge_xray_trainer.pretrained import load_imagenet_weights
+
+STATE_FILE = "state.keras"
+BEST_FILE = "best.weights.h5"
+HISTORY_MEMBER = "edge_xray_history.json"
+
+NORM_ADAPTATION_BATCHES = 40
+"""Batches over which frozen normalization statistics are first adapted to the films."""
+
+FINAL_LEARNING_RATE = 0.01
+"""Share of the peak at which the cosine ends."""
+
+CLIP_NORM = 1.0
+"""Largest global norm of a gradient; keeps the first steps from leaving the pretrained weights."""
+
+PREDICT_BATCH = 64
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch gave.
+
+    Attributes:
+        epoch: counted from 1.
+        loss: mean training loss.
+        validation_loss: negative log-likelihood on validation with averaged weights, unweighted.
+        validation_accuracy: share of films whose most probable class is theirs.
+        validation_auc: of "any class but the first"; NaN with an empty class.
+        seconds: wall time.
+    """
+
+    epoch: int
+    loss: float
+    validation_loss: float
+    validation_accuracy: float
+    validation_auc: float
+    seconds: float
+
+
+@dataclass
+class TrainingState:
+    """Progress of a run; what a checkpoint holds beside the weights.
+
+    Attributes:
+        fingerprint: of the options, the split and the labels.
+        epochs: results so far.
+    """
+
+    fingerprint: str
+    epochs: list[EpochResult] = field(default_factory=list)
+
+    @property
+    def best(self) -> EpochResult | None:
+        """The epoch with the least validation loss so far, the earliest of equals."""
+        return min(self.epochs, key=lambda result: result.validation_loss, default=None)
+
+    def exhausted(self, patience: int) -> bool:
+        """Whether so many epochs have gone by without a better one."""
+        return (
+            patience > 0
+            and self.best is not None
+            and self.epochs[-1].epoch - self.best.epoch >= patience
+        )
+
+
+class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batches of one epoch; film order and augmentation depend on seed and epoch alone.
+
+    Yields:
+        ``(pixels (n, H, W, C) float32 0..255, targets (n, classes) float32, weights (n,) float32)``.
+    """
+
+    def __init__(
+        self,
+        films: FilmSet,
+        targets: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        augmentation: Augmentation,
+        *,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        steps: int = 0,
+    ) -> None:
+        """Draw the order of the epoch; see the class for what comes out."""
+        # Two threads prepare the next batches while the network works; order is kept.
+        super().__init__(workers=2, use_multiprocessing=False, max_queue_size=8)
+        self._films, self._targets, self._weights = films, targets, weights
+        self._augmentation, self._batch_size = augmentation, batch_size
+        self._seed, self._epoch = seed, epoch
+        order = np.random.default_rng([seed, epoch]).permutation(len(films))
+        wanted = steps * batch_size if steps else len(films)
+        self._order = np.resize(order, wanted)
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return -(-len(self._order) // self._batch_size)
+
+    def __getitem__(
+        self, index: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """One batch."""
+        start = index * self._batch_size
+        chosen = self._order[start : start + self._batch_size]
+        pixels = np.stack(
+            [
+                self._augmentation(
+                    self._films.pixels[film],
+                    np.random.default_rng([self._seed, self._epoch, start + place]),
+                )
+                for place, film in enumerate(chosen)
+            ]
+        )
+        return pixels.astype(np.float32), self._targets[chosen], self._weights[chosen]
+
+
+def logits_model(network: keras.Model) -> keras.Model:
+    """The network with its evidence averaged to logits: ``(N, H, W, C)`` -> ``(N, classes)``."""
+    pooled = keras.layers.GlobalAveragePooling2D(name="logits", dtype="float32")(
+        network.output["evidence"]
+    )
+    return keras.Model(network.input, pooled, name=network.name)
+
+
+def build_network(options: TrainingOptions, classes: int) -> keras.Model:
+    """Build the network of the options, with pretrained weights if asked for.
+
+    Raises:
+        UsageError: no such architecture.
+        MissingExtraError: the pretrained weights are not installed.
+    """
+    architecture = architecture_of(options)
+    size = options.input_size or architecture.input_size
+    keras.utils.set_random_seed(options.seed)
+    network = architecture.build(size, size, options.channels, classes, options.dropout)
+    if architecture.pretrained and options.pretrained:
+        load_imagenet_weights(network)
+    return network
+
+
+def architecture_of(options: TrainingOptions) -> Architecture:
+    """Look the architecture up.
+
+    Raises:
+        UsageError: no such architecture; the message lists those there are.
+    """
+    try:
+        return ARCHITECTURES[options.architecture]
+    except KeyError:
+        raise UsageError(
+            f"unknown architecture {options.architecture!r}; expected one of {sorted(ARCHITECTURES)}"
+        ) from None
+
+
+def run_fingerprint(options: TrainingOptions, split: str, names: tuple[str, ...]) -> str:
+    """SHA-256 over all that decides what a run gives."""
+    text = json.dumps([options.to_dict(), split, names], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def train(
+    folder: Path,
+    options: TrainingOptions,
+    films: FilmSet,
+    validation: FilmSet,
+    *,
+    split_fingerprint: str,
+    targets: NDArray[np.float32] | None = None,
+    on_step: Callable[[int, int, float], None] | None = None,
+    on_epoch: Callable[[EpochResult], None] | None = None,
+    on_resume: Callable[[int], None] | None = None,
+) -> tuple[keras.Model, TrainingState]:
+    """Train, or go on training, in a run's folder.
+
+    Args:
+        folder: where the run lives; made if missing.
+        options: what to do.
+        films: the training films.
+        validation: the validation films; they choose the epoch that is kept, and nothing else here.
+        split_fingerprint: `edge_xray.labelled.Split.fingerprint`.
+        targets: (n, classes) what to learn instead of the labels, as `blend_targets` makes it.
+        on_step: told ``(steps done, steps in all, loss)``.
+        on_epoch: told each epoch's result.
+        on_resume: told how many epochs were found done.
+
+    Returns:
+        ``(network with the best averaged weights and two outputs, state)``.
+
+    Raises:
+        UsageError: the folder holds another run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = films.names
+    state = TrainingState(run_fingerprint(options, split_fingerprint, names))
+    if options.deterministic and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    wanted = films.one_hot if targets is None else targets
+    weights = _film_weights(options, films)
+
+    def batches(epoch: int) -> AugmentedBatches:
+        return AugmentedBatches(
+            films,
+            wanted,
+            weights,
+            options.augmentation,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            epoch=epoch,
+            steps=options.steps_per_epoch,
+        )
+
+    steps = len(batches(0))
+    checkpoint = folder / STATE_FILE
+    with _distribution():
+        if checkpoint.exists():
+            state = _read_history(checkpoint, state.fingerprint)
+            model = keras.models.load_model(checkpoint)
+            if on_resume is not None:
+                on_resume(len(state.epochs))
+        else:
+            network = build_network(options, len(names))
+            _prepare_norms(network, options, batches(0))
+            model = logits_model(network)
+            model.compile(
+                optimizer=_optimizer(options, steps),
+                loss=keras.losses.CategoricalCrossentropy(
+                    from_logits=True, label_smoothing=options.label_smoothing
+                ),
+            )
+    for epoch in range(len(state.epochs), options.epochs):
+        if state.exhausted(options.patience):
+            break
+        began = time.monotonic()
+        _seed_dropout(model, options.seed, epoch)
+        progress = _StepProgress(on_step, epoch * steps, options.epochs * steps)
+        history = model.fit(
+            batches(epoch),
+            epochs=epoch + 1,
+            initial_epoch=epoch,
+            verbose=0,
+            callbacks=[progress, keras.callbacks.TerminateOnNaN()],
+        )
+        loss = float(history.history["loss"][-1])
+        if not np.isfinite(loss):
+            raise UsageError(
+                f"the loss became {loss} in epoch {epoch + 1}: lower --learning-rate "
+                f"(it was {options.learning_rate:g}) and start again with --restart"
+            )
+        current = model.get_weights()
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+        logits = model.predict(
+            validation.pixels.astype(np.float32), batch_size=PREDICT_BATCH, verbose=0
+        )
+        result = _epoch_result(epoch + 1, loss, logits, validation, time.monotonic() - began)
+        state.epochs.append(result)
+        if state.best is result:
+            _save_weights(model, folder / BEST_FILE)
+        model.set_weights(current)
+        _save_state(model, state, checkpoint)
+        if on_epoch is not None:
+            on_epoch(result)
+    network = build_network(TrainingOptions(**{**vars(options), "pretrained": False}), len(names))
+    logits_model(network).load_weights(folder / BEST_FILE)
+    return network, state
+
+
+def _distribution() -> Any:
+    """Keras' own data parallelism: several workers by ``TF_CONFIG``, else several GPUs, else one."""
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    if "TF_CONFIG" in os.environ:
+        return tf.distribute.MultiWorkerMirroredStrategy().scope()
+    if len(tf.config.list_logical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy().scope()
+    return contextlib.nullcontext()
+
+
+def blend_targets(
+    options: TrainingOptions, one_hot: NDArray[np.float32], teacher_logits: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Mix the labels with a teacher's softened answers (Hinton et al. 2015).
+
+    Args:
+        options: `teacher_weight` and `teacher_temperature`.
+        one_hot: (n, classes) labels.
+        teacher_logits: (n, classes) the teacher's answers.
+
+    Returns:
+        (n, classes) float32, rows sum to 1.
+    """
+    scaled = teacher_logits.astype(np.float64) / options.teacher_temperature
+    soft = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    soft /= soft.sum(axis=1, keepdims=True)
+    share = options.teacher_weight
+    mixed: NDArray[np.float32] = ((1 - share) * one_hot + share * soft).astype(np.float32)
+    return mixed
+
+
+def _film_weights(options: TrainingOptions, films: FilmSet) -> NDArray[np.float32]:
+    if not options.balance_classes:
+        return np.ones(len(films), np.float32)
+    counts = np.bincount(films.labels, minlength=len(films.names))
+    return (len(films) / (len(films.names) * counts))[films.labels].astype(np.float32)
+
+
+def _prepare_norms(
+    network: keras.Model, options: TrainingOptions, batches: AugmentedBatches
+) -> None:
+    """Adapt normalization statistics to films once, then freeze them, where that is asked for."""
+    norms = [x for x in network.layers if isinstance(x, keras.layers.BatchNormalization)]
+    pretrained = architecture_of(options).pretrained and options.pretrained
+    if options.norm == "live" or (options.norm == "auto" and not pretrained) or not norms:
+        return
+    momenta = [layer.momentum for layer in norms]
+    for index in range(min(NORM_ADAPTATION_BATCHES, len(batches))):
+        for layer in norms:
+            # A momentum of i / (i + 1) makes the moving average the plain mean of the batches.
+            layer.momentum = index / (index + 1)
+        network(batches[index][0], training=True)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+        layer.trainable = False
+
+
+def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
+    """Start each epoch's dropout from seed and epoch: a checkpoint does not hold its generators."""
+    for layer in model.layers:
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            generator.state.assign([seed, epoch])
+
+
+def _optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.Optimizer:
+    total = max(1, options.epochs * steps)
+    warmup = min(total - 1, round(options.warmup_epochs * steps))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else options.learning_rate,
+        decay_steps=total - warmup,
+        alpha=FINAL_LEARNING_RATE,
+        warmup_target=options.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    optimizer = keras.optimizers.AdamW(
+        schedule,
+        weight_decay=options.weight_decay,
+        global_clipnorm=CLIP_NORM,
+        use_ema=options.weight_average > 0,
+        ema_momentum=options.weight_average,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _epoch_result(
+    epoch: int, loss: float, logits: NDArray[np.float32], films: FilmSet, seconds: float
+) -> EpochResult:
+    wide = logits.astype(np.float64)
+    log_probability = wide - np.logaddexp.reduce(wide, axis=1, keepdims=True)
+    truth = films.labels
+    first = np.exp(log_probability[:, 0])
+    return EpochResult(
+        epoch,
+        loss,
+        float(-log_probability[np.arange(len(truth)), truth].mean()),
+        float((wide.argmax(axis=1) == truth).mean()),
+        auc(truth != 0, 1.0 - first),
+        seconds,
+    )
+
+
+def _save_weights(model: keras.Model, path: Path) -> None:
+    temporary = path.with_name("writing-" + path.name)
+    model.save_weights(temporary)
+    _replace_durably(temporary, path)
+
+
+def _save_state(model: keras.Model, state: TrainingState, path: Path) -> None:
+    temporary = path.with_name("writing-" + path.name)
+    model.save(temporary)
+    with zipfile.ZipFile(temporary, "a") as archive:
+        archive.writestr(
+            HISTORY_MEMBER,
+            json.dumps(
+                {
+                    "fingerprint": state.fingerprint,
+                    "epochs": [vars(result) for result in state.epochs],
+                }
+            ),
+        )
+    _replace_durably(temporary, path)
+
+
+def _replace_durably(temporary: Path, path: Path) -> None:
+    with temporary.open("rb") as stream:
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def _read_history(path: Path, fingerprint: str) -> TrainingState:
+    with zipfile.ZipFile(path) as archive:
+        record = json.loads(archive.read(HISTORY_MEMBER))
+    if record["fingerprint"] != fingerprint:
+        raise UsageError(
+            f"{path.parent} holds a run with other options, films or labels: choose another folder with "
+            "-o, or begin again there with --restart"
+        )
+    return TrainingState(fingerprint, [EpochResult(**item) for item in record["epochs"]])
+
+
+class _StepProgress(keras.callbacks.Callback):  # type: ignore[misc]
+    def __init__(
+        self, on_step: Callable[[int, int, float], None] | None, done: int, total: int
+    ) -> None:
+        super().__init__()
+        self._on_step, self._done, self._total = on_step, done, total
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        if self._on_step is not None:
+            loss = float((logs or {}).get("loss", float("nan")))
+            self._on_step(self._done + batch + 1, self._total, loss)
