@@ -14,7 +14,7 @@ _FIRST: Final = ("path", "sha256", "status", "reason", "label", "triage")
 _MIDDLE: Final = ("model", "operating_point")
 _LAST: Final = ("message", "warnings", "width", "height", "patient", "heatmap", "model_sha256")
 
-_FORMULA_STARTS: Final = frozenset("=+-@\t\r\n＝＋－＠")
+_FORMULA_STARTS: Final = frozenset("=+-@\t＝＋－＠")
 """What makes a spreadsheet take a cell for a formula (OWASP, CSV injection)."""
 
 
@@ -86,5 +86,6 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def safe_cell(text: str) -> str:
-    """A cell that no spreadsheet runs as a formula: one that could be is led by an apostrophe."""
+    """A cell on one line that no spreadsheet runs as a formula: an apostrophe leads one that could."""
+    text = " ".join(text.splitlines())
     return f"'{text}" if text[:1] in _FORMULA_STARTS else text

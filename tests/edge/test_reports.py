@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import base64
+import csv as csv_module
+import hashlib
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_xray.metadata import (
+    DISCLAIMER,
+    Estimate,
+    InputSpec,
+    IntendedUse,
+    Label,
+    ModelMetadata,
+    OperatingPoint,
+)
+from edge_xray.reports import csv, html, jsonl, model_text, words
+from edge_xray.reports.console import print_table
+from edge_xray.results import Prediction, Run, SkippedFilm, from_record
+
+METADATA = ModelMetadata(
+    name="edge-xray-test",
+    version="2",
+    labels=(
+        Label("normal", "none", "Nothing found."),
+        Label("bacterial", "urgent", "See a clinician now."),
+        Label("viral", "supportive", "Supportive care."),
+    ),
+    input=InputSpec(32, 32),
+    operating_points=(
+        OperatingPoint(
+            "balanced",
+            0.4,
+            0.3,
+            0.5,
+            "by hand",
+            "made-up films",
+            100,
+            Estimate(0.98, 0.95, 0.99),
+            Estimate(0.9, 0.85, 0.94),
+        ),
+    ),
+    intended_use=IntendedUse("For tests.", "Anything else.", ("CHEST",), ("DX",), ("AP",), 1, 5),
+)
+RUN = Run(METADATA, "a" * 64, METADATA.operating_point(), "made 1.0", "0.1.0", "2026-01-02 03:04")
+SHA = "b" * 64
+SCORED = Prediction(
+    "films/a.jpg", SHA, "bacterial", "urgent", 0.93, (0.07, 0.9, 0.03), (), "JPEG", 900, 800
+)
+REVIEW = Prediction("b.jpg", SHA, "viral", "review", 0.45, (0.55, 0.1, 0.35), ("odd",), "PNG", 9, 8)
+SKIPPED = SkippedFilm("c.jpg", "", "truncated", "the file ends before the film does")
+ROWS = [SCORED, REVIEW, SKIPPED]
+
+anything = st.text(max_size=40)
+rows = st.one_of(
+    st.builds(
+        Prediction,
+        path=anything,
+        sha256=st.just(SHA),
+        label=st.sampled_from(METADATA.label_names),
+        triage=st.sampled_from(["urgent", "review", "supportive", "none"]),
+        p_finding=st.floats(0, 1),
+        probabilities=st.tuples(*[st.floats(0, 1)] * 3),
+        warnings=st.lists(anything, max_size=2).map(tuple),
+        format=st.sampled_from(["JPEG", "PNG", "TIFF", "BMP", "DICOM"]),
+        width=st.integers(1, 9999),
+        height=st.integers(1, 9999),
+        patient=anything,
+        heatmap=anything,
+    ),
+    st.builds(
+        SkippedFilm,
+        path=anything,
+        sha256=st.sampled_from(["", SHA]),
+        reason=st.sampled_from(["empty_file", "damaged"]),
+        message=anything,
+        patient=anything,
+    ),
+)
+
+
+@given(rows)
+def test_the_journal_gives_back_what_it_was_given(row):
+    assert from_record(json.loads(json.dumps(row.to_record()))) == row
+
+
+def test_the_csv_contract():
+    first = "path,sha256,status,reason,label,triage,p_pneumonia,p_normal,p_bacterial,p_viral"
+    text = "".join(csv.render(ROWS, RUN))
+    assert text.startswith(f"{first},model,operating_point,")
+    table = list(csv_module.DictReader(io.StringIO(text)))
+    assert len(table) == 3
+    assert table[0]["p_pneumonia"] == "0.930000"
+    assert (table[0]["status"], table[0]["label"], table[0]["triage"]) == (
+        "scored",
+        "bacterial",
+        "urgent",
+    )
+    assert (table[2]["status"], table[2]["reason"]) == ("not_scored", "truncated")
+    assert table[2]["p_pneumonia"] == table[2]["label"] == table[2]["triage"] == ""
+    assert all(row["operating_point"] == "balanced" for row in table)
+
+
+def test_a_class_named_like_the_finding_has_no_second_column():
+    two = ModelMetadata(
+        "two",
+        "1",
+        (Label("tumor", "urgent", "Now."), Label("healthy", "none", "Nothing.")),
+        InputSpec(32, 32),
+        (OperatingPoint("x", 0.5, 0.5, 0.5),),
+        finding="tumor",
+    )
+    assert csv.columns(two)[6:8] == ["p_tumor", "p_healthy"]
+    run = Run(two, "a" * 64, two.operating_point(), "", "", "")
+    row = Prediction("a", SHA, "tumor", "urgent", 0.8, (0.8, 0.2))
+    (line,) = csv_module.DictReader(io.StringIO("".join(csv.render([row], run))))
+    assert (line["p_tumor"], line["p_healthy"]) == ("0.800000", "0.200000")
+
+
+@given(st.lists(rows, max_size=4))
+def test_no_csv_cell_starts_a_formula_and_every_line_has_all_cells(many):
+    lines = list(csv_module.reader(io.StringIO("".join(csv.render(many, RUN)), newline="")))
+    assert {len(line) for line in lines} == {len(csv.columns(METADATA))}
+    assert len(lines) == len(many) + 1
+    assert not any(cell.startswith(tuple("=+-@\t\r\n")) for line in lines for cell in line)
+
+
+@pytest.fixture(scope="module")
+def schema():
+    schema = json.loads(jsonl.SCHEMA_FILE.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@given(rows)
+def test_every_json_line_obeys_the_published_schema(schema, row):
+    (line,) = jsonl.render([row], RUN)
+    assert line.endswith("\n")
+    schema.validate(json.loads(line))
+
+
+def test_the_schema_is_strict_where_it_matters(schema):
+    good = jsonl.to_object(SCORED, RUN)
+    for change in (
+        {"p_finding": 1.2},
+        {"triage": "soon"},
+        {"sha256": "x"},
+        {"status": "not_scored"},
+    ):
+        assert not schema.is_valid({**good, **change})
+    assert not schema.is_valid({key: good[key] for key in good if key != "model_sha256"})
+
+
+class _Page(HTMLParser):
+    """Collects what a page holds; balanced tags are checked by the browser test."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.script = ""
+        self.style = ""
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def handle_data(self, data):
+        if self._inside == "script":
+            self.script += data
+        elif self._inside == "style":
+            self.style += data
+        else:
+            self.text += data
+
+
+def _page(many, **changes) -> _Page:
+    pages = list(html.render_pages(many, RUN, lambda name: b"\xff\xd8picture\xff\xd9"))
+    return _Page("".join(pages[0][1]))
+
+
+def test_the_report_loads_nothing_and_allows_only_itself():
+    page = _page(
+        [*ROWS, Prediction("d", SHA, "normal", "none", 0.1, (0.9, 0.05, 0.05), picture="x")]
+    )
+    policy = next(
+        attributes["content"]
+        for tag, attributes in page.tags
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    )
+    for kind, content in (("style", page.style), ("script", page.script)):
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    for tag, attributes in page.tags:
+        assert not {"style", "onclick", "onload", "onerror"} & set(attributes)
+        assert tag not in ("iframe", "object", "embed", "form", "base")
+        for link in (attributes.get("src"), attributes.get("href")):
+            assert link is None or link.startswith("data:image/jpeg;base64,")
+    assert not re.search(r"url\(|@import", page.style)
+
+
+def test_the_report_says_what_a_reader_needs_once():
+    page = _page(ROWS)
+    assert page.text.count(DISCLAIMER) == 1
+    for words_ in (
+        "Urgent",
+        "See a clinician now.",
+        "93 %",
+        "very high",
+        "Odd.",
+        words.REVIEW_ADVICE,
+    ):
+        assert words_ in page.text
+    assert "The file ends before the film does." in page.text
+    assert "sensitivity 98.0 % (95.0–99.0)" in page.text
+    assert "a" * 64 in page.text
+
+
+@given(rows)
+def test_nothing_from_a_film_becomes_markup(row):
+    plain = _page([SCORED])
+    assert len(_page([row]).tags) - len(plain.tags) <= 12
+    evil = SkippedFilm('"><script>alert(1)</script>.jpg', "", "damaged", "<img src=x onerror=y>")
+    page = _page([evil])
+    assert sum(tag == "script" for tag, _ in page.tags) == 1
+    assert not any(tag == "img" for tag, _ in page.tags)
+    assert "<script>alert(1)</script>.jpg" in page.text
+
+
+def test_many_films_are_split_over_pages_with_the_most_urgent_first():
+    many = [SkippedFilm(f"{i:05}.jpg", "", "damaged", "x") for i in range(10_000)]
+    names, biggest = [], 0
+    for name, chunks in html.render_pages([SCORED, *many], RUN, lambda name: b""):
+        text = "".join(chunks)
+        names.append(name)
+        biggest = max(biggest, len(text))
+        if name == html.FIRST_PAGE:
+            assert "films/a.jpg" in text
+            assert 'href="results-2.html"' in text
+    assert len(names) == len(set(names)) == -(-10_001 // html.PAGE_FILMS)
+    assert biggest < 500_000
+
+
+def test_a_report_of_no_films_is_a_page():
+    ((name, chunks),) = html.render_pages([], RUN, lambda name: b"")
+    assert name == "results.html"
+    assert "0 films" in "".join(chunks)
+
+
+def _table(width: str | None, monkeypatch, many=ROWS, limit=None) -> str:
+    monkeypatch.setenv("COLUMNS", width) if width else monkeypatch.delenv("COLUMNS", raising=False)
+    stream = io.StringIO()
+    print_table(many, html.tally_of(many), RUN, stream, limit)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("width", ["60", "100", None])
+def test_the_table_fits_its_width_and_keeps_every_word(width, monkeypatch):
+    text = _table(width, monkeypatch)
+    assert max(map(len, text.splitlines())) <= int(width or 120)
+    for word in ("a.jpg", "Urgent", "93", "odd", "Not scored"):
+        assert word in text
+    assert text.count(DISCLAIMER) == 1
+    assert "\x1b" not in text
+    assert "3 films: 1 urgent, 1 to review, 1 not scored." in text
+
+
+def test_a_long_table_says_how_many_it_leaves_out(monkeypatch):
+    many = [SkippedFilm(f"{i}.jpg", "", "damaged", "x") for i in range(30)]
+    text = _table("80", monkeypatch, many, limit=10)
+    assert "… and 20 more" in text
+    assert "[red]" in _table("80", monkeypatch, [SkippedFilm("[red]x", "", "damaged", "[/]")])
+
+
+def test_probabilities_in_words():
+    assert [words.percent(p) for p in (0.0, 0.004, 0.5, 0.994, 0.996, 1.0)] == [
+        *("<1 %", "<1 %", "50 %", "99 %", ">99 %", ">99 %")
+    ]
+    said = [words.probability_words(p) for p in (0.0, 0.05, 0.3, 0.6, 0.9)]
+    assert said == ["very low", "low", "moderate", "high", "very high"]
+
+
+def test_what_a_model_says_of_itself():
+    text = "".join(model_text.render(METADATA, "c" * 64, "m.tflite", 4_000_000))
+    for words_ in (
+        "edge-xray-test 2",
+        "4.00 MB",
+        "For tests.",
+        "Anything else.",
+        "age 1 to 5 years",
+        "view AP",
+        "bacterial: urgent. See a clinician now.",
+        "sensitivity 98.0 % (95.0–99.0)",
+        "chosen by: by hand",
+    ):
+        assert words_ in text
+    assert text.count(DISCLAIMER) == 1

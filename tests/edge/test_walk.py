@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_xray.walk import RESULTS_MARK, find_films, printable
+
+needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+
+
+def _found(*paths: Path, **options) -> dict[str, str]:
+    return {found.shown: found.reason for found in find_films(paths, **options)}
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    root = tmp_path / "films"
+    (root / "sub" / "deeper").mkdir(parents=True)
+    for name in ("a.jpg", "b", "notes.txt", "sub/c.dcm", "sub/deeper/d.png"):
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def test_every_file_is_found_whatever_its_name(folder):
+    names = {os.path.relpath(path, folder) for path in _found(folder)}
+    deep = {str(Path("sub", "c.dcm")), str(Path("sub", "deeper", "d.png"))}
+    assert names == {"a.jpg", "b", "notes.txt"} | deep
+    flat = {os.path.relpath(path, folder) for path in _found(folder, recursive=False)}
+    assert flat == {"a.jpg", "b", "notes.txt"}
+
+
+def test_hidden_files_litter_and_results_are_left_out(folder):
+    for name in (".hidden.jpg", "Thumbs.db", "DICOMDIR", "desktop.ini"):
+        (folder / name).write_bytes(b"x")
+    results = folder / "results"
+    results.mkdir()
+    (results / RESULTS_MARK).touch()
+    (results / "results.csv").write_text("x")
+    other = folder / "out"
+    other.mkdir()
+    (other / "heat.png").write_bytes(b"x")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "index").write_bytes(b"x")
+    assert len(_found(folder, exclude=other)) == 5
+    assert len(_found(folder)) == 6
+
+
+def test_named_files_are_taken_and_missing_ones_have_a_reason(folder, tmp_path):
+    hidden = folder / ".hidden.jpg"
+    hidden.write_bytes(b"x")
+    found = _found(hidden, tmp_path / "missing.jpg", folder / "a.jpg")
+    assert list(found.values()) == ["", "missing", ""]
+
+
+@needs_links
+def test_links_are_not_followed_out_of_the_folder_nor_in_circles(folder, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.jpg").write_bytes(b"x")
+    links = {
+        "to-file": folder / "a.jpg",
+        "to-sub": folder / "sub",
+        "self": folder / "self",
+        "up": folder,
+        "broken": folder / "nowhere",
+        "out-file": outside / "secret.jpg",
+        "out-folder": outside,
+        "root": Path("/"),
+    }
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
+    found = {os.path.relpath(path, folder): reason for path, reason in _found(folder).items()}
+    reasons = {name: found.get(name) for name in links}
+    assert reasons == {
+        "to-file": "",
+        "to-sub": None,
+        "self": "broken_link",
+        "up": None,
+        "broken": "broken_link",
+        "out-file": "link_outside",
+        "out-folder": "link_outside",
+        "root": "link_outside",
+    }
+    assert len(found) == 5 + 6
+
+
+@needs_links
+def test_a_folder_named_through_a_link_is_walked(folder, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    assert len(_found(link)) == 5
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes there")
+def test_pipes_are_left_out_and_named_ones_refused(folder):
+    os.mkfifo(folder / "pipe")
+    assert len(_found(folder)) == 5
+    assert _found(folder / "pipe") == {str(folder / "pipe"): "not_a_file"}
+
+
+def test_a_folder_that_cannot_be_listed_is_a_row_and_the_rest_is_found(folder, monkeypatch):
+    real = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "deeper":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = _found(folder)
+    assert found[str(folder / "sub" / "deeper")] == "unreadable"
+    assert sum(not reason for reason in found.values()) == 4
+
+
+def test_a_drive_pulled_out_in_the_middle_ends_the_list_with_a_row(folder, monkeypatch):
+    real = os.scandir
+
+    class Cut:
+        def __init__(self, path):
+            self.entries = iter(sorted(real(path), key=lambda entry: entry.name)[:1])
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            entry = next(self.entries, None)
+            if entry is None:
+                raise OSError(5, "Input/output error")
+            return entry
+
+    monkeypatch.setattr(os, "scandir", lambda path: Cut(path))
+    found = _found(folder)
+    assert found == {str(folder / "a.jpg"): "", str(folder): "unreadable"}
+
+
+def test_a_folder_is_walked_as_a_stream(folder, monkeypatch):
+    asked = []
+    real = os.scandir
+
+    def scandir(path):
+        for entry in real(path):
+            asked.append(entry.name)
+            yield entry
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    next(find_films([folder], recursive=False))
+    assert len(asked) < 4
+
+
+def test_any_name_becomes_printable_text():
+    assert printable("films/Müller 1.jpg") == "films/Müller 1.jpg"
+    assert printable("a\x1b[31m\n.jpg") == r"a\x1b[31m\n.jpg"
+    if sys.platform != "win32":
+        assert printable(os.fsdecode(b"caf\xe9.jpg")) == r"caf\xe9.jpg"
