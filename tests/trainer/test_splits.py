@@ -101,7 +101,7 @@ def test_a_share_out_of_range_is_refused_with_the_value(share: float) -> None:
 def test_too_few_patients_are_refused_with_what_to_do() -> None:
     films = _films([0, 1, 2, 3, 4, 5])
     groups, _ = film_groups(films, list(range(6)))
-    with pytest.raises(UsageError, match="films of 2 patients only.*Add films"):
+    with pytest.raises(UsageError, match=r"films of 2 patients only.*Add films"):
         make_folds(films, [""] * 6, groups, folds=5, seed=0)
 
 
