@@ -1,0 +1,204 @@
+"""``edge-xray evaluate`` through the command line, on a tiny model and generated films."""
+
+import csv
+import html
+import io
+import json
+import re
+import shutil
+
+import pytest
+
+from edge_xray.cli import main
+from edge_xray.labelled import Split
+from edge_xray.metadata import DISCLAIMER
+
+
+def run(*arguments):
+    return main(["evaluate", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def report(tiny_keras, film_folder, tiny_split, tmp_path_factory):
+    """The whole report of the tiny network, made once."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    code = run(
+        tiny_keras, "--data", film_folder, "--split", tiny_split, "-o", folder,
+        "--robustness-films", 12, "--resamples", 200,
+    )  # fmt: skip
+    assert code == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def record(report):
+    return json.loads((report / "evaluation.json").read_text())
+
+
+def estimates(value):
+    """All estimates anywhere in a record."""
+    if isinstance(value, dict):
+        if set(value) == {"value", "low", "high"}:
+            yield value
+        else:
+            for item in value.values():
+                yield from estimates(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from estimates(item)
+
+
+def test_every_figure_lies_in_its_interval(record):
+    found = list(estimates(record))
+    assert len(found) > 100
+    for estimate in found:
+        if estimate["value"] is not None and estimate["low"] is not None:
+            # The bootstrap of an error that is biased upwards may leave its own value out.
+            assert estimate["low"] <= estimate["high"]
+    for name in ("auc", "accuracy", "sensitivity", "specificity", "type_1_error"):
+        own = record["test"][name]
+        assert own["low"] <= own["value"] <= own["high"]
+
+
+def test_counts_agree_with_rates_and_films(record, report, tiny_split):
+    counts = record["test"]["counts"]
+    films = Split.read(tiny_split).part("test")
+    assert sum(counts.values()) == record["test"]["films"] == len(films)
+    sensitivity = counts["true_positive"] / (counts["true_positive"] + counts["false_negative"])
+    assert record["test"]["sensitivity"]["value"] == pytest.approx(sensitivity)
+    rows = list(csv.DictReader((report / "films.csv").open()))
+    assert [row["path"] for row in rows] == [film.path for film in films]
+    called = [float(row["p_finding"]) >= 0.3 for row in rows]
+    assert called == [row["decided"] != "normal" for row in rows]
+    right = sum(row["decided"] == row["reference"] for row in rows)
+    assert record["classes"]["accuracy"]["value"] == pytest.approx(right / len(rows))
+
+
+def test_sections_are_there(record):
+    assert record["train"]["films"] > record["test"]["films"]
+    gap = record["gap"]["type_2"]
+    assert gap["value"] == pytest.approx(
+        record["test"]["type_2_error"]["value"] - record["train"]["type_2_error"]["value"]
+    )
+    assert len(record["robustness"]["by_corruption"]) == 13
+    assert {len(own) for own in record["robustness"]["by_severity"].values()} == {5}
+    assert set(record["shortcut"]) == {
+        "whole film",
+        "border only",
+        "centre blanked",
+        "centre only",
+    }
+    assert record["shortcut"]["whole film"]["auc"] == record["test"]["auc"]
+    assert list(record["classes"]["pairs"]) == ["bacterial vs viral"]
+    series = [
+        own["subgroup"] for own in record["subgroups"] if own["by"] == "series of the file name"
+    ]
+    assert set(series) == {"IM", "NORMAL2-IM", "person"}
+    assert [own["prevalence"] for own in record["predictive_values"]] == [0.05, 0.2, 0.5]
+
+
+def test_html_is_whole_in_itself(report):
+    page = html.unescape((report / "evaluation.html").read_text())
+    assert "default-src 'none'" in page and "<script" not in page
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
+    assert page.count(DISCLAIMER) == 1
+    assert page.count("<img ") >= 4
+
+
+def test_markdown_says_it_once(report):
+    text = (report / "evaluation.md").read_text()
+    assert text.count(DISCLAIMER) == 1
+    assert "| AUC |" in text and "nan " not in text.lower()
+    assert "edge-xray evaluate" in text
+
+
+def test_tflite_through_the_devices_classifier(tiny_model, film_folder, tiny_split, capsys, record):
+    code = run(
+        tiny_model, "--data", film_folder, "--split", tiny_split, "--no-robustness",
+        "--no-shortcut", "--train-part", "", "--format", "json", "--resamples", 200,
+    )  # fmt: skip
+    assert code == 0
+    packed = json.loads(capsys.readouterr().out)
+    assert packed["model"]["quantization"] == "int8" and packed["model"]["bytes"] > 1000
+    assert packed["data"]["films_sha256"] == record["data"]["films_sha256"]
+    assert packed["train"] is None and packed["robustness"] is None
+    assert packed["test"]["auc"]["value"] == pytest.approx(record["test"]["auc"]["value"], abs=0.05)
+
+
+def test_finding_without_class_and_renamed_labels(tiny_keras, write_film, tmp_path, capsys):
+    for index in range(6):
+        write_film(tmp_path / "data" / "healthy" / f"{index}.png", "normal", index)
+        write_film(tmp_path / "data" / "pneumonia" / f"{index}.png", "bacterial", index)
+    (tmp_path / "data" / "pneumonia" / "broken.png").write_bytes(b"no picture")
+    arguments = [
+        tiny_keras, "--data", tmp_path / "data", "--no-robustness", "--no-shortcut",
+        "--format", "json", "--resamples", 100,
+    ]  # fmt: skip
+    assert run(*arguments) == 2
+    assert "--rename healthy=" in capsys.readouterr().err
+    assert run(*arguments, "--rename", "healthy=normal") == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert (measured["test"]["films"], measured["test"]["positives"]) == (12, 6)
+    assert list(measured["data"]["skipped"]) == ["pneumonia/broken.png"]
+    assert measured["classes"]["confusion"][1] == [0, 0, 0]
+    assert measured["score_calibration"]["classes"]["value"] is None
+
+
+def test_subgroups_from_a_csv(tiny_keras, film_folder, tmp_path, capsys):
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(["path", "ward"])
+    for index in range(40):
+        writer.writerow([f"PNEUMONIA/person{index + 1}_bacteria_{index}.jpeg", "A"])
+    for path in sorted((film_folder / "train" / "NORMAL").iterdir()):
+        writer.writerow([f"NORMAL/{path.name}", "B"])
+    (tmp_path / "wards.csv").write_text(table.getvalue())
+    code = run(
+        tiny_keras, "--data", film_folder, "--no-robustness", "--no-shortcut", "--format", "json",
+        "--groups", tmp_path / "wards.csv", "--resamples", 100,
+    )  # fmt: skip
+    assert code == 0
+    groups = json.loads(capsys.readouterr().out)["subgroups"]
+    wards = {own["subgroup"]: own for own in groups if own["by"] == "ward"}
+    assert wards["B"]["films"] == 40 and wards["B"]["auc"]["value"] is None
+
+
+def test_stand_in_goes_into_the_record(tiny_keras, film_folder, tiny_split, tmp_path, capsys):
+    kept = tmp_path / "record.json"
+    kept.write_text('{"schema_version": 1, "name": "tiny"}')
+    code = run(
+        tiny_keras, "--data", film_folder, "--split", tiny_split, "--no-robustness",
+        "--no-shortcut", "--train-part", "", "--resamples", 100,
+        "--record", kept, "--stand-in", "IM to NORMAL2",
+    )  # fmt: skip
+    assert code == 0
+    assert DISCLAIMER in capsys.readouterr().out
+    figures = json.loads(kept.read_text())["shift_stand_ins"]["IM to NORMAL2"]
+    assert figures["balanced_accuracy"]["low"] <= figures["balanced_accuracy"]["value"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--part", "test"], "needs --split"),
+        (["--format", "pdf"], "--format must be of table"),
+        (["--format", "json,csv"], "add --output"),
+        (["--rename", "x"], "LABEL=CLASS"),
+        (["--prevalence", "1.5"], "--prevalence must be"),
+        (["--operating-point", "other"], "no operating point 'other'"),
+        (["--series", "("], "no regular expression"),
+        (["--record", "x.json"], "belong together"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_2(tiny_keras, film_folder, capsys, arguments, words):
+    assert run(tiny_keras, "--data", film_folder, "--no-robustness", *arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error and "Traceback" not in error
+
+
+def test_split_of_other_films_is_refused(tiny_keras, film_folder, tiny_split, tmp_path, capsys):
+    shutil.copytree(film_folder, tmp_path / "data")
+    changed = tmp_path / "data" / "train" / Split.read(tiny_split).part("test")[0].path
+    changed.write_bytes(changed.read_bytes() + b"\0")
+    assert run(tiny_keras, "--data", tmp_path / "data", "--split", tiny_split) == 2
+    assert "not the one that was split" in capsys.readouterr().err
