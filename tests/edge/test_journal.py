@@ -1,0 +1,373 @@
+"""Nothing lost, nothing twice: cuts, flipped bytes, full disks, failing disks and kills at any instant."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge_xray import journal as journal_module
+from edge_xray.durable import LOCK_NAME
+from edge_xray.errors import ExitCode, OutputError
+from edge_xray.journal import JOURNAL_NAME, Journal, write_atomically
+
+FILMS = 40
+GROUP = 7
+forking = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+def record(number: int) -> dict[str, Any]:
+    return {"number": number, "label": "normal", "text": "é \ud800 \n" * (number % 3)}
+
+
+def fill(folder: Path, films: int = FILMS, fingerprint: str = "model") -> Path:
+    with Journal.open(folder, fingerprint) as journal:
+        for number in range(films):
+            journal.append(f"film{number}", record(number))
+    return folder / JOURNAL_NAME
+
+
+def assert_prefix(journal: Journal) -> int:
+    """The records are the first ones, whole and in order; returns how many."""
+    keys = list(journal.records)
+    assert keys == [f"film{number}" for number in range(len(keys))]
+    assert all(journal.records[f"film{n}"] == record(n) for n in range(len(keys)))
+    assert len(keys) == journal.resumed
+    return len(keys)
+
+
+def test_what_was_appended_is_there_again(tmp_path):
+    fill(tmp_path)
+    with Journal.open(tmp_path, "model") as journal:
+        assert journal.resumed == FILMS
+        assert (journal.fresh_reason, journal.dropped_bytes) == ("", 0)
+        assert dict(journal.records) == {f"film{n}": record(n) for n in range(FILMS)}
+        assert "film3" in journal.records
+        assert "film99" not in journal.records
+        with pytest.raises(KeyError):
+            journal.records["film99"]
+
+
+def test_records_can_be_read_before_they_are_written(tmp_path):
+    with Journal.open(tmp_path, "model") as journal:
+        for number in range(5):
+            journal.append(f"film{number}", record(number))
+        assert list(journal.records.values()) == [record(number) for number in range(5)]
+        journal.flush()
+        journal.append("film5", record(5))
+        assert list(journal.records.values()) == [record(number) for number in range(6)]
+
+
+def test_a_film_done_again_counts_once(tmp_path):
+    fill(tmp_path, 3)
+    with Journal.open(tmp_path, "model") as journal:
+        journal.append("film1", {"again": True})
+    with Journal.open(tmp_path, "model") as journal:
+        assert journal.resumed == 3
+        assert journal.records["film1"] == {"again": True}
+
+
+def test_another_model_starts_fresh_and_says_so(tmp_path):
+    fill(tmp_path)
+    with Journal.open(tmp_path, "another model") as journal:
+        assert journal.resumed == len(journal.records) == 0
+        assert "not those of the earlier scan" in journal.fresh_reason
+    with Journal.open(tmp_path, "another model") as journal:
+        assert journal.fresh_reason == ""
+
+
+def test_a_journal_cut_at_any_byte_keeps_every_whole_record(tmp_path):
+    data = fill(tmp_path / "whole", 6).read_bytes()
+    ends = [at + 1 for at, byte in enumerate(data) if byte == ord("\n")]
+    folder = tmp_path / "cut"
+    folder.mkdir()
+    for cut in range(len(data) + 1):
+        (folder / JOURNAL_NAME).write_bytes(data[:cut])
+        with Journal.open(folder, "model") as journal:
+            whole = assert_prefix(journal)
+            assert whole == max(0, sum(end <= cut for end in ends) - 1)
+            for number in range(whole, 6):
+                journal.append(f"film{number}", record(number))
+        assert (folder / JOURNAL_NAME).read_bytes() == data
+
+
+def test_a_changed_byte_anywhere_never_gives_a_wrong_record(tmp_path):
+    data = fill(tmp_path / "whole", 5).read_bytes()
+    folder = tmp_path / "changed"
+    folder.mkdir()
+    for at in range(len(data)):
+        changed = bytearray(data)
+        changed[at] ^= 0x04
+        (folder / JOURNAL_NAME).write_bytes(changed)
+        with Journal.open(folder, "model") as journal:
+            whole = assert_prefix(journal)
+            assert whole >= data[:at].count(b"\n") - 1
+            assert journal.dropped_bytes > 0 or journal.fresh_reason
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.binary(max_size=300))
+def test_a_file_of_anything_starts_fresh(tmp_path, data):
+    (tmp_path / JOURNAL_NAME).write_bytes(data)
+    with Journal.open(tmp_path, "model") as journal:
+        assert journal.resumed == 0
+        assert journal.fresh_reason
+        journal.append("film0", record(0))
+    with Journal.open(tmp_path, "model") as journal:
+        assert journal.resumed == 1
+
+
+def test_memory_does_not_grow_with_the_records(tmp_path):
+    import tracemalloc
+
+    tracemalloc.start()
+    try:
+        with Journal.open(tmp_path, "model") as journal:
+            before = tracemalloc.get_traced_memory()[0]
+            for number in range(5000):
+                journal.append(f"films/patient{number}/film.jpeg sha256", {"text": "x" * 1000})
+            grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < 5000 * 250
+
+
+def test_threads_may_append_at_once(tmp_path):
+    with Journal.open(tmp_path, "model") as journal:
+
+        def work(first: int) -> None:
+            for number in range(first, first + 50):
+                journal.append(f"film{number}", record(number))
+
+        threads = [threading.Thread(target=work, args=(50 * index,)) for index in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    with Journal.open(tmp_path, "model") as journal:
+        assert {**journal.records} == {f"film{n}": record(n) for n in range(200)}
+
+
+def test_what_is_no_json_or_too_long_is_a_programmers_error(tmp_path):
+    with Journal.open(tmp_path, "model") as journal:
+        for bad in ({"p": float("nan")}, {"p": "x" * (1 << 20)}):
+            with pytest.raises(ValueError):
+                journal.append("film", bad)
+        assert len(journal.records) == 0
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from edge_xray.journal import Journal
+with Journal.open(Path(sys.argv[1]), "model") as journal:
+    print("open", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_scan_is_refused_with_the_owners_number_until_it_is_gone(tmp_path):
+    owner = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert owner.stdout.readline() == "open\n"
+        with pytest.raises(OutputError, match=f"process {owner.pid}") as caught:
+            Journal.open(tmp_path, "model")
+        assert caught.value.exit_code is ExitCode.OUTPUT
+    finally:
+        owner.kill()
+        owner.wait()
+        owner.stdout.close()
+    with Journal.open(tmp_path, "model") as journal:
+        assert journal.resumed == 0
+
+
+def test_the_same_process_cannot_open_a_folder_twice(tmp_path):
+    with (
+        Journal.open(tmp_path, "model"),
+        pytest.raises(OutputError, match=f"process {os.getpid()}"),
+    ):
+        Journal.open(tmp_path, "model")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks")
+def test_where_locks_are_unknown_the_process_number_decides(tmp_path, monkeypatch):
+    import fcntl
+
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    (tmp_path / LOCK_NAME).write_text(f"{os.getppid()}\n")
+    with pytest.raises(OutputError, match=f"process {os.getppid()}"):
+        Journal.open(tmp_path, "model")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / LOCK_NAME).write_text(f"{gone.pid}\n")
+    Journal.open(tmp_path, "model").close()
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "replace", "open", "ftruncate"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
+def test_every_refusal_of_the_disk_is_an_output_error_and_loses_nothing_synced(
+    call, code, tmp_path, monkeypatch
+):
+    """The n-th call of one kind fails, for every n that happens."""
+    for failing in range(1, 200):
+        folder = tmp_path / f"{call}{failing}"
+        folder.mkdir()
+        synced = fill(folder, 3) and 3
+        calls = Calls(
+            call, failing, lambda: (_ for _ in ()).throw(OSError(code, os.strerror(code)))
+        )
+        with monkeypatch.context() as patch:
+            calls.install(patch)
+            try:
+                with Journal.open(folder, "model") as journal:
+                    for number in range(synced, 12):
+                        journal.append(f"film{number}", record(number))
+                        if number % 4 == 3:
+                            journal.flush()
+                            synced = number + 1
+                    write_atomically(folder / "results.csv", b"new")
+            except OutputError as error:
+                assert os.strerror(code) in str(error) or "earlier write failed" in str(error)
+                assert error.exit_code is ExitCode.OUTPUT
+            else:
+                # The one refusal without consequence: of emptying the lock on the way out.
+                assert not calls.happened or call == "ftruncate"
+        with Journal.open(folder, "model") as journal:
+            assert assert_prefix(journal) >= synced
+        if not calls.happened:
+            assert failing > 1 or call in {"ftruncate", "replace"}
+            break
+    else:
+        pytest.fail("the scan never came to its end")
+
+
+def test_a_failed_atomic_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+    path = tmp_path / "results.csv"
+    write_atomically(path, b"old")
+    for call in ("write", "fsync", "replace"):
+        with monkeypatch.context() as patch:
+            Calls(call, 1, lambda: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full"))).install(
+                patch
+            )
+            with pytest.raises(OutputError, match="full"):
+                write_atomically(path, b"new")
+        assert path.read_bytes() == b"old"
+        assert [found.name for found in tmp_path.iterdir()] == ["results.csv"]
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32" or not hasattr(os, "geteuid") or os.geteuid() == 0,
+    reason="the superuser may write anywhere",
+)
+def test_a_read_only_folder_is_an_output_error(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(OutputError, match="cannot be written"):
+            Journal.open(tmp_path / "results", "model")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_file_in_the_folders_place_is_an_output_error(tmp_path):
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(OutputError, match="cannot be written"):
+        Journal.open(tmp_path / "results", "model")
+
+
+class Calls:
+    """Counts calls of one function of `os` and does something at the n-th.
+
+    Before it, a write being half done, or just after it.
+    """
+
+    def __init__(self, name: str, at: int, act: Callable[[], None], *, after: bool = False) -> None:
+        self.name, self.at, self.act, self.after = name, at, act, after
+        self.count = 0
+        self.happened = False
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        for name in ("write", "fsync", "replace", "open", "ftruncate"):
+            if self.name in ("any", name):
+                patch.setattr(os, name, self._wrap(getattr(os, name), name))
+
+    def _wrap(self, real: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            self.count += 1
+            if self.count == self.at:
+                self.happened = True
+                if self.after:
+                    real(*arguments, **options)
+                elif name == "write" and len(arguments[1]) > 1:
+                    real(arguments[0], arguments[1][: len(arguments[1]) // 2])
+                self.act()
+            return real(*arguments, **options)
+
+        return wrapped
+
+
+def scan_like(folder: Path) -> None:
+    """What a scan does to the disk: resume, append in groups, write the reports."""
+    with Journal.open(folder, "model") as journal:
+        for number in range(FILMS):
+            if f"film{number}" not in journal.records:
+                journal.append(f"film{number}", record(number))
+        journal.flush()
+        for name in ("results.csv", "results.json", "report.html"):
+            write_atomically(folder / name, f"{name} of {len(journal.records)}\n".encode() * 50)
+
+
+@forking
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("group", [1, GROUP])
+def test_killed_at_every_call_a_scan_goes_on_where_it_was(group, after, tmp_path):
+    """SIGKILL before (half of a write done) and after every call that touches the disk; then resume."""
+    points = 0
+    for at in range(1, 1000):
+        folder = tmp_path / str(at)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(journal_module, "GROUP_RECORDS", group)
+                    die = Calls("any", at, lambda: os.kill(os.getpid(), 9), after=after)
+                    die.install(patch)
+                    scan_like(folder)
+            finally:
+                os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        if not os.WIFSIGNALED(status):
+            break
+        points += 1
+        with Journal.open(folder, "model") as journal:
+            done = assert_prefix(journal)
+        reports = [path for path in folder.glob("re*") if path.read_bytes()]
+        assert all(b"of 40" in path.read_bytes().splitlines()[0] for path in reports)
+        assert not reports or done == FILMS
+        scan_like(folder)
+        with Journal.open(folder, "model") as journal:
+            assert assert_prefix(journal) == FILMS
+        lines = (folder / JOURNAL_NAME).read_bytes().count(b"\n")
+        assert lines == FILMS + 1
+        assert not list(folder.glob(".*"))
+    else:
+        pytest.fail("the scan never came to its end")
+    assert points >= (100 if group == 1 else 30)
