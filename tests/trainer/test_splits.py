@@ -14,6 +14,7 @@ from edge_xray.labelled import LabelledFilm, Split, check_split
 from edge_xray_trainer.splits import (
     film_groups,
     fold_as_split,
+    hold_out_films,
     make_folds,
     make_split,
     read_labels,
@@ -144,3 +145,26 @@ def test_a_film_that_changed_after_the_split_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"1\.png: its content is not the one that was split"):
         check_split(split, tmp_path, ["train"])
     assert films[0].path == split.films[0].path
+
+
+def test_a_series_can_be_held_out_as_a_stand_in_for_another_hospital() -> None:
+    films = [
+        LabelledFilm(f"NORMAL/{series}-{i:04d}-0001.jpeg", "normal", f"{series}-{i}")
+        for series in ("IM", "NORMAL2-IM")
+        for i in range(60)
+    ] + [LabelledFilm(f"PNEUMONIA/person{i}.jpeg", "viral", f"person{i}") for i in range(60)]
+    groups, _ = film_groups(films, list(range(180)))
+    split = make_split(films, [str(i) for i in range(180)], groups, seed=0)
+    held = hold_out_films(split, "NORMAL2-*")
+    for before, after in zip(split.films, held.films, strict=True):
+        name = before.path.rsplit("/", 1)[-1]
+        if name.startswith("NORMAL2-"):
+            assert after.part == "test"
+        elif before.label == "normal":
+            assert after.part == ("train" if before.part == "test" else before.part)
+        else:
+            assert after.part == before.part
+    with pytest.raises(UsageError, match="no film has a name like"):
+        hold_out_films(split, "ADULT-*")
+    with pytest.raises(UsageError, match="all films of class 'viral'"):
+        hold_out_films(split, "person*")

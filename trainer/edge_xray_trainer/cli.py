@@ -25,7 +25,7 @@ from edge_xray._extras import require
 from edge_xray.errors import UsageError
 
 if TYPE_CHECKING:
-    from edge_xray_trainer.training import EpochResult
+    from edge_xray_trainer.checkpoints import EpochResult
 
 PANEL = "Workshop"
 MODULES = ("keras", "tensorflow", "scipy", "sklearn")
@@ -42,6 +42,7 @@ def register(app: typer.Typer) -> None:
         app: the ``edge-xray`` command.
     """
     app.command("train", rich_help_panel=PANEL)(train_command)
+    app.command("average", rich_help_panel=PANEL)(average_command)
     app.command("split", rich_help_panel=PANEL)(split_command)
     for name in ("audit_cli", "evaluate_cli", "compare_cli"):
         importlib.import_module(f"edge_xray_trainer.{name}").register(app)
@@ -86,6 +87,10 @@ def train_command(
     deterministic: Annotated[
         Optional[bool],  # noqa: UP045
         typer.Option("--deterministic/--fast", help="Reproducible kernels on a GPU too."),
+    ] = None,
+    initial: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="A model.keras of the same architecture whose weights to start from."),
     ] = None,
     teacher: Annotated[
         Optional[str],  # noqa: UP045
@@ -145,6 +150,7 @@ def train_command(
             "patience": patience,
             "seed": seed,
             "deterministic": deterministic,
+            "initial": initial,
             "teacher": teacher,
             "teacher_weight": teacher_weight,
         },
@@ -187,6 +193,39 @@ def train_command(
     typer.echo(str(result.model))
 
 
+def average_command(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs on one split.")],
+    data: Annotated[Path, typer.Option(help="The labelled folder of the runs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the averaged run.")],
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "",
+    model_version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
+    licence: Annotated[
+        str, typer.Option(help="Licence of the weights, with the data's attribution.")
+    ] = "",
+) -> None:
+    """Average the weights of runs and fit calibration and operating points anew.
+
+    Runs that started from the same weights lie in one valley, and the mean of their weights is often
+    better than each (Wortsman et al. 2022). Validation says whether it is: both figures are shown.
+    """
+    require("train", PURPOSE, MODULES)
+    from edge_xray_trainer.averaging import average_runs
+    from edge_xray_trainer.run import Listener
+
+    console = Console(stderr=True)
+    with _Display(console) as display:
+        result = average_runs(
+            runs,
+            data,
+            output,
+            name=name,
+            model_version=model_version,
+            licence=licence,
+            listener=Listener(display.progress, display.epoch, lambda text: console.print(text)),
+        )
+    typer.echo(str(result.model))
+
+
 def split_command(
     data: Annotated[
         Path, typer.Argument(help="Folder of films: one folder a class, or the Kaggle layout.")
@@ -202,11 +241,18 @@ def split_command(
         Optional[Path],  # noqa: UP045
         typer.Option(help="CSV with the columns path and patient (and label)."),
     ] = None,
+    hold_out: Annotated[
+        str,
+        typer.Option(
+            help="File name pattern, as NORMAL2-*: these films go into the test only, and no other films of "
+            "their class do. A stand-in for another hospital."
+        ),
+    ] = "",
 ) -> None:
     """Split films by patient and duplicate group, in proportion, with the hash of every film."""
     require("train", PURPOSE, MODULES)
     from edge_xray_trainer.run import grouped_films
-    from edge_xray_trainer.splits import make_folds, make_split
+    from edge_xray_trainer.splits import hold_out_films, make_folds, make_split
 
     with _Display(Console(stderr=True)) as display:
         films, sha256, groups, note = grouped_films(data, patients, display.progress)
@@ -214,6 +260,8 @@ def split_command(
         made = make_folds(films, sha256, groups, folds=folds, seed=seed, note=note)
     else:
         made = make_split(films, sha256, groups, seed=seed, note=note)
+    if hold_out:
+        made = hold_out_films(made, hold_out)
     made.write(output)
     for part in sorted({film.part for film in made.films}):
         typer.echo(f"{part}: {len(made.part(part))} films", err=True)

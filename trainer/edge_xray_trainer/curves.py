@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from edge_xray_trainer.training import TrainingState
+from edge_xray_trainer.checkpoints import TrainingState
 
 DOTS_PER_INCH = 120
 

@@ -42,6 +42,8 @@ class TrainingOptions:
         patience: stop after so many epochs without a better validation loss; 0 never stops.
         seed: of initial weights, film order, augmentation and dropout.
         deterministic: ask the backend for reproducible kernels (slower on a GPU).
+        initial: a ``.keras`` file of the same architecture and labels whose weights to start from,
+            normalization statistics included; empty for none.
         teacher: a ``.keras`` file of the same labels to distil from; empty for none.
         teacher_weight: share of the target taken from the teacher, 0..1.
         teacher_temperature: softens the teacher's answers (Hinton et al. 2015).
@@ -66,6 +68,7 @@ class TrainingOptions:
     patience: int = 0
     seed: int = 0
     deterministic: bool = False
+    initial: str = ""
     teacher: str = ""
     teacher_weight: float = 0.5
     teacher_temperature: float = 2.0

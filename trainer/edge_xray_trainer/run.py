@@ -33,6 +33,7 @@ from edge_xray.metadata import (
     attach_to_keras,
     read_metadata,
 )
+from edge_xray_trainer.checkpoints import BEST_FILE, STATE_FILE, EpochResult, TrainingState
 from edge_xray_trainer.curves import draw_curves
 from edge_xray_trainer.data import FilmSet, load_films, prepare_films
 from edge_xray_trainer.duplicates import duplicate_groups, film_hash
@@ -45,11 +46,7 @@ from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.splits import film_groups, make_split, read_labels
 from edge_xray_trainer.task import Task, task_for
 from edge_xray_trainer.training import (
-    BEST_FILE,
     PREDICT_BATCH,
-    STATE_FILE,
-    EpochResult,
-    TrainingState,
     architecture_of,
     blend_targets,
     logits_model,
@@ -219,7 +216,7 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
             split.part(part),
             spec,
             task.names,
-            on_film=_counter(tell.progress, f"Loading {part} films", len(split.part(part))),
+            on_film=counter(tell.progress, f"Loading {part} films", len(split.part(part))),
         )
         for part in ("train", "validation")
     }
@@ -343,7 +340,7 @@ def _taught_targets(
         films.films,
         metadata.input,
         films.names,
-        on_film=_counter(tell.progress, "Loading films for the teacher", len(films)),
+        on_film=counter(tell.progress, "Loading films for the teacher", len(films)),
     )
     tell.note(f"Asking the teacher {metadata.name} about {len(own)} films.")
     logits = logits_model(teacher).predict(
@@ -371,7 +368,8 @@ def _split_of(request: RunRequest, tell: Listener) -> Split:
     return split
 
 
-def _counter(progress: Progress, what: str, total: int) -> Callable[[], None]:
+def counter(progress: Progress, what: str, total: int) -> Callable[[], None]:
+    """A callback that counts its calls and tells the progress."""
     done = 0
 
     def count() -> None:

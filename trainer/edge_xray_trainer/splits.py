@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -182,6 +183,41 @@ def fold_as_split(folds: Split, test_fold: int) -> Split:
     }
     films = tuple(replace(film, part=names.get(film.part, "train")) for film in folds.films)
     return Split(folds.seed, films, folds.note)
+
+
+def hold_out_films(split: Split, pattern: str) -> Split:
+    """Keep the films of some file names out of training, as a stand-in for another hospital.
+
+    Args:
+        split: parts train, validation and test.
+        pattern: shell pattern of file names, as ``NORMAL2-*``.
+
+    Returns:
+        A split in which matching films stand in the test alone, and films of the same classes that do
+        not match stand in the test no more (they are trained on).
+
+    Raises:
+        UsageError: no film matches, or all films of a class do.
+    """
+    matches = [fnmatch.fnmatch(film.path.rsplit("/", 1)[-1], pattern) for film in split.films]
+    labels = {film.label for film, held in zip(split.films, matches, strict=True) if held}
+    if not labels:
+        raise UsageError(f"no film has a name like {pattern!r}; patterns are of file names")
+    films = []
+    for film, held in zip(split.films, matches, strict=True):
+        if held:
+            part = "test"
+        else:
+            part = "train" if film.label in labels and film.part == "test" else film.part
+        films.append(replace(film, part=part))
+    made = Split(split.seed, tuple(films), f"{split.note} Held out for the test: {pattern}.")
+    for label in labels:
+        for part in ("train", "validation"):
+            if not any(film.label == label for film in made.part(part)):
+                raise UsageError(
+                    f"all films of class {label!r} for {part} have names like {pattern!r}"
+                )
+    return made
 
 
 def _folds(

@@ -12,9 +12,7 @@ import hashlib
 import json
 import os
 import time
-import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +23,19 @@ from numpy.typing import NDArray
 from edge_xray.errors import UsageError
 from edge_xray.measures import auc
 from edge_xray_trainer.architectures import ARCHITECTURES, Architecture
-from edge_xray_trainer.augment import Augmentation
+from edge_xray_trainer.batches import AugmentedBatches
+from edge_xray_trainer.checkpoints import (
+    BEST_FILE,
+    STATE_FILE,
+    EpochResult,
+    TrainingState,
+    read_state,
+    save_state,
+    save_weights,
+)
 from edge_xray_trainer.data import FilmSet
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.pretrained import load_imagenet_weights
-
-STATE_FILE = "state.keras"
-BEST_FILE = "best.weights.h5"
-HISTORY_MEMBER = "edge_xray_history.json"
 
 NORM_ADAPTATION_BATCHES = 40
 """Batches over which frozen normalization statistics are first adapted to the films."""
@@ -44,104 +47,6 @@ CLIP_NORM = 1.0
 """Largest global norm of a gradient; keeps the first steps from leaving the pretrained weights."""
 
 PREDICT_BATCH = 64
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What one epoch gave.
-
-    Attributes:
-        epoch: counted from 1.
-        loss: mean training loss.
-        validation_loss: negative log-likelihood on validation with averaged weights, unweighted.
-        validation_accuracy: share of films whose most probable class is theirs.
-        validation_auc: of "any class but the first"; NaN with an empty class.
-        seconds: wall time.
-    """
-
-    epoch: int
-    loss: float
-    validation_loss: float
-    validation_accuracy: float
-    validation_auc: float
-    seconds: float
-
-
-@dataclass
-class TrainingState:
-    """Progress of a run; what a checkpoint holds beside the weights.
-
-    Attributes:
-        fingerprint: of the options, the split and the labels.
-        epochs: results so far.
-    """
-
-    fingerprint: str
-    epochs: list[EpochResult] = field(default_factory=list)
-
-    @property
-    def best(self) -> EpochResult | None:
-        """The epoch with the least validation loss so far, the earliest of equals."""
-        return min(self.epochs, key=lambda result: result.validation_loss, default=None)
-
-    def exhausted(self, patience: int) -> bool:
-        """Whether so many epochs have gone by without a better one."""
-        return (
-            patience > 0
-            and self.best is not None
-            and self.epochs[-1].epoch - self.best.epoch >= patience
-        )
-
-
-class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Batches of one epoch; film order and augmentation depend on seed and epoch alone.
-
-    Yields:
-        ``(pixels (n, H, W, C) float32 0..255, targets (n, classes) float32, weights (n,) float32)``.
-    """
-
-    def __init__(
-        self,
-        films: FilmSet,
-        targets: NDArray[np.float32],
-        weights: NDArray[np.float32],
-        augmentation: Augmentation,
-        *,
-        batch_size: int,
-        seed: int,
-        epoch: int,
-        steps: int = 0,
-    ) -> None:
-        """Draw the order of the epoch; see the class for what comes out."""
-        # Two threads prepare the next batches while the network works; order is kept.
-        super().__init__(workers=2, use_multiprocessing=False, max_queue_size=8)
-        self._films, self._targets, self._weights = films, targets, weights
-        self._augmentation, self._batch_size = augmentation, batch_size
-        self._seed, self._epoch = seed, epoch
-        order = np.random.default_rng([seed, epoch]).permutation(len(films))
-        wanted = steps * batch_size if steps else len(films)
-        self._order = np.resize(order, wanted)
-
-    def __len__(self) -> int:
-        """Batches an epoch."""
-        return -(-len(self._order) // self._batch_size)
-
-    def __getitem__(
-        self, index: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """One batch."""
-        start = index * self._batch_size
-        chosen = self._order[start : start + self._batch_size]
-        pixels = np.stack(
-            [
-                self._augmentation(
-                    self._films.pixels[film],
-                    np.random.default_rng([self._seed, self._epoch, start + place]),
-                )
-                for place, film in enumerate(chosen)
-            ]
-        )
-        return pixels.astype(np.float32), self._targets[chosen], self._weights[chosen]
 
 
 def logits_model(network: keras.Model) -> keras.Model:
@@ -168,6 +73,21 @@ def build_network(options: TrainingOptions, classes: int) -> keras.Model:
     return network
 
 
+def load_initial_weights(network: keras.Model, path: Path) -> None:
+    """Copy the weights of a finished run into a network of the same shape.
+
+    Raises:
+        UsageError: no ``.keras`` file, or weights of another shape.
+    """
+    try:
+        network.set_weights(keras.models.load_model(path, compile=False).get_weights())
+    except (ValueError, OSError) as error:
+        raise UsageError(
+            f"{path}: expected a model.keras of architecture {network.name} with the same labels and input "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+
+
 def architecture_of(options: TrainingOptions) -> Architecture:
     """Look the architecture up.
 
@@ -184,7 +104,10 @@ def architecture_of(options: TrainingOptions) -> Architecture:
 
 def run_fingerprint(options: TrainingOptions, split: str, names: tuple[str, ...]) -> str:
     """SHA-256 over all that decides what a run gives."""
-    text = json.dumps([options.to_dict(), split, names], sort_keys=True)
+    usual = TrainingOptions().to_dict()
+    # Options left at their defaults are left out, so that a new option does not orphan old runs.
+    chosen = {name: value for name, value in options.to_dict().items() if value != usual[name]}
+    text = json.dumps([chosen, split, names], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -245,12 +168,14 @@ def train(
     checkpoint = folder / STATE_FILE
     with _distribution():
         if checkpoint.exists():
-            state = _read_history(checkpoint, state.fingerprint)
+            state = read_state(checkpoint, state.fingerprint)
             model = keras.models.load_model(checkpoint)
             if on_resume is not None:
                 on_resume(len(state.epochs))
         else:
             network = build_network(options, len(names))
+            if options.initial:
+                load_initial_weights(network, Path(options.initial))
             _prepare_norms(network, options, batches(0))
             model = logits_model(network)
             model.compile(
@@ -283,12 +208,12 @@ def train(
         logits = model.predict(
             validation.pixels.astype(np.float32), batch_size=PREDICT_BATCH, verbose=0
         )
-        result = _epoch_result(epoch + 1, loss, logits, validation, time.monotonic() - began)
+        result = epoch_result(epoch + 1, loss, logits, validation, time.monotonic() - began)
         state.epochs.append(result)
         if state.best is result:
-            _save_weights(model, folder / BEST_FILE)
+            save_weights(model, folder / BEST_FILE)
         model.set_weights(current)
-        _save_state(model, state, checkpoint)
+        save_state(model, state, checkpoint)
         if on_epoch is not None:
             on_epoch(result)
     network = build_network(TrainingOptions(**{**vars(options), "pretrained": False}), len(names))
@@ -346,7 +271,8 @@ def _prepare_norms(
     if options.norm == "live" or (options.norm == "auto" and not pretrained) or not norms:
         return
     momenta = [layer.momentum for layer in norms]
-    for index in range(min(NORM_ADAPTATION_BATCHES, len(batches))):
+    adapted = 0 if options.initial else min(NORM_ADAPTATION_BATCHES, len(batches))
+    for index in range(adapted):
         for layer in norms:
             # A momentum of i / (i + 1) makes the moving average the plain mean of the batches.
             layer.momentum = index / (index + 1)
@@ -385,9 +311,18 @@ def _optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.Optimiz
     return optimizer
 
 
-def _epoch_result(
-    epoch: int, loss: float, logits: NDArray[np.float32], films: FilmSet, seconds: float
+def epoch_result(
+    epoch: int, loss: float, logits: NDArray[np.floating], films: FilmSet, seconds: float
 ) -> EpochResult:
+    """Validation figures of one epoch.
+
+    Args:
+        epoch: counted from 1.
+        loss: mean training loss.
+        logits: (n, classes) on the validation films.
+        films: the validation films.
+        seconds: wall time of the epoch.
+    """
     wide = logits.astype(np.float64)
     log_probability = wide - np.logaddexp.reduce(wide, axis=1, keepdims=True)
     truth = films.labels
@@ -400,45 +335,6 @@ def _epoch_result(
         auc(truth != 0, 1.0 - first),
         seconds,
     )
-
-
-def _save_weights(model: keras.Model, path: Path) -> None:
-    temporary = path.with_name("writing-" + path.name)
-    model.save_weights(temporary)
-    _replace_durably(temporary, path)
-
-
-def _save_state(model: keras.Model, state: TrainingState, path: Path) -> None:
-    temporary = path.with_name("writing-" + path.name)
-    model.save(temporary)
-    with zipfile.ZipFile(temporary, "a") as archive:
-        archive.writestr(
-            HISTORY_MEMBER,
-            json.dumps(
-                {
-                    "fingerprint": state.fingerprint,
-                    "epochs": [vars(result) for result in state.epochs],
-                }
-            ),
-        )
-    _replace_durably(temporary, path)
-
-
-def _replace_durably(temporary: Path, path: Path) -> None:
-    with temporary.open("rb") as stream:
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-
-
-def _read_history(path: Path, fingerprint: str) -> TrainingState:
-    with zipfile.ZipFile(path) as archive:
-        record = json.loads(archive.read(HISTORY_MEMBER))
-    if record["fingerprint"] != fingerprint:
-        raise UsageError(
-            f"{path.parent} holds a run with other options, films or labels: choose another folder with "
-            "-o, or begin again there with --restart"
-        )
-    return TrainingState(fingerprint, [EpochResult(**item) for item in record["epochs"]])
 
 
 class _StepProgress(keras.callbacks.Callback):  # type: ignore[misc]

@@ -1,0 +1,153 @@
+"""Averages of the weights of several runs, with everything fitted anew on validation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from edge_xray.errors import UsageError
+from edge_xray.labelled import Split, check_split, file_sha256
+from edge_xray.metadata import attach_to_keras, read_metadata
+from edge_xray_trainer.augment import Augmentation
+from edge_xray_trainer.checkpoints import TrainingState
+from edge_xray_trainer.data import load_films
+from edge_xray_trainer.options import TrainingOptions
+from edge_xray_trainer.run import (
+    MODEL_FILE,
+    RECORD_FILE,
+    SPLIT_FILE,
+    Listener,
+    RunRequest,
+    RunResult,
+    counter,
+    fit_metadata,
+    labelled_root,
+    network_outputs,
+)
+from edge_xray_trainer.task import Task
+from edge_xray_trainer.training import epoch_result
+
+
+def average_runs(
+    runs: Sequence[Path],
+    data: Path,
+    output: Path,
+    *,
+    name: str = "",
+    model_version: str = "0.1.0",
+    licence: str = "",
+    listener: Listener | None = None,
+) -> RunResult:
+    """Average the weights of finished runs and fit what the device needs anew.
+
+    Args:
+        runs: folders of runs of one architecture, labels and split.
+        data: their labelled folder.
+        output: folder of the averaged run.
+        name: of the model; empty takes that of the first run.
+        model_version: of the model.
+        licence: of the weights; empty takes that of the first run.
+        listener: told progress and the validation figures of each run and of the average.
+
+    Raises:
+        UsageError: fewer than two runs, or runs that do not go together.
+    """
+    tell = listener or Listener()
+    if len(runs) < 2:
+        raise UsageError(f"expected at least two runs to average, got {len(runs)}")
+    records = [_record(run) for run in runs]
+    first = records[0]
+    for run, record in zip(runs[1:], records[1:], strict=True):
+        for what, mine, own in (
+            ("architecture", first["options"], record["options"]),
+            ("split_sha256", first["data"], record["data"]),
+        ):
+            if mine[what] != own[what]:
+                raise UsageError(
+                    f"{run}: its {what} is {own[what]}, that of {runs[0]} is {mine[what]}; only runs of one "
+                    "architecture on one split can be averaged"
+                )
+    metadata = read_metadata(runs[0] / MODEL_FILE)
+    split = Split.read(runs[0] / SPLIT_FILE)
+    root = labelled_root(data)
+    check_split(split, root, ("train", "validation"))
+    sets = {
+        part: load_films(
+            root,
+            split.part(part),
+            metadata.input,
+            metadata.label_names,
+            on_film=counter(tell.progress, f"Loading {part} films", len(split.part(part))),
+        )
+        for part in ("train", "validation")
+    }
+    networks = [keras.models.load_model(run / MODEL_FILE, compile=False) for run in runs]
+    weights = [network.get_weights() for network in networks]
+    averaged = networks[0]
+    for run, own in zip(runs, weights, strict=True):
+        averaged.set_weights(own)
+        tell.note(f"{run}: {_validation_words(averaged, sets['validation'])}")
+    averaged.set_weights([np.mean(arrays, axis=0) for arrays in zip(*weights, strict=True)])
+    tell.note(f"average: {_validation_words(averaged, sets['validation'])}")
+    request = RunRequest(
+        data,
+        output,
+        _options(first["options"]),
+        name=name or metadata.name,
+        model_version=model_version,
+        licence=licence or metadata.licence,
+    )
+    task = Task(metadata.labels, metadata.finding, metadata.intended_use)
+    state = TrainingState("average")
+    fitted = fit_metadata(request, averaged, sets, task, metadata.input, split, state)
+    fitted = replace(
+        fitted,
+        training={
+            **fitted.training,
+            "averaged": [record["model_sha256"] for record in records],
+            "seeds": [record["options"]["seed"] for record in records],
+        },
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    averaged.save(output / MODEL_FILE)
+    attach_to_keras(output / MODEL_FILE, fitted)
+    split.write(output / SPLIT_FILE)
+    record = {
+        **first,
+        "name": fitted.name,
+        "model_sha256": file_sha256(output / MODEL_FILE),
+        "averaged": records,
+        "calibration": fitted.calibration.to_dict(),
+        "operating_points": [point.to_dict() for point in fitted.operating_points],
+    }
+    (output / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return RunResult(output / MODEL_FILE, output / RECORD_FILE, fitted, state)
+
+
+def _record(run: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads((run / RECORD_FILE).read_text(encoding="utf-8"))
+        return record
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{run}: expected the folder of a finished run with {RECORD_FILE} ({error})"
+        ) from error
+
+
+def _options(values: dict[str, Any]) -> TrainingOptions:
+    return TrainingOptions(**{**values, "augmentation": Augmentation(**values["augmentation"])})
+
+
+def _validation_words(network: keras.Model, films: Any) -> str:
+    logits, _ = network_outputs(network, films.pixels)
+    result = epoch_result(0, float("nan"), logits, films, 0.0)
+    return (
+        f"validation loss {result.validation_loss:.4f}, accuracy {result.validation_accuracy:.1%}, "
+        f"AUC {result.validation_auc:.4f}"
+    )
