@@ -1,0 +1,465 @@
+"""`edge-xray scan` and `info` as a user meets them: files, streams and exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_xray.classifier import Classifier
+from edge_xray.cli import main
+from edge_xray.scan import ScanOptions, read_film, scan
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch, tiny_model):
+    """``run("scan", ...) -> (exit code, stdout, stderr)``, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGE_XRAY_KEY", str(tmp_path / "settings" / "key"))
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*words: object, model: bool = True) -> tuple[int, str, str]:
+        arguments = [str(word) for word in words]
+        if model and words[0] in ("scan", "watch"):
+            arguments += ["--model", str(tiny_model)]
+        code = main(arguments)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def films(tmp_path, write_film) -> Path:
+    folder = tmp_path / "films"
+    for label in ("normal", "bacterial", "viral"):
+        for seed in (910, 911):
+            write_film(folder / f"{label}-{seed}.png", label, seed)
+    return folder
+
+
+def _rows(text: str) -> dict[str, dict[str, str]]:
+    return {Path(row["path"]).name: row for row in csv.DictReader(io.StringIO(text))}
+
+
+def test_a_plain_scan_prints_the_list_and_fills_the_results_folder(run, films):
+    code, out, err = run("scan", "films")
+    assert code == 0
+    places = [out.index(word) for word in ("Urgent", "Supportive care", "No sign")]
+    assert places == sorted(places)
+    assert out.count("A screening aid, not a diagnosis") == 1
+    assert err.rstrip().endswith(f"edge-xray-results{os.sep}")
+    kept = {path.name for path in Path("edge-xray-results").iterdir()}
+    assert {"results.csv", "results.jsonl", "results.html", "pictures"} <= kept
+    rows = _rows(Path("edge-xray-results/results.csv").read_text())
+    assert len(rows) == 6
+    for name, row in rows.items():
+        assert row["status"] == "scored"
+        assert row["label"] == name.split("-")[0]
+        finding = float(row["p_bacterial"]) + float(row["p_viral"])
+        assert float(row["p_pneumonia"]) == pytest.approx(finding, abs=1.5e-6)
+    html = Path("edge-xray-results/results.html").read_text()
+    assert html.count("data:image/jpeg;base64,") == 6
+
+
+def test_one_format_goes_to_stdout_and_leaves_no_files(run, films):
+    for name in ("table", "csv", "jsonl", "html"):
+        code, out, err = run("scan", "films", "--format", name)
+        assert (code, bool(out)) == (0, True)
+        assert "6 films" in err
+    assert sorted(path.name for path in Path().iterdir()) == ["films"]
+    code, out, _ = run("scan", "films", "--format", "jsonl")
+    assert {json.loads(line)["status"] for line in out.splitlines()} == {"scored"}
+
+
+def test_an_output_folder_takes_everything(run, films):
+    code, out, err = run("scan", "films", "-o", "out/deep", "--format", "csv,table", "--heatmaps")
+    assert (code, out) == (0, "")
+    kept = {path.name for path in Path("out/deep").iterdir() if not path.name.startswith(".")}
+    assert kept == {"results.csv", "results.txt", "heatmaps", "journal.jsonl", "scan.lock"}
+    rows = _rows(Path("out/deep/results.csv").read_text())
+    for row in rows.values():
+        with Image.open(Path("out/deep") / row["heatmap"]) as image:
+            assert (image.format, image.mode, image.size) == ("PNG", "RGB", (110, 90))
+    assert err.rstrip().endswith(f"out/deep{os.sep}")
+    assert not Path("edge-xray-results").exists()
+
+
+def test_quiet_says_nothing(run, films):
+    assert run("scan", "films", "-o", "out", "--quiet") == (0, "", "")
+
+
+def test_wrong_usage_is_one_line_and_exit_2(run, films):
+    cases = {
+        ("scan", "films", "--format", "pdf"): "expected one of table, csv, jsonl, html",
+        ("scan", "films", "--format", "csv", "--format", "html"): "stdout takes one format",
+        ("scan", "films", "--format", "csv", "--heatmaps"): "--output DIR",
+        ("scan", "films", "--operating-point", "best"): "it has screening, balanced, rule-in",
+        ("scan", "films", "--runtime", "onnx"): "expected one of ai-edge-litert",
+    }
+    for words, message in cases.items():
+        code, out, err = run(*words)
+        assert (code, out) == (2, "")
+        assert message in err
+        assert len(err.splitlines()) == 1
+    for words, message in {
+        ("scan", "films", "--model", "nothing.tflite"): "cannot be read",
+        (
+            "scan",
+            "films",
+            "--model",
+            "films/normal-910.png",
+        ): "damaged, cut short or was not packed",
+        ("info", "nothing.tflite"): "cannot be read",
+    }.items():
+        code, out, err = run(*words, model=False)
+        assert (code, out) == (2, "")
+        assert message in err
+        assert len(err.splitlines()) == 1
+    assert run("scan")[0] == 2
+    assert run("scan", "films", "--jobs", "0")[0] == 2
+    assert run("unknown-command")[0] == 2
+
+
+def test_a_missing_path_is_told_and_the_rest_is_scored(run, films):
+    code, out, err = run("scan", "nowhere", "films", "--format", "csv")
+    assert code == 2
+    assert len(_rows(out)) == 6
+    assert "nowhere: no such file or folder" in err
+    assert run("scan", "nowhere")[:2] == (2, "")
+
+
+def test_strict_makes_a_film_that_is_not_scored_an_error(run, films):
+    assert run("scan", "films", "--strict", "--format", "csv")[0] == 0
+    (films / "empty.jpg").touch()
+    assert run("scan", "films", "--strict", "--format", "csv")[0] == 1
+    assert run("scan", "films", "--format", "csv")[0] == 0
+
+
+def test_an_empty_folder_is_no_error(run, tmp_path):
+    (tmp_path / "none").mkdir()
+    code, _, err = run("scan", "none")
+    assert code == 0
+    assert "No films were found." in err
+    assert Path("edge-xray-results/results.csv").read_text().count("\n") == 1
+
+
+def test_each_odd_file_gets_its_row_and_the_rest_their_results(
+    run, films, encode, draw_film, monkeypatch
+):
+    film = draw_film("bacterial", 912)
+    jpeg = encode(film, "JPEG")
+    rgb = Image.fromarray(film).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.fromarray(np.rot90(film))
+    odd = {
+        "empty.jpg": b"",
+        "text.jpg": b"a letter, not a film",
+        "cut.jpg": jpeg[: len(jpeg) // 2],
+        "wide.png": encode(Image.fromarray(film.astype(np.uint16) << 4), "PNG"),
+        "palette.png": encode(Image.fromarray(film).convert("P"), "PNG"),
+        "cmyk.jpg": encode(rgb.convert("CMYK"), "JPEG"),
+        "rgba.png": encode(rgb.convert("RGBA"), "PNG"),
+        "turned.jpg": encode(turned, "JPEG", exif=exif),
+        "no-ending": jpeg,
+        "unreadable.jpg": jpeg,
+    }
+    for name, data in odd.items():
+        (films / name).write_bytes(data)
+    if sys.platform != "win32":
+        (films / "loop").symlink_to(films / "loop")
+        odd["loop"] = b""
+    real = os.open
+
+    def refuse(path, *rest, **options):
+        if str(path).endswith("unreadable.jpg"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *rest, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    code, out, _ = run("scan", "films", "--format", "csv")
+    rows = _rows(out)
+    assert code == 0
+    assert len(rows) == 6 + len(odd)
+    reasons = {name: rows[name]["reason"] for name in odd if rows[name]["status"] == "not_scored"}
+    expected = {
+        "empty.jpg": "empty_file",
+        "text.jpg": "not_an_image",
+        "cut.jpg": "truncated",
+        "unreadable.jpg": "unreadable",
+    }
+    assert reasons == expected | ({"loop": "broken_link"} if "loop" in odd else {})
+    for name in ("wide.png", "palette.png", "cmyk.jpg", "rgba.png", "turned.jpg", "no-ending"):
+        assert rows[name]["label"] == "bacterial", rows[name]
+
+
+def test_the_same_pixels_in_another_format_get_the_same_row(
+    run, tmp_path, encode, to_dicom, draw_film
+):
+    folder = tmp_path / "same"
+    folder.mkdir()
+    jpeg = encode(draw_film("viral", 913), "JPEG", quality=95)
+    with Image.open(io.BytesIO(jpeg)) as image:
+        pixels = np.asarray(image.convert("L"))
+    (folder / "a.jpg").write_bytes(jpeg)
+    (folder / "b.png").write_bytes(encode(pixels, "PNG"))
+    (folder / "c.dcm").write_bytes(to_dicom(pixels, PatientID=None))
+    _, out, _ = run("scan", "same", "--format", "csv")
+    rows = [
+        {key: value for key, value in row.items() if key not in ("path", "sha256")}
+        for row in _rows(out).values()
+    ]
+    assert len(rows) == 3
+    assert rows[0] == rows[1] == rows[2]
+    assert rows[0]["status"] == "scored"
+
+
+def test_films_outside_the_intended_use_are_refused_unless_asked_for(
+    run, tmp_path, to_dicom, draw_film
+):
+    (tmp_path / "adult.dcm").write_bytes(to_dicom(draw_film("normal", 914), PatientAge="047Y"))
+    _, out, _ = run("scan", "adult.dcm", "--format", "csv")
+    row = _rows(out)["adult.dcm"]
+    assert (row["status"], row["reason"]) == ("not_scored", "other_age")
+    assert "--any-age" in row["message"]
+    _, out, _ = run("scan", "adult.dcm", "--format", "csv", "--any-age")
+    row = _rows(out)["adult.dcm"]
+    assert row["status"] == "scored"
+    assert "47 years" in row["warnings"]
+    assert "--any-age" in row["warnings"]
+
+
+def test_patients_are_pseudonyms_unless_asked_for(run, tmp_path, to_dicom, draw_film):
+    for name, patient in (("a", "id-1"), ("b", "id-1"), ("c", "id-2")):
+        data = to_dicom(draw_film("normal", 915), PatientID=patient)
+        (tmp_path / f"{name}.dcm").write_bytes(data)
+    _, out, _ = run("scan", "a.dcm", "b.dcm", "c.dcm", "-o", "out", "--format", "csv,html,jsonl")
+    rows = _rows(Path("out/results.csv").read_text())
+    assert rows["a.dcm"]["patient"] == rows["b.dcm"]["patient"] != rows["c.dcm"]["patient"]
+    for path in Path("out").glob("results*"):
+        assert not {"id-1", "Doe", "Jane"} & set(path.read_text().replace("^", " ").split())
+        assert "id-1" not in path.read_text()
+    key = Path("settings/key")
+    assert key.stat().st_mode & 0o077 == 0 or sys.platform == "win32"
+    _, out, _ = run("scan", "a.dcm", "--format", "csv", "--with-identifiers")
+    assert _rows(out)["a.dcm"]["patient"] == "id-1"
+
+
+def test_a_second_scan_goes_on_and_scores_nothing_twice(run, films, write_film):
+    run("scan", "films", "-o", "out")
+    before = Path("out/results.csv").read_text()
+    _, _, err = run("scan", "films", "-o", "out")
+    assert "Going on where an earlier scan left off: 6 films" in err
+    assert Path("out/results.csv").read_text() == before
+    assert Path("out/journal.jsonl").read_text().count("\n") == 7
+    write_film(films / "later.png", "viral", 916)
+    (films / "viral-911.png").unlink()
+    _, _, err = run("scan", "films", "-o", "out")
+    assert "5 of them were scored by an earlier scan." in err
+    assert set(_rows(Path("out/results.csv").read_text())) >= {"later.png", "viral-910.png"}
+    assert "viral-911.png" not in Path("out/results.csv").read_text()
+
+
+def test_a_film_whose_content_changed_is_scored_again(run, films, write_film):
+    run("scan", "films", "-o", "out")
+    write_film(films / "normal-910.png", "bacterial", 917)
+    run("scan", "films", "-o", "out")
+    assert _rows(Path("out/results.csv").read_text())["normal-910.png"]["label"] == "bacterial"
+
+
+def test_other_options_start_fresh_and_say_so(run, films):
+    run("scan", "films", "-o", "out")
+    _, _, err = run("scan", "films", "-o", "out", "--operating-point", "rule-in")
+    assert "Starting fresh" in err
+    rows = _rows(Path("out/results.csv").read_text())
+    assert {row["operating_point"] for row in rows.values()} == {"rule-in"}
+
+
+def test_a_lost_picture_is_made_again(run, films):
+    run("scan", "films", "-o", "out")
+    picture = sorted(Path("out/pictures").iterdir())[0]
+    picture.write_bytes(picture.read_bytes()[:100])
+    run("scan", "films", "-o", "out")
+    assert Path("out/results.html").read_text().count("data:image/jpeg;base64,") == 6
+    run("scan", "films", "-o", "out", "--heatmaps")
+    assert len(list(Path("out/heatmaps").iterdir())) == 6
+
+
+def test_a_results_folder_inside_the_films_is_not_scanned(run, films):
+    for _ in range(2):
+        run("scan", "films", "-o", "films/out", "--heatmaps")
+    assert len(_rows(Path("films/out/results.csv").read_text())) == 6
+    _, out, _ = run("scan", "films", "--format", "csv")
+    assert len(_rows(out)) == 6
+
+
+def test_a_folder_in_use_is_refused_with_its_owner(run, films, tiny_model):
+    from edge_xray.results_folder import ResultsFolder
+
+    with ResultsFolder(Path("out"), Classifier(tiny_model), ScanOptions()):
+        code, out, err = run("scan", "films", "-o", "out")
+    assert (code, out) == (3, "")
+    assert f"process {os.getpid()}" in err
+    assert run("scan", "films", "-o", "out")[0] == 0
+
+
+def test_an_output_that_cannot_be_written_is_exit_3(run, films):
+    Path("blocked").write_text("a file")
+    code, out, err = run("scan", "films", "-o", "blocked")
+    assert (code, out) == (3, "")
+    assert "blocked" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_behind_stdout_is_exit_3(films, tiny_model):
+    command = [sys.executable, "-m", "edge_xray.cli", "scan", str(films), "-m", str(tiny_model)]
+    for form in ("csv", "table"):
+        with Path("/dev/full").open("w") as full:
+            ended = subprocess.run(
+                [*command, "-f", form], stdout=full, stderr=subprocess.PIPE, text=True
+            )
+        assert ended.returncode == 3
+        assert "No space left" in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_traceback(films, tiny_model):
+    command = [sys.executable, "-m", "edge_xray.cli", "scan", str(films), "-m", str(tiny_model)]
+    process = subprocess.Popen(
+        [*command, "-f", "csv"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    talk = process.stderr.read().decode()
+    assert process.wait() == 3
+    assert "Traceback" not in talk
+    assert "BrokenPipe" not in talk
+
+
+def test_talk_is_plain_in_a_pipe_and_nothing_else_is_said(films, tiny_model):
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "edge_xray.cli",
+            "scan",
+            str(films),
+            "-m",
+            str(tiny_model),
+            "-f",
+            "csv",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(ended.stderr.splitlines()) == 1
+    assert ended.stderr.startswith("6 films: ")
+    assert "\x1b" not in ended.stdout + ended.stderr
+
+
+def test_every_number_of_workers_gives_the_same_rows_in_the_same_order(films, tiny_model):
+    classifier = Classifier(tiny_model)
+    one, four = (list(scan([films], classifier, ScanOptions(jobs=jobs))) for jobs in (1, 4))
+    assert one == four
+    assert len(one) == 6
+
+
+def test_a_scan_that_is_left_early_ends_its_workers(films, tiny_model):
+    rows = scan([films], Classifier(tiny_model), ScanOptions(jobs=2))
+    next(rows)
+    rows.close()
+
+
+def test_a_film_that_changes_or_vanishes_has_a_reason(films, monkeypatch, tiny_model):
+    from edge_xray import scan as module
+
+    path = films / "normal-910.png"
+    real = module.read_file
+
+    def grow(path):
+        data = real(path)
+        with path.open("ab") as stream:
+            stream.write(b"more")
+        return data
+
+    monkeypatch.setattr(module, "read_file", grow)
+    (row,) = scan([path], Classifier(tiny_model))
+    assert row.reason == "changed"
+    monkeypatch.setattr(module, "read_file", real)
+    path.unlink()
+    with pytest.raises(Exception, match="is gone") as caught:
+        read_film(path)
+    assert caught.value.reason == "missing"
+
+
+def test_info_says_what_the_model_says(run, tiny_model):
+    code, out, err = run("info", tiny_model)
+    assert (code, err) == (0, "")
+    assert "edge-xray-test 1.0.0" in out
+    assert "screening: from probability 0.3000" in out
+    code, out, _ = run("info", tiny_model, "--json")
+    assert json.loads(out)["name"] == "edge-xray-test"
+
+
+def test_help_names_both_groups_and_the_version_is_said(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    for word in ("Clinic", "Workshop", "scan", "watch", "info", "train", "convert"):
+        assert word in out
+    assert run("--version")[1].startswith("edge-xray 0.")
+
+
+def test_completion_offers_commands_and_names(tiny_model):
+    def complete(line: str) -> str:
+        environment = os.environ | {
+            "_EDGE_XRAY_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(line.split(" ")) - 1),
+        }
+        command = [
+            sys.executable,
+            "-c",
+            "import sys; from edge_xray.cli import main; sys.exit(main())",
+        ]
+        return subprocess.run(command, env=environment, capture_output=True, text=True).stdout
+
+    assert "scan" in complete("edge-xray sc").split()
+    assert "jsonl" in complete("edge-xray scan --format j").split()
+    assert "rule-in" in complete(f"edge-xray scan --model {tiny_model} --operating-point r").split()
+
+
+def test_a_plug_in_that_cannot_be_loaded_costs_only_its_own_commands(run, films, monkeypatch):
+    from edge_xray import cli
+
+    class Broken:
+        name = "extra"
+
+        def load(self):
+            raise ImportError("no such part")
+
+    monkeypatch.setattr(cli, "entry_points", lambda group: [Broken()])
+    monkeypatch.setattr(cli, "_BROKEN", [])
+    assert run("scan", "films", "--format", "csv")[0] == 0
+    code, _, err = run("train")
+    assert code == 2
+    assert "extra (ImportError" in err
+
+
+def test_a_command_without_its_extra_says_what_to_install(run, monkeypatch):
+    from edge_xray import _extras
+
+    monkeypatch.setattr(_extras, "missing_modules", lambda modules: list(modules))
+    code, out, err = run("convert", "model.keras")
+    assert (code, out) == (2, "")
+    assert 'pip install "edge-xray[convert]"' in err
+    assert len(err.splitlines()) == 1
