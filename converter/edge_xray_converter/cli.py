@@ -32,7 +32,9 @@ def register(app: typer.Typer) -> None:
 def convert_command(
     model: Annotated[
         Path,
-        typer.Argument(metavar="MODEL", help="A .keras file or a SavedModel folder."),
+        typer.Argument(
+            metavar="MODEL", help="A .keras file, a SavedModel folder or a float .tflite file."
+        ),
     ],
     output: Annotated[
         Path | None,

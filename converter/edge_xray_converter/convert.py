@@ -65,7 +65,7 @@ def convert(
     """Convert a network to one or more flavours of packed ``.tflite``.
 
     Args:
-        source: ``.keras`` or SavedModel.
+        source: ``.keras`` file, SavedModel folder or float ``.tflite`` file.
         flavours: which; one file each.
         output: the file; with several flavours ``-FLAVOUR`` is put before its ending.
         data: labelled folder of films, for ``int8``.

@@ -1,0 +1,94 @@
+"""Where in a Keras model the two exact rewrites of `edge_xray_converter.sources` fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+HEAD_ACTIVATIONS = (
+    keras.activations.softmax,
+    keras.activations.sigmoid,
+    keras.activations.linear,
+)
+"""Activations after the last layer that leave its logits known."""
+
+
+def entry_rescaling(model: Any) -> Any | None:
+    """The `keras.layers.Rescaling` that alone reads the input, if its factors are plain numbers.
+
+    Args:
+        model: a functional `keras.Model` with one input.
+    """
+    entry = model.inputs[0]
+    readers = {
+        id(operation): operation
+        for operation in getattr(model, "operations", [])
+        for node in operation._inbound_nodes
+        if any(tensor is entry for tensor in node.input_tensors)
+    }
+    if len(readers) != 1:
+        return None
+    (layer,) = readers.values()
+    if not isinstance(layer, keras.layers.Rescaling):
+        return None
+    return layer if np.ndim(layer.scale) == 0 and np.ndim(layer.offset) == 0 else None
+
+
+def averaged_dense(scores: Any) -> tuple[Any, Any] | None:
+    """The head ``GlobalAveragePooling2D [-> Dropout] -> Dense [-> activation]``, if this is one.
+
+    Args:
+        scores: the model's symbolic output (N, classes).
+
+    Returns:
+        The symbolic map that is averaged, and the dense layer; None for another head.
+    """
+    layer, inputs = _producer(scores)
+    if isinstance(layer, (keras.layers.Softmax, keras.layers.Activation)):
+        if getattr(layer, "activation", keras.activations.softmax) not in HEAD_ACTIVATIONS:
+            return None
+        layer, inputs = _producer(inputs[0])
+        if getattr(layer, "activation", None) != keras.activations.linear:
+            return None
+    dense = layer
+    if not isinstance(dense, keras.layers.Dense) or dense.activation not in HEAD_ACTIVATIONS:
+        return None
+    layer, inputs = _producer(inputs[0])
+    while isinstance(layer, keras.layers.Dropout):
+        layer, inputs = _producer(inputs[0])
+    if not isinstance(layer, keras.layers.GlobalAveragePooling2D):
+        return None
+    if layer.keepdims or layer.data_format != "channels_last":
+        return None
+    if any(side is None for side in inputs[0].shape[1:]):
+        return None
+    return inputs[0], dense
+
+
+def evidence_weights(dense: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weights and bias of a 1x1 convolution that does what a dense layer did after the average.
+
+    Args:
+        dense: the layer. One sigmoid or logit becomes two classes, the first with logit 0.
+
+    Returns:
+        (channels, classes) and (classes,), float32.
+    """
+    kernel = np.asarray(dense.kernel, np.float32)
+    bias = np.zeros(dense.units, np.float32)
+    if dense.use_bias:
+        bias = np.asarray(dense.bias, np.float32)
+    if dense.units == 1:
+        kernel = np.concatenate([np.zeros_like(kernel), kernel], axis=1)
+        bias = np.concatenate([np.zeros_like(bias), bias])
+    return kernel, bias
+
+
+def _producer(tensor: Any) -> tuple[Any, list[Any]]:
+    """The layer that made a symbolic tensor, and the tensors it was made from."""
+    history = tensor._keras_history
+    layer = history.operation
+    return layer, list(layer._inbound_nodes[history.node_index].input_tensors)

@@ -1,0 +1,108 @@
+"""Full-integer quantization of a float ``.tflite``: ranges measured, then every number an integer.
+
+TensorFlow's post-training quantizer in its two steps, which its `TFLiteConverter` runs one after the
+other: measuring the ranges costs seconds and is done once, rewriting the graph costs a tenth of a
+second and can be tried many times (`edge_xray_converter.keep_float`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_xray.errors import ModelError
+from edge_xray_converter._quiet import import_tensorflow, quiet
+
+PIXEL_MAX = 255.0
+
+
+def measure_ranges(
+    network: bytes, inputs: Iterable[NDArray[np.uint8]], scale: float, offset: float
+) -> bytes:
+    """Run a float graph over representative films and note the range of every tensor in it.
+
+    Args:
+        network: float32 flatbuffer that takes ``pixel * scale + offset``.
+        inputs: representative films as inputs, uint8 (1, H, W, C).
+        scale: see `network`.
+        offset: see `network`.
+
+    Returns:
+        The flatbuffer with ranges, for `to_integers`.
+
+    Raises:
+        ModelError: TensorFlow cannot run the graph.
+    """
+    import_tensorflow()
+    from tensorflow.lite.python.optimize.calibrator import Calibrator
+
+    films = list(inputs)
+    try:
+        with quiet():
+            calibrator = Calibrator(network)
+            return bytes(calibrator.calibrate(lambda: scaled_inputs(films, scale, offset)))
+    except Exception as error:
+        raise ModelError(f"TensorFlow cannot run the network: {last_line(error)}") from error
+
+
+def to_integers(ranged: bytes, keep_float: Sequence[str] = (), *, verify: bool = False) -> bytes:
+    """Rewrite a graph with ranges to int8, uint8 in and int8 out.
+
+    Args:
+        ranged: from `measure_ranges`.
+        keep_float: names of the output tensors of operations that shall stay in float.
+        verify: add operations that compare each result with the float one, for
+            `edge_xray_converter.layers.own_errors`.
+
+    Returns:
+        The flatbuffer. Operations that TFLite has no integer kernel for stay in float;
+        `edge_xray_converter.flatbuffer.Graph.non_integer` lists them.
+
+    Raises:
+        ModelError: TensorFlow cannot quantize the graph.
+    """
+    tf = import_tensorflow()
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    try:
+        with quiet():
+            return bytes(
+                mlir_quantize(
+                    ranged,
+                    input_data_type=tf.float32 if verify else tf.uint8,
+                    output_data_type=tf.float32 if verify else tf.int8,
+                    enable_numeric_verify=verify,
+                    denylisted_nodes=list(keep_float) or None,
+                )
+            )
+    except Exception as error:
+        raise ModelError(f"TensorFlow cannot quantize the network: {last_line(error)}") from error
+
+
+def scaled_inputs(
+    inputs: Iterable[NDArray[np.uint8]], scale: float, offset: float
+) -> Iterator[list[NDArray[np.float32]]]:
+    """Films in the network's own range, black and white among them.
+
+    One corner pixel of the first film is set black and its neighbour white, so that the range of the
+    input is that of a pixel, 0..255 to the last digit, and its step one grey level.
+
+    Args:
+        inputs: uint8, (1, H, W, C).
+        scale: factor of a pixel.
+        offset: summand after it.
+    """
+    for index, pixels in enumerate(inputs):
+        values = pixels.astype(np.float32)
+        if index == 0:
+            values[0, 0, 0], values[0, 0, 1] = 0.0, PIXEL_MAX
+        yield [values * np.float32(scale) + np.float32(offset)]
+
+
+def last_line(error: Exception) -> str:
+    """The last line of TensorFlow's often page-long messages, shortened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[-1] if lines else type(error).__name__
+    return text if len(text) <= 160 else text[:159] + "…"

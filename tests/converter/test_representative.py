@@ -1,0 +1,91 @@
+"""Which films may set the ranges of int8."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_xray.errors import UsageError
+from edge_xray.labelled import Split, SplitFilm
+from edge_xray.metadata import InputSpec
+from edge_xray_converter.representative import draw_representative, refuse_overlap
+
+
+def film(number, label="normal", part="train", patient="", group="", sha256=""):
+    return SplitFilm(f"{number}.png", label, patient, group, sha256 or f"{number:064d}", part)
+
+
+def test_only_training_films_are_drawn_and_labels_are_level(film_folder, tiny_split):
+    split = Split.read(tiny_split)
+    drawn = draw_representative(film_folder, split, films=30, seed=1)
+    assert {film.part for film in drawn.films} == {"train"}
+    assert drawn.record()["per_label"] == {"bacterial": 10, "normal": 10, "viral": 10}
+
+
+def test_the_draw_is_the_seed_s(film_folder, tiny_split):
+    split = Split.read(tiny_split)
+    first, same, other = (
+        draw_representative(film_folder, split, films=12, seed=seed) for seed in (1, 1, 2)
+    )
+    assert first == same
+    assert first.record()["fingerprint"] != other.record()["fingerprint"]
+
+
+def test_patients_come_before_second_films_of_a_patient(film_folder, tiny_split):
+    split = Split.read(tiny_split)
+    patients = {film.patient for film in split.part("train")}
+    drawn = draw_representative(film_folder, split, films=24)
+    assert len(patients) > 24
+    assert len({film.patient for film in drawn.films}) == 24
+
+
+def test_inputs_are_what_the_device_would_see(film_folder, tiny_split):
+    drawn = draw_representative(film_folder, Split.read(tiny_split), films=3)
+    inputs = list(drawn.inputs(InputSpec(32, 32)))
+    assert [(film.shape, film.dtype.name) for film in inputs] == [((1, 32, 32, 1), "uint8")] * 3
+
+
+def test_a_film_that_changed_since_the_split_is_refused(write_film, tmp_path):
+    for label in ("normal", "viral"):
+        write_film(tmp_path / label / "a.png", label)
+    films = [
+        SplitFilm("normal/a.png", "normal", "", "", "0" * 64, "train"),
+        SplitFilm("viral/a.png", "viral", "", "", "1" * 64, "train"),
+    ]
+    drawn = draw_representative(tmp_path, Split(0, tuple(films)))
+    with pytest.raises(UsageError, match="not the one that was split"):
+        list(drawn.inputs(InputSpec(32, 32)))
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [("sha256", "the same film"), ("patient", "the same patient"), ("group", "a duplicate")],
+)
+def test_a_split_that_shares_films_patients_or_duplicates_is_refused(film_folder, field, words):
+    shared = {field: "f" * 64}
+    split = Split(0, (film(1, part="train", **shared), film(2, part="test", **shared)))
+    with pytest.raises(UsageError, match=words):
+        draw_representative(film_folder, split)
+
+
+@given(st.lists(st.integers(0, 5), max_size=8), st.lists(st.integers(6, 11), max_size=8))
+def test_films_of_different_patients_never_overlap(train, test):
+    refuse_overlap(
+        [film(i, patient=f"p{i}", group=f"g{i}") for i in train],
+        [film(i, patient=f"p{i}", group=f"g{i}") for i in test],
+    )
+
+
+def test_films_without_a_known_patient_do_not_count_as_one_patient():
+    refuse_overlap([film(1)], [film(2)])
+
+
+def test_an_empty_training_part_is_refused(film_folder):
+    with pytest.raises(UsageError, match="no part 'train'"):
+        draw_representative(film_folder, Split(0, (film(1, part="test"),)))
+
+
+def test_no_films_asked_for_is_refused(film_folder, tiny_split):
+    with pytest.raises(UsageError, match="at least 1"):
+        draw_representative(film_folder, Split.read(tiny_split), films=0)
