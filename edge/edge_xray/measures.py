@@ -6,7 +6,7 @@ The device never imports this; it stands here because trainer and converter may 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,12 +54,22 @@ def wilson(hits: int, total: int) -> Estimate:
     if total == 0:
         return Estimate(math.nan, 0.0, 1.0)
     share = hits / total
+    return Estimate(share, *wilson_limits(share, total))
+
+
+def wilson_limits(share: float, total: float) -> tuple[float, float]:
+    """Ends of the 95 % Wilson score interval (Wilson 1927) of a share.
+
+    Args:
+        share: 0..1.
+        total: of how many, > 0; need not be whole.
+    """
     centre = share + Z_95**2 / (2 * total)
     spread = Z_95 * math.sqrt(share * (1 - share) / total + Z_95**2 / (4 * total**2))
     scale = 1 + Z_95**2 / total
     # Rounding may push an end of the interval past a share of 0 or 1.
     low, high = (centre - spread) / scale, (centre + spread) / scale
-    return Estimate(share, max(0.0, min(low, share)), min(1.0, max(high, share)))
+    return max(0.0, min(low, share)), min(1.0, max(high, share))
 
 
 def cluster_bootstrap(
@@ -135,58 +145,6 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     return float(min(1.0, 2.0 * tail / 2**total))
 
 
-def clustered_share(
-    hit: NDArray[np.bool_], clusters: NDArray[np.generic] | Sequence[str]
-) -> Estimate:
-    """A proportion with a 95 % Wilson interval for films that are not independent.
-
-    Films of one patient resemble each other, so n films tell less than n patients would. The
-    effective number of films is ``p (1 - p) / v`` with ``v`` the between-cluster variance of the
-    ratio (Cochran 1977, 6.13), never more than n; where all or none are hits ``v`` is 0 and the
-    number of clusters is taken. Wilson's interval for that many (Dean & Pagano 2015) never collapses
-    to a point, as the percentile bootstrap of a perfect score does.
-
-    Args:
-        hit: (n,) bool, whether each film counts as a hit; the share of True is the estimate.
-        clusters: (n,) which patient each film is of.
-
-    Returns:
-        NaN with the interval 0..1 for no films.
-    """
-    hit = np.asarray(hit, bool)
-    if not hit.size:
-        return Estimate(math.nan, 0.0, 1.0)
-    share = float(hit.mean())
-    low, high = _wilson_limits(share, effective_count(hit, clusters))
-    return Estimate(share, min(low, share), max(high, share))
-
-
-def effective_count(hit: NDArray[np.bool_], clusters: NDArray[np.generic] | Sequence[str]) -> float:
-    """How many independent films would tell as much of a proportion as these do.
-
-    See `clustered_share`; at most n, at least 1; 0 for no films.
-    """
-    hit = np.asarray(hit, bool)
-    if not hit.size:
-        return 0.0
-    _, inverse, sizes = np.unique(np.asarray(clusters), return_inverse=True, return_counts=True)
-    count, share = len(sizes), float(hit.mean())
-    if share in (0.0, 1.0) or count < 2:
-        return float(count)
-    off = np.bincount(inverse, weights=hit) - share * sizes
-    variance = count / (count - 1) * float((off**2).sum()) / hit.size**2
-    if variance == 0.0:
-        return float(hit.size)
-    return min(float(hit.size), max(1.0, share * (1 - share) / variance))
-
-
-def _wilson_limits(share: float, total: float) -> tuple[float, float]:
-    centre = share + Z_95**2 / (2 * total)
-    spread = Z_95 * math.sqrt(share * (1 - share) / total + Z_95**2 / (4 * total**2))
-    scale = 1 + Z_95**2 / total
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
-
-
 def complement(estimate: Estimate) -> Estimate:
     """``1 - estimate`` with its interval: an error rate from a rate of success."""
     return Estimate(1 - estimate.value, 1 - estimate.high, 1 - estimate.low)
@@ -209,6 +167,51 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     below = math.hypot(first.value - first.low, second.high - second.value)
     above = math.hypot(first.high - first.value, second.value - second.low)
     return Estimate(value, value - below, value + above)
+
+
+def mean_of_two(first: Estimate, second: Estimate) -> Estimate:
+    """The mean of two estimates from different films, such as sensitivity and specificity.
+
+    Square-and-add interval, as in `difference`.
+
+    Args:
+        first: an estimate; the mean is NaN with 0..1 if either value is NaN.
+        second: another.
+    """
+    value = (first.value + second.value) / 2
+    if math.isnan(value):
+        return Estimate(math.nan, 0.0, 1.0)
+    below = math.hypot(first.value - first.low, second.value - second.low) / 2
+    above = math.hypot(first.high - first.value, second.high - second.value) / 2
+    return Estimate(value, value - below, value + above)
+
+
+def perfect_auc_limit(positives: int, negatives: int) -> float:
+    """Lower end of the 95 % interval of an AUC of 1, where a bootstrap sees no spread at all.
+
+    The least area that an observed 1 does not contradict, by Newcombe's (2006) score interval for
+    the area, method 5, with the Hanley & McNeil variance.
+
+    Args:
+        positives: (independent) positives, the reference.
+        negatives: (independent) negatives.
+
+    Returns:
+        0..1; 0 if either count is 0. An AUC of 0 has the interval from 0 to one less this.
+    """
+    if not positives or not negatives:
+        return 0.0
+    extra = (positives + negatives) / 2 - 1
+
+    def spread(area: float) -> float:
+        pairs = 1 + extra * (1 - area) / (2 - area) + extra * area / (1 + area)
+        return math.sqrt(area * (1 - area) * pairs / (positives * negatives))
+
+    low, high = 0.5, 1.0
+    for _ in range(60):
+        area = (low + high) / 2
+        low, high = (area, high) if 1 - area > Z_95 * spread(area) else (low, area)
+    return low
 
 
 def predictive_values(
@@ -268,118 +271,3 @@ def predictive_values(
             se / (1 - se) / n1 + (1 - sp) / sp / n0,
         )
     return ppv, npv
-
-
-class ClusterResamples:
-    """Bootstrap resamples of whole clusters as weights, so that a statistic is a matrix product.
-
-    Drawing patients with replacement means that each film counts as often as its patient was drawn
-    (Davison & Hinkley 1997, 3.8). The same resamples serve all statistics of one set of films, so
-    that differences of them are paired.
-
-    Attributes:
-        weights: (resamples, n) float32, how often each film counts.
-    """
-
-    def __init__(
-        self,
-        clusters: NDArray[np.generic] | Sequence[str],
-        *,
-        resamples: int = BOOTSTRAP_RESAMPLES,
-        seed: int = 0,
-    ) -> None:
-        """Draw the resamples.
-
-        Args:
-            clusters: (n,) which patient each film is of.
-            resamples: how many.
-            seed: of the draw.
-        """
-        names, inverse = np.unique(np.asarray(clusters), return_inverse=True)
-        count = len(names)
-        generator = np.random.default_rng(seed)
-        shares = np.full(count, 1.0 / max(count, 1))
-        drawn = generator.multinomial(count, shares, size=resamples) if count else None
-        self.weights: NDArray[np.float32] = (
-            np.zeros((resamples, 0), np.float32)
-            if drawn is None
-            else drawn.astype(np.float32)[:, inverse]
-        )
-
-    def estimate(self, value: float, resampled: NDArray[np.floating]) -> Estimate:
-        """A value with the 95 % percentile interval of its resamples; NaN resamples are left out."""
-        resampled = resampled[np.isfinite(resampled)]
-        if not resampled.size or math.isnan(value):
-            return Estimate(value, math.nan, math.nan)
-        low, high = np.quantile(resampled, [0.025, 0.975])
-        return Estimate(value, float(low), float(high))
-
-    def aucs(self, positive: NDArray[np.bool_], score: NDArray[np.floating]) -> NDArray[np.float64]:
-        """`auc` of every resample.
-
-        Args:
-            positive: (n,) bool, the reference.
-            score: (n,) higher means more likely positive.
-
-        Returns:
-            (resamples,); NaN where a class is empty.
-        """
-        positive = np.asarray(positive, bool)
-        order = np.argsort(score, kind="stable")
-        ordered = np.asarray(score)[order]
-        starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(order) else order
-        result = np.full(len(self.weights), math.nan)
-        if not len(starts):
-            return result
-        for rows in np.array_split(np.arange(len(result)), max(1, self.weights.size // 10**7)):
-            weights = self.weights[rows][:, order].astype(np.float64)
-            up = np.add.reduceat(weights * positive[order], starts, axis=1)
-            down = np.add.reduceat(weights * ~positive[order], starts, axis=1)
-            wins = (up * (np.cumsum(down, axis=1) - down / 2)).sum(axis=1)
-            pairs = up.sum(axis=1) * down.sum(axis=1)
-            result[rows] = np.divide(wins, pairs, out=np.full(len(rows), math.nan), where=pairs > 0)
-        return result
-
-    def auc(self, positive: NDArray[np.bool_], score: NDArray[np.floating]) -> Estimate:
-        """`edge_xray.measures.auc` with its 95 % interval; arguments as there."""
-        value = auc(positive, score)
-        if math.isnan(value):
-            return Estimate(math.nan, 0.0, 1.0)
-        return self.estimate(value, self.aucs(positive, score))
-
-    def shares(
-        self, hit: NDArray[np.bool_], among: NDArray[np.bool_] | None = None
-    ) -> NDArray[np.float64]:
-        """Share of hits in every resample.
-
-        Args:
-            hit: (n,) or (n, k) bool.
-            among: (n,) bool, the films that count; None: all.
-
-        Returns:
-            (resamples,) or (resamples, k); NaN where no film counts.
-        """
-        counts = np.ones(len(hit)) if among is None else np.asarray(among, np.float64)
-        weights = self.weights * counts.astype(np.float32)
-        total = weights.sum(axis=1, dtype=np.float64)
-        hits = weights @ np.asarray(hit, np.float32)
-        total = total[:, None] if hits.ndim == 2 else total
-        shares: NDArray[np.float64] = np.divide(
-            hits, total, out=np.full(hits.shape, math.nan), where=total > 0
-        )
-        return shares
-
-    def calibration_errors(
-        self,
-        probability: NDArray[np.floating],
-        positive: NDArray[np.bool_],
-        bins: int = CALIBRATION_BINS,
-    ) -> NDArray[np.float64]:
-        """`expected_calibration_error` of every resample; arguments as there."""
-        probability = np.asarray(probability, np.float64)
-        index = np.minimum((probability * bins).astype(int), bins - 1)
-        gaps = np.zeros((len(probability), bins))
-        gaps[np.arange(len(probability)), index] = probability - np.asarray(positive, np.float64)
-        total = self.weights.sum(axis=1, dtype=np.float64)
-        errors: NDArray[np.float64] = np.abs(self.weights @ gaps).sum(axis=1) / np.maximum(total, 1)
-        return errors

@@ -106,6 +106,7 @@ def evaluate_command(
     from edge_xray_trainer import evaluate_report as report
     from edge_xray_trainer.delivery import chosen_formats, deliver
     from edge_xray_trainer.evaluate import PREVALENCES, EvaluationRequest, evaluate
+    from edge_xray_trainer.evaluate_tables import tables_of
     from edge_xray_trainer.progress import progress
     from edge_xray_trainer.scoring import open_scorer
 
@@ -138,7 +139,7 @@ def evaluate_command(
     deliver(
         wanted,
         output,
-        report.tables_of(evaluation),
+        tables_of(evaluation, wide=False),
         {
             "json": ("evaluation.json", lambda: report.to_json(evaluation, command)),
             "markdown": ("evaluation.md", lambda: report.to_markdown(evaluation, command)),

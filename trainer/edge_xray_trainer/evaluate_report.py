@@ -1,4 +1,4 @@
-"""An evaluation as tables, JSON, Markdown, HTML and CSV; plain data in, text out."""
+"""An evaluation as JSON, Markdown, HTML and CSV; plain data in, text out."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 from edge_xray import __version__
-from edge_xray.metadata import DISCLAIMER, Estimate
-from edge_xray_trainer.corruptions import ALEXNET_BALANCED_ERROR, CORRUPTIONS, SEVERITIES
+from edge_xray.measures import mean_of_two
+from edge_xray.metadata import DISCLAIMER
+from edge_xray_trainer.corruptions import CORRUPTIONS
 from edge_xray_trainer.delivery import as_json
 from edge_xray_trainer.evaluate import Evaluation
+from edge_xray_trainer.evaluate_tables import BENCHMARK_FINDING, tables_of
 from edge_xray_trainer.figures import Measures
 from edge_xray_trainer.pages import render_page
 from edge_xray_trainer.plots import (
@@ -23,32 +25,9 @@ from edge_xray_trainer.plots import (
     reliability_plot,
     roc_plot,
 )
-from edge_xray_trainer.tables import Cell, Table, markdown
+from edge_xray_trainer.tables import markdown
 
 SCHEMA_VERSION = 1
-
-BENCHMARK_FINDING = "pneumonia"
-"""The finding of the benchmark whose reference errors are shown beside ours."""
-
-INTERVALS = (
-    "In parentheses: 95 % intervals. Rates: Wilson's for the effective number of films, as films of "
-    "one patient resemble each other. Areas and means: bootstrap of patients."
-)
-
-
-def tables_of(evaluation: Evaluation) -> list[Table]:
-    """All tables of the report, the most important first."""
-    made = [_headline(evaluation), _errors(evaluation), _predictive(evaluation)]
-    if evaluation.classes is not None:
-        made += [_classes(evaluation), _confusion(evaluation)]
-    made.append(_calibration(evaluation))
-    if evaluation.subgroups:
-        made.append(_subgroups(evaluation))
-    if evaluation.shortcut:
-        made.append(_shortcut(evaluation))
-    if evaluation.robustness is not None:
-        made.append(_robustness(evaluation))
-    return made
 
 
 def summary_of(evaluation: Evaluation) -> str:
@@ -61,184 +40,6 @@ def summary_of(evaluation: Evaluation) -> str:
         f"{test.patients} patients ({evaluation.data}, part {evaluation.part}), operating point "
         f"{point.name}: a finding from a probability of {point.threshold:.3f}."
     )
-
-
-def _headline(evaluation: Evaluation) -> Table:
-    test = evaluation.test
-    hit, false, clear, missed = test.counts
-    rows: list[tuple[Cell, ...]] = [
-        ("AUC", test.auc, test.films),
-        ("accuracy", test.accuracy, test.films),
-        ("sensitivity", test.sensitivity, test.positives),
-        ("specificity", test.specificity, test.films - test.positives),
-        ("given to a person (review)", test.review, test.films),
-    ]
-    note = (
-        f"{hit} true and {false} false positives, {clear} true and {missed} false negatives. "
-        + INTERVALS
-    )
-    if evaluation.skipped:
-        first = next(iter(evaluation.skipped.items()))
-        note += f" {len(evaluation.skipped)} films could not be read, the first: {first[0]}."
-    finding = evaluation.metadata.finding
-    return Table(f"Normal against {finding}", ("figure", "value", "films"), tuple(rows), note)
-
-
-def _errors(evaluation: Evaluation) -> Table:
-    test, train = evaluation.test, evaluation.train
-    gaps = evaluation.gap or (None, None)
-    rows = tuple(
-        (name, getattr(train, field) if train else None, getattr(test, field), gap)
-        for name, field, gap in (
-            ("type I error (false alarms)", "type_1", gaps[0]),
-            ("type II error (misses)", "type_2", gaps[1]),
-        )
-    )
-    trained = f"{train.films} training films" if train else "No training films measured"
-    return Table(
-        "Errors on films learnt from and on others",
-        ("error", "training films", "these films", "gap"),
-        rows,
-        f"{trained}; {test.films} of these. A gap above 0 is what was learnt by heart (interval: "
-        "Newcombe's, for different patients).",
-    )
-
-
-def _predictive(evaluation: Evaluation) -> Table:
-    return Table(
-        "What an answer is worth, by how common the finding is",
-        ("prevalence", "PPV", "NPV"),
-        tuple((f"{share:.0%}", ppv, npv) for share, ppv, npv in evaluation.predictive),
-        "PPV: positives among films called positive; NPV: negatives among films called negative. "
-        "Intervals: Mercaldo, Lau & Zhou 2007.",
-    )
-
-
-def _classes(evaluation: Evaluation) -> Table:
-    classes = evaluation.classes
-    if classes is None:
-        raise ValueError("the class of no film is known")
-    count = dict(zip(classes.names, classes.confusion.sum(axis=1).tolist(), strict=True))
-    rows: list[tuple[Cell, ...]] = [
-        ("accuracy of the class", classes.accuracy, sum(count.values()))
-    ]
-    rows += [(f"recall: {name}", value, count[name]) for name, value in classes.recall.items()]
-    rows += [
-        (f"AUC: {name} against all others", value, sum(count.values()))
-        for name, value in classes.one_against_rest.items()
-    ]
-    rows += [
-        (f"AUC: {pair}", value, sum(count[name] for name in pair.split(" vs ")))
-        for pair, value in classes.pairs.items()
-    ]
-    return Table("Which class", ("figure", "value", "films"), tuple(rows), INTERVALS)
-
-
-def _confusion(evaluation: Evaluation) -> Table:
-    classes = evaluation.classes
-    if classes is None:
-        raise ValueError("the class of no film is known")
-    rows = tuple(
-        (name, *(int(count) for count in row), classes.recall.get(name))
-        for name, row in zip(classes.names, classes.confusion, strict=True)
-    )
-    return Table(
-        "Confusion",
-        ("reference", *(f"called {name}" for name in classes.names), "recall"),
-        rows,
-        "Decided as the device does: first finding or none at the operating point, then the most "
-        "probable class on that side.",
-    )
-
-
-def _calibration(evaluation: Evaluation) -> Table:
-    reliability = evaluation.reliability
-    used = [i for i, films in enumerate(reliability.films) if films]
-    rows: list[tuple[Cell, ...]] = [
-        (
-            f"stated {reliability.stated[i]:.2f}",
-            reliability.observed[i],
-            reliability.films[i],
-        )
-        for i in used
-    ]
-    rows = [
-        ("ECE of the finding", reliability.finding, evaluation.test.films),
-        ("ECE of the class", reliability.classes, evaluation.test.films),
-        *rows,
-    ]
-    return Table(
-        "Score calibration",
-        ("", "value, or share of positives", "films"),
-        tuple(rows),
-        f"Expected calibration error over {len(reliability.films)} bins (Guo et al. 2017); with few "
-        "films it and its interval lean high.",
-    )
-
-
-def _row(measures: Measures) -> tuple[Cell, ...]:
-    return (
-        measures.films,
-        measures.patients,
-        measures.auc,
-        measures.accuracy,
-        measures.sensitivity,
-        measures.specificity,
-    )
-
-
-_COLUMNS = ("films", "patients", "AUC", "accuracy", "sensitivity", "specificity")
-
-
-def _subgroups(evaluation: Evaluation) -> Table:
-    return Table(
-        "Subgroups",
-        ("by", "subgroup", *_COLUMNS),
-        tuple((name, value, *_row(own)) for name, value, own in evaluation.subgroups),
-        "A dash: the subgroup has no films of one kind. Many subgroups are looked at, so one interval in "
-        "twenty misses by chance.",
-    )
-
-
-def _shortcut(evaluation: Evaluation) -> Table:
-    return Table(
-        "Shortcuts: what the model makes of parts of a film",
-        ("shown", *_COLUMNS),
-        tuple((name, *_row(own)) for name, own in evaluation.shortcut.items()),
-        "Border only: two of 224 pixels a side; centre: 60 % of each side; the rest is grey. A model "
-        "that reads the border has an AUC above 0.5 on it alone.",
-    )
-
-
-def _robustness(evaluation: Evaluation) -> Table:
-    robustness = evaluation.robustness
-    if robustness is None:
-        raise ValueError("robustness was not measured")
-    reference = {own.name: own.alexnet for own in CORRUPTIONS}
-    reference["mean of the 13"] = ALEXNET_BALANCED_ERROR
-    known = evaluation.metadata.finding == BENCHMARK_FINDING
-    rows: list[tuple[Cell, ...]] = [("none", robustness.clean, *([None] * len(SEVERITIES)), None)]
-    rows += [
-        (name, mean, *robustness.by_severity[name], robustness.auc[name])
-        for name, mean in robustness.by_corruption.items()
-    ]
-    rows.append(("mean of the 13", robustness.mean, *([None] * len(SEVERITIES)), None))
-    columns = (
-        "corruption",
-        "balanced error",
-        *(f"severity {severity}" for severity in SEVERITIES),
-        "AUC",
-    )
-    note = (
-        f"{robustness.films} films, each corrupted in 13 ways at 5 severities as in PneumoniaMNIST-C "
-        "(Di Salvo, Doerrich & Ledig 2024). Balanced error: mean of type I and type II error at the "
-        "operating point; AUC: mean over severities."
-    )
-    if known:
-        rows = [(*row, reference.get(str(row[0]))) for row in rows]
-        columns = (*columns, "AlexNet")
-        note += " AlexNet: the benchmark's own reference, on its own test set."
-    return Table("Robustness", columns, tuple(rows), note)
 
 
 def pictures_of(evaluation: Evaluation) -> list[Picture]:
@@ -401,15 +202,6 @@ def to_csv(evaluation: Evaluation) -> str:
 
 def stand_in_of(evaluation: Evaluation) -> dict[str, Any]:
     """The figures that a run's record keeps of a stand-in for a shift of site."""
-
-    def balanced(measures: Measures) -> Estimate:
-        """Mean of sensitivity and specificity; interval from both, which are of other patients."""
-        first, second = measures.sensitivity, measures.specificity
-        value = (first.value + second.value) / 2
-        below = ((first.value - first.low) ** 2 + (second.value - second.low) ** 2) ** 0.5 / 2
-        above = ((first.high - first.value) ** 2 + (second.high - second.value) ** 2) ** 0.5 / 2
-        return Estimate(value, value - below, value + above)
-
     test = evaluation.test
     return {
         "films": test.films,
@@ -417,7 +209,7 @@ def stand_in_of(evaluation: Evaluation) -> dict[str, Any]:
         "auc": test.auc,
         "sensitivity": test.sensitivity,
         "specificity": test.specificity,
-        "balanced_accuracy": balanced(test),
+        "balanced_accuracy": mean_of_two(test.sensitivity, test.specificity),
         "model_sha256": evaluation.model_sha256,
         "films_sha256": evaluation.films_sha256,
     }

@@ -14,13 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_xray.clustered import ClusterResamples, clustered_share, effective_count
 from edge_xray.measures import (
     BOOTSTRAP_RESAMPLES,
     CALIBRATION_BINS,
-    ClusterResamples,
-    clustered_share,
     complement,
-    effective_count,
     expected_calibration_error,
     predictive_values,
 )

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_xray.clustered import ClusterResamples
 from edge_xray.errors import UsageError
-from edge_xray.measures import ClusterResamples
 from edge_xray.metadata import Estimate
 
 Pixels = NDArray[np.uint8]

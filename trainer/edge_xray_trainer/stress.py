@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -11,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.measures import ClusterResamples
+from edge_xray.clustered import clustered_share
+from edge_xray.measures import complement, mean_of_two
 from edge_xray.metadata import Estimate, OperatingPoint
 from edge_xray.preprocess import preprocess
 from edge_xray_trainer.corruptions import CORRUPTIONS, SEVERITIES, corrupt
@@ -41,6 +41,7 @@ class Robustness:
         by_severity: ``{corruption: balanced error at each severity}``.
         by_corruption: ``{corruption: its mean over severities}``.
         auc: ``{corruption: AUC, mean over severities}``.
+        clean_auc: AUC on the same films, not corrupted.
     """
 
     films: int
@@ -49,6 +50,7 @@ class Robustness:
     by_severity: Mapping[str, tuple[Estimate, ...]]
     by_corruption: Mapping[str, Estimate]
     auc: Mapping[str, Estimate]
+    clean_auc: Estimate
 
 
 def measure_shortcut(
@@ -94,8 +96,8 @@ def measure_robustness(
     """Balanced error at the operating point and AUC on films corrupted in 13 ways at 5 severities.
 
     The balanced error is the benchmark's: one less the mean of sensitivity and specificity (Di Salvo,
-    Doerrich & Ledig 2024); all resamples are of the same patients for all corruptions, so the
-    interval of a mean is that of the mean.
+    Doerrich & Ledig 2024). A mean over corruptions is a mean over films of the share of ways in which
+    each is called right, so its interval is of films, not of ways.
 
     Args:
         scorer: the model.
@@ -132,12 +134,19 @@ def measure_robustness(
         ask(lambda i: films.standard[i])
         for corruption, severity in ways:
             ask(lambda i, c=corruption, s=severity: corrupt(films.standard[i], c, s, seed=int(i)))  # type: ignore[misc]
-    errors = _balanced_errors(np.stack(called, axis=1), positive, resamples)
+    right = np.stack(called, axis=1) == positive[:, None]
+    clusters = reference.clusters[chosen]
     auc_table = np.stack(aucs, axis=1)
 
-    def mean(table: NDArray[np.float64], columns: Sequence[int]) -> Estimate:
-        own = table[:, list(columns)].mean(axis=1)
-        return resamples.estimate(float(own[0]), own[1:])
+    def balanced_error(columns: Sequence[int]) -> Estimate:
+        """One less the mean of both rates, each film with the share of ways it is called right in."""
+        share = right[:, list(columns)].mean(axis=1)
+        rates = (clustered_share(share[own], clusters[own]) for own in (positive, ~positive))
+        return complement(mean_of_two(*rates))
+
+    def area(columns: Sequence[int]) -> Estimate:
+        own = auc_table[:, list(columns)].mean(axis=1)
+        return resamples.estimate_area(float(own[0]), own[1:], positive)
 
     places = {
         corruption.name: [1 + i for i, (own, _) in enumerate(ways) if own is corruption]
@@ -145,25 +154,12 @@ def measure_robustness(
     }
     return Robustness(
         films=len(chosen),
-        clean=mean(errors, [0]),
-        mean=mean(errors, range(1, len(ways) + 1)),
+        clean=balanced_error([0]),
+        mean=balanced_error(range(1, len(ways) + 1)),
         by_severity={
-            name: tuple(mean(errors, [i]) for i in columns) for name, columns in places.items()
+            name: tuple(balanced_error([i]) for i in columns) for name, columns in places.items()
         },
-        by_corruption={name: mean(errors, columns) for name, columns in places.items()},
-        auc={name: mean(auc_table, columns) for name, columns in places.items()},
+        by_corruption={name: balanced_error(columns) for name, columns in places.items()},
+        auc={name: area(columns) for name, columns in places.items()},
+        clean_auc=area([0]),
     )
-
-
-def _balanced_errors(
-    called: NDArray[np.bool_], positive: NDArray[np.bool_], resamples: ClusterResamples
-) -> NDArray[np.float64]:
-    """Mean of type I and type II error of each column: the value, then each resample."""
-    right = called == positive[:, None]
-    values = [
-        right[own].mean(axis=0) if own.any() else np.full(right.shape[1], math.nan)
-        for own in (positive, ~positive)
-    ]
-    resampled = resamples.shares(right, positive) + resamples.shares(right, ~positive)
-    balanced: NDArray[np.float64] = 1.0 - np.vstack([sum(values), resampled]) / 2.0
-    return balanced

@@ -1,0 +1,185 @@
+"""Intervals for films that come in clusters: several of one patient are not independent.
+
+Rates in closed form, anything else by a bootstrap of whole clusters, vectorised. Numpy only; the device
+never imports this, it stands here because trainer and converter may only meet here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_xray.measures import (
+    BOOTSTRAP_RESAMPLES,
+    CALIBRATION_BINS,
+    auc,
+    perfect_auc_limit,
+    wilson_limits,
+)
+from edge_xray.metadata import Estimate
+
+
+def clustered_share(
+    hit: NDArray[np.bool_] | NDArray[np.floating], clusters: NDArray[np.generic] | Sequence[str]
+) -> Estimate:
+    """A proportion with a 95 % Wilson interval for films that are not independent.
+
+    Films of one patient resemble each other, so n films tell less than n patients would: Wilson's
+    interval is that of `effective_count` films (Dean & Pagano 2015). It never collapses to a point,
+    as the percentile bootstrap of a perfect score does.
+
+    Args:
+        hit: (n,) bool, whether each film counts as a hit, or 0..1, how often it does (in several
+            trials); the mean is the estimate.
+        clusters: (n,) which patient each film is of.
+
+    Returns:
+        NaN with the interval 0..1 for no films.
+    """
+    hit = np.asarray(hit, np.float64)
+    if not hit.size:
+        return Estimate(math.nan, 0.0, 1.0)
+    share = float(hit.mean())
+    return Estimate(share, *wilson_limits(share, effective_count(hit, clusters)))
+
+
+def effective_count(
+    hit: NDArray[np.bool_] | NDArray[np.floating], clusters: NDArray[np.generic] | Sequence[str]
+) -> float:
+    """How many independent yes-or-no films would tell as much of a proportion as these do.
+
+    ``p (1 - p) / v`` with ``v`` the between-cluster variance of the ratio (Cochran 1977, 6.13), never
+    more than if all films were independent; where ``v`` is 0 (all hits, or none) the number of
+    clusters.
+
+    Args:
+        hit: (n,) bool, or 0..1 as in `clustered_share`.
+        clusters: (n,) which patient each film is of.
+
+    Returns:
+        At least 1; 0 for no films.
+    """
+    hit = np.asarray(hit, np.float64)
+    if not hit.size:
+        return 0.0
+    _, inverse, sizes = np.unique(np.asarray(clusters), return_inverse=True, return_counts=True)
+    count, share = len(sizes), float(hit.mean())
+    off = np.bincount(inverse, weights=hit) - share * sizes
+    between = count / max(count - 1, 1) * float((off**2).sum()) / hit.size**2
+    variance = max(between, float(hit.var()) / hit.size)
+    if count < 2 or variance < np.finfo(float).eps:
+        return float(count)
+    return max(1.0, share * (1 - share) / variance)
+
+
+class ClusterResamples:
+    """Bootstrap resamples of whole clusters as weights, so that a statistic is a matrix product.
+
+    Drawing patients with replacement means that each film counts as often as its patient was drawn
+    (Davison & Hinkley 1997, 3.8). The same resamples serve all statistics of one set of films, so
+    that differences of them are paired.
+
+    Attributes:
+        weights: (resamples, n) float32, how often each film counts.
+        clusters: (n,) which cluster each film is of, as a number.
+    """
+
+    def __init__(
+        self,
+        clusters: NDArray[np.generic] | Sequence[str],
+        *,
+        resamples: int = BOOTSTRAP_RESAMPLES,
+        seed: int = 0,
+    ) -> None:
+        """Draw the resamples.
+
+        Args:
+            clusters: (n,) which patient each film is of.
+            resamples: how many.
+            seed: of the draw.
+        """
+        names, inverse = np.unique(np.asarray(clusters), return_inverse=True)
+        count = len(names)
+        self.clusters: NDArray[np.intp] = inverse
+        generator = np.random.default_rng(seed)
+        shares = np.full(count, 1.0 / max(count, 1))
+        drawn = generator.multinomial(count, shares, size=resamples) if count else None
+        self.weights: NDArray[np.float32] = (
+            np.zeros((resamples, 0), np.float32)
+            if drawn is None
+            else drawn.astype(np.float32)[:, inverse]
+        )
+
+    def estimate(self, value: float, resampled: NDArray[np.floating]) -> Estimate:
+        """A value with the 95 % percentile interval of its resamples; NaN resamples are left out."""
+        resampled = resampled[np.isfinite(resampled)]
+        if not resampled.size or math.isnan(value):
+            return Estimate(value, math.nan, math.nan)
+        low, high = np.quantile(resampled, [0.025, 0.975])
+        return Estimate(value, float(low), float(high))
+
+    def aucs(self, positive: NDArray[np.bool_], score: NDArray[np.floating]) -> NDArray[np.float64]:
+        """`auc` of every resample.
+
+        Args:
+            positive: (n,) bool, the reference.
+            score: (n,) higher means more likely positive.
+
+        Returns:
+            (resamples,); NaN where a class is empty.
+        """
+        positive = np.asarray(positive, bool)
+        order = np.argsort(score, kind="stable")
+        ordered = np.asarray(score)[order]
+        starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(order) else order
+        result = np.full(len(self.weights), math.nan)
+        if not len(starts):
+            return result
+        for rows in np.array_split(np.arange(len(result)), max(1, self.weights.size // 10**7)):
+            weights = self.weights[rows][:, order].astype(np.float64)
+            up = np.add.reduceat(weights * positive[order], starts, axis=1)
+            down = np.add.reduceat(weights * ~positive[order], starts, axis=1)
+            wins = (up * (np.cumsum(down, axis=1) - down / 2)).sum(axis=1)
+            pairs = up.sum(axis=1) * down.sum(axis=1)
+            result[rows] = np.divide(wins, pairs, out=np.full(len(rows), math.nan), where=pairs > 0)
+        return result
+
+    def auc(self, positive: NDArray[np.bool_], score: NDArray[np.floating]) -> Estimate:
+        """`edge_xray.measures.auc` with its 95 % interval; arguments as there.
+
+        Percentile bootstrap; an area of exactly 0 or 1, which resampling leaves as it is, has the
+        interval of `perfect_auc_limit` for the number of clusters. NaN with 0..1 if a class is empty.
+        """
+        value = auc(positive, score)
+        if math.isnan(value):
+            return Estimate(math.nan, 0.0, 1.0)
+        return self.estimate_area(value, self.aucs(positive, score), positive)
+
+    def estimate_area(
+        self, value: float, resampled: NDArray[np.floating], positive: NDArray[np.bool_]
+    ) -> Estimate:
+        """`estimate` for areas, never without width: see `auc`."""
+        positive = np.asarray(positive, bool)
+        counts = [len(np.unique(self.clusters[own])) for own in (positive, ~positive)]
+        if value in (0.0, 1.0):
+            width = 1 - perfect_auc_limit(counts[0], counts[1])
+            return Estimate(value, max(0.0, value - width), min(1.0, value + width))
+        return self.estimate(value, resampled)
+
+    def calibration_errors(
+        self,
+        probability: NDArray[np.floating],
+        positive: NDArray[np.bool_],
+        bins: int = CALIBRATION_BINS,
+    ) -> NDArray[np.float64]:
+        """`expected_calibration_error` of every resample; arguments as there."""
+        probability = np.asarray(probability, np.float64)
+        index = np.minimum((probability * bins).astype(int), bins - 1)
+        gaps = np.zeros((len(probability), bins))
+        gaps[np.arange(len(probability)), index] = probability - np.asarray(positive, np.float64)
+        total = self.weights.sum(axis=1, dtype=np.float64)
+        errors: NDArray[np.float64] = np.abs(self.weights @ gaps).sum(axis=1) / np.maximum(total, 1)
+        return errors
