@@ -7,7 +7,7 @@
   const order = document.getElementById("order");
   const shown = document.getElementById("shown");
   const boxes = Array.from(document.querySelectorAll("input[name=kind]"));
-  const text = rows.map((row) => row.textContent.toLowerCase());
+  const text = rows.map((row) => (row.cells[1].textContent + row.cells[2].textContent).toLowerCase());
   const compare = {
     urgency: (a, b) => a.dataset.place - b.dataset.place,
     probability: (a, b) => b.dataset.p - a.dataset.p,

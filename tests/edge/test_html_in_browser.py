@@ -1,0 +1,207 @@
+"""The HTML report in a real browser: headless Chromium, spoken to over a pipe."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edge_xray.classifier import Classifier
+from edge_xray.results_folder import ResultsFolder
+from edge_xray.scan import ScanOptions, scan
+from edge_xray.scan_command import run_of
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+ANSWER_SECONDS = 60.0
+
+pytestmark = [
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
+    pytest.mark.skipif(sys.platform == "win32", reason="pipes are handed over by number"),
+]
+
+
+class Chromium:
+    """A browser and one page, over the DevTools protocol: NUL-ended JSON on two pipes."""
+
+    def __init__(self, profile: Path) -> None:
+        take, self._send = os.pipe()
+        self._receive, give = os.pipe()
+        # The browser reads file descriptor 3 and writes 4.
+        script = f'exec 3<&{take} 4>&{give}; exec "$@"'
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"]
+        self._process = subprocess.Popen(
+            ["bash", "-c", script, "bash", BROWSER, *flags, f"--user-data-dir={profile}"],
+            pass_fds=(take, give),
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(take)
+        os.close(give)
+        self._number, self._buffer, self._session = 0, b"", ""
+        self.events: list[dict] = []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters):
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._send, json.dumps(message).encode() + b"\0")
+        return self._wait(lambda answer: answer.get("id") == self._number)["result"]
+
+    def _wait(self, wanted):
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while time.monotonic() < deadline:
+            while b"\0" not in self._buffer:
+                self._buffer += os.read(self._receive, 1 << 16)
+            line, self._buffer = self._buffer.split(b"\0", 1)
+            answer = json.loads(line)
+            if "method" in answer:
+                self.events.append(answer)
+            if wanted(answer):
+                return answer
+        raise TimeoutError
+
+    def open(self, path: Path) -> None:
+        self.events.clear()
+        self.call("Page.navigate", url=path.resolve().as_uri())
+        if not any(event["method"] == "Page.loadEventFired" for event in self.events):
+            self._wait(lambda answer: answer.get("method") == "Page.loadEventFired")
+
+    def run(self, script: str):
+        return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get(
+            "value"
+        )
+
+    def complaints(self) -> list[str]:
+        self.run("0")
+        return [
+            json.dumps(event["params"])
+            for event in self.events
+            if event["method"]
+            in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
+        ]
+
+    def requests(self) -> list[str]:
+        return [
+            event["params"]["request"]["url"]
+            for event in self.events
+            if event["method"] == "Network.requestWillBeSent"
+        ]
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(timeout=ANSWER_SECONDS)
+        os.close(self._send)
+        os.close(self._receive)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory, write_film, tiny_model) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    for index in range(2):
+        for label in ("normal", "bacterial", "viral"):
+            write_film(folder / "films" / f"{label}-{index}.png", label, 930 + index)
+    (folder / "films" / "<img src=x onerror=alert(1)>.jpg").write_text("no film")
+    output = folder / "out"
+    options = ScanOptions(pictures=output / "pictures", exclude=output)
+    classifier = Classifier(tiny_model)
+    with ResultsFolder(output, classifier, options) as results:
+        rows = sorted(scan([folder / "films"], classifier, options), key=lambda row: row.urgency)
+        return results.write_reports(rows, run_of(classifier, options), ["html"])[0]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    chromium = Chromium(tmp_path_factory.mktemp("profile"))
+    yield chromium
+    chromium.close()
+
+
+@pytest.fixture
+def page(browser, report):
+    browser.call("Emulation.clearDeviceMetricsOverride")
+    browser.call("Emulation.setEmulatedMedia", features=[])
+    browser.call("Emulation.setScriptExecutionDisabled", value=False)
+    browser.open(report)
+    return browser
+
+
+KINDS = "Array.from(document.querySelectorAll('tbody tr')).filter(r => !r.hidden).map(r => r.dataset.kind)"
+FILES = KINDS.replace("dataset.kind", "dataset.file.split('/').pop()")
+
+
+def test_it_loads_offline_and_without_a_complaint(page, report):
+    assert page.complaints() == []
+    assert all(url.startswith(("file:", "data:")) for url in page.requests())
+    assert sum(url.startswith("file:") for url in page.requests()) == 1
+    loaded = "Array.from(document.images).every(i => { i.loading = 'eager'; return true })"
+    assert page.run(loaded)
+    assert page.run("document.images.length") == 6
+    assert page.run("document.querySelectorAll('tbody tr').length") == 7
+
+
+def test_the_most_urgent_stands_first_and_clicking_sorts(page):
+    kinds = page.run(KINDS)
+    assert kinds == ["urgent"] * 2 + ["supportive"] * 2 + ["none"] * 2 + ["skipped"]
+    page.run("document.querySelector('#by-file button').click()")
+    names = page.run(FILES)
+    assert names[1:] == sorted(names[1:])
+    assert page.run("document.getElementById('by-file').getAttribute('aria-sort')") == "ascending"
+    page.run("document.querySelector('#by-urgency button').click()")
+    assert page.run(KINDS) == kinds
+
+
+def test_typing_and_ticking_filters(page):
+    page.run("search.value = 'bacterial-1'; search.dispatchEvent(new Event('input'))")
+    assert page.run(FILES) == ["bacterial-1.png"]
+    page.run("search.value = ''; search.dispatchEvent(new Event('input'))")
+    page.run("document.querySelector('input[value=none]').click()")
+    assert "none" not in page.run(KINDS)
+    assert page.run("shown.textContent") == "5 of 7 shown"
+
+
+def test_it_fits_a_phone(page):
+    page.call("Emulation.setDeviceMetricsOverride", **PHONE)
+    assert page.run("document.scrollingElement.scrollWidth") <= PHONE["width"]
+    assert page.run("document.images[0].getBoundingClientRect().width") > PHONE["width"] / 2
+
+
+def test_it_follows_light_and_dark(page):
+    grounds = []
+    for value in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": value}]
+        page.call("Emulation.setEmulatedMedia", features=features)
+        grounds.append(page.run("getComputedStyle(document.body).backgroundColor"))
+    assert grounds[0] == "rgb(255, 255, 255)"
+    assert grounds[1] != grounds[0]
+
+
+def test_it_reads_without_script(page, report):
+    page.call("Emulation.setScriptExecutionDisabled", value=True)
+    page.open(report)
+    page.call("Emulation.setScriptExecutionDisabled", value=False)
+    assert page.run(KINDS)[0] == "urgent"
+    assert page.run("document.getElementById('tools').hidden")
+
+
+def test_it_prints_on_a4(page):
+    data = page.call("Page.printToPDF", preferCSSPageSize=True)["data"]
+    pdf = base64.b64decode(data)
+    assert pdf.startswith(b"%PDF")
+    width = page.run("matchMedia('print').matches")
+    assert width is False
+    assert b"/MediaBox [0 0 594" in pdf or b"/MediaBox [0 0 595" in pdf
