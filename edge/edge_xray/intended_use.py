@@ -18,7 +18,7 @@ INTENDED_USE_REASONS: Final = {
 }
 """Every reason this module gives, with what it means."""
 
-_UNHELPFUL_BODY_PARTS: Final = frozenset({"UNKNOWN", "OTHER", "NONE", "PORT_CHEST"})
+_UNHELPFUL_BODY_PARTS: Final = frozenset({"UNKNOWN", "OTHER", "NONE"})
 _CHEST_WORDS: Final = ("CHEST", "THORAX", "LUNG", "TORAX", "POUMON")
 """Words for the chest that sites write into BodyPartExamined beside the standard's own."""
 

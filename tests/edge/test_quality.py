@@ -1,0 +1,176 @@
+"""The gate lets chest films through and names what is wrong with everything else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image, ImageDraw, ImageFilter
+
+from edge_xray.metadata import FeatureStatistics
+from edge_xray.quality import (
+    QUALITY_REASONS,
+    QualityReport,
+    check_features,
+    check_pixels,
+    feature_score,
+)
+
+FILMS = [(label, seed) for label in ("normal", "bacterial", "viral") for seed in range(6)]
+
+
+@pytest.fixture(scope="module", params=FILMS, ids=lambda film: f"{film[0]}{film[1]}")
+def film(request, draw_film):
+    return draw_film(*request.param, height=224, width=240)
+
+
+def reason(pixels, **options):
+    report = check_pixels(np.ascontiguousarray(pixels), **options)
+    assert (report.reason is None) == (report.message == "")
+    return report.reason
+
+
+def test_a_film_passes_in_grey_in_rgb_and_mirrored(film):
+    assert check_pixels(film) == QualityReport()
+    assert check_pixels(np.dstack([film] * 3)) == QualityReport()
+    assert reason(film[:, ::-1]) is None
+
+
+def test_a_turned_or_inverted_film_is_named(film):
+    assert reason(np.rot90(film)) == "rotated"
+    assert reason(np.rot90(film, 3)) == "rotated"
+    assert reason(255 - film) == "inverted"
+
+
+def test_exposure_far_out_of_range_is_named_and_a_little_is_not(film):
+    assert reason(film // 8) in {"too_dark", "no_contrast", "blank"}
+    assert reason(230 + film // 12) in {"too_bright", "no_contrast", "page", "blank"}
+    assert reason(100 + film // 8) == "no_contrast"
+    assert reason((film * 0.8).astype(np.uint8)) is None
+    assert reason((255 * (film / 255) ** 0.7).astype(np.uint8)) is None
+
+
+def test_a_black_margin_around_a_film_does_not_matter(film):
+    ground = np.zeros((400, 380), np.uint8)
+    ground[60 : 60 + film.shape[0], 100 : 100 + film.shape[1]] = film
+    assert reason(ground) is None
+
+
+def test_blur_is_doubted_then_refused(film):
+    def blurred(radius):
+        return check_pixels(
+            np.asarray(Image.fromarray(film).filter(ImageFilter.GaussianBlur(radius)))
+        )
+
+    assert "not sharp" in " ".join(blurred(4).warnings) or blurred(4).reason == "blurred"
+    assert blurred(16).reason == "blurred"
+
+
+def test_colour_is_doubted_then_refused(film):
+    tinted = np.dstack([film, film, (film * 0.9).astype(np.uint8)])
+    assert "tinted" in " ".join(check_pixels(tinted).warnings)
+    assert reason(np.dstack([film, film // 2, film // 3])) == "in_colour"
+    assert reason(film, colour=40.0) == "in_colour"
+
+
+def test_what_is_no_film_is_named():
+    assert reason(np.full((200, 200), 90, np.uint8)) == "blank"
+    page = Image.new("L", (400, 500), 250)
+    pen = ImageDraw.Draw(page)
+    for row in range(20, 480, 14):
+        pen.text((20, row), "Referral letter: cough for three days, no fever since yesterday", 10)
+    assert reason(np.asarray(page)) == "page"
+    y, x = np.mgrid[-1:1:300j, -1:1:300j]
+    head = 200 * ((x / 0.6) ** 2 + (y / 0.8) ** 2 < 1) + 20 * np.sin(9 * x) * np.sin(8 * y)
+    assert reason(np.clip(head, 0, 255).astype(np.uint8)) == "not_a_chest_film"
+    noise = np.random.default_rng(0).integers(0, 256, (224, 224), np.uint8)
+    assert reason(noise) in {"not_a_chest_film", "no_contrast"}
+
+
+def test_for_another_organ_only_a_blank_picture_is_refused(film):
+    assert reason(255 - film, chest=False) is None
+    assert reason(np.dstack([film, film // 2, film // 3]), chest=False) is None
+    assert reason(np.zeros((64, 64), np.uint8), chest=False) == "blank"
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    arrays(
+        np.uint8,
+        st.one_of(
+            st.tuples(st.integers(1, 60), st.integers(1, 60)),
+            st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)),
+        ),
+    )
+)
+def test_any_picture_gets_a_verdict(pixels):
+    report = check_pixels(pixels)
+    assert report.reason is None or report.reason in QUALITY_REASONS
+
+
+@pytest.fixture(scope="module")
+def statistics():
+    draw = np.random.default_rng(3)
+    mixing = draw.normal(size=(12, 20))
+    films = draw.normal(size=(2000, 12)) @ mixing + draw.normal(size=(2000, 20)) * 0.1
+    mean = films.mean(axis=0)
+    _, singular, rows = np.linalg.svd(films - mean, full_matrices=False)
+    components, variances = rows[:8], singular[:8] ** 2 / len(films)
+    projected = (films - mean) @ components.T
+    left_out = np.linalg.norm(films - mean - projected @ components, axis=1)
+    fitted = FeatureStatistics(
+        mean.astype(np.float32),
+        components.astype(np.float32),
+        variances.astype(np.float32),
+        float(np.sqrt((left_out**2).mean())),
+        unlike=4.0,
+        foreign=8.0,
+    )
+    return films, fitted
+
+
+def test_the_feature_score_is_the_formula_in_the_metadata(statistics):
+    films, fitted = statistics
+    centred = films - fitted.mean
+    for row, score in zip(centred[:50], feature_score(films[:50], fitted), strict=True):
+        z = fitted.components @ row / np.sqrt(fitted.variances)
+        rest = row - fitted.components.T @ (fitted.components @ row)
+        expected = np.sqrt((z**2).sum() / len(z)) + np.linalg.norm(rest) / fitted.residual_scale
+        assert score == pytest.approx(expected, rel=1e-5)
+
+
+def test_known_films_score_about_two_and_strange_ones_are_refused(statistics):
+    films, fitted = statistics
+    scores = feature_score(films, fitted)
+    assert np.median(scores) == pytest.approx(2.0, abs=0.2)
+    assert check_features(films[int(np.argmin(scores))], fitted) == QualityReport()
+    far = fitted.mean + 3 * (films[0] - fitted.mean)
+    scale = 5.0 / feature_score(far[None], fitted)[0]
+    unlike = fitted.mean + scale * (far - fitted.mean)
+    assert check_features(unlike, fitted).reason == "unlike_known_films"
+    foreign = fitted.mean + 3 * scale * (far - fitted.mean)
+    assert check_features(foreign, fitted).reason == "foreign"
+    assert check_features(np.full(20, np.nan), fitted).reason == "foreign"
+
+
+@pytest.mark.films
+@pytest.mark.skipif("EDGE_XRAY_DATA" not in os.environ, reason="EDGE_XRAY_DATA names no films")
+def test_real_films_pass_and_so_do_their_composites():
+    root = Path(os.environ["EDGE_XRAY_DATA"]) / "train"
+    paths = sorted(root.rglob("*.jpeg"))[::8]
+    films = np.stack(
+        [np.asarray(Image.open(path).convert("L").resize((224, 224))) for path in paths]
+    )
+    refused = [path.name for path, film in zip(paths, films, strict=True) if reason(film)]
+    assert len(refused) <= 0.01 * len(films), refused
+    draw = np.random.default_rng(1)
+    for size in (10, 30, 60):
+        mean = films[draw.choice(len(films), size, replace=False)].mean(axis=0)
+        low, high = np.percentile(mean, [1, 99])
+        stretched = np.clip((mean - low) / (high - low) * 235 + 10, 0, 255).astype(np.uint8)
+        assert reason(stretched) is None
