@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -56,7 +56,7 @@ def write_all(file: int, data: bytes) -> None:
         rest = rest[os.write(file, rest) :]
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Write a file so that at every instant either the old one or the new one is there, whole.
 
     The new content goes to ``.NAME.partial`` beside it, is synced, renamed over the old file, and the
@@ -64,7 +64,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
     Args:
         path: the file; its folder exists. One process at a time may write it.
-        data: all of its content.
+        data: all of its content, whole or in pieces, of which one is held at a time.
 
     Raises:
         OutputError: the disk is full, or the file cannot be written. The old file is untouched.
@@ -75,7 +75,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         try:
             file = os.open(partial, flags, 0o666)
             try:
-                write_all(file, data)
+                for piece in (data,) if isinstance(data, bytes) else data:
+                    write_all(file, piece)
                 os.fsync(file)
             finally:
                 os.close(file)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ class Prediction:
         height: rows in the file, upright.
         patient: the DICOM patient ID, as a keyed hash unless identifiers were asked for; else empty.
         heatmap: the overlay's file, relative to the results folder; empty if none was made.
-        picture: name of the report's picture of the film; empty if none was made.
+        pictured: whether a picture of it was made for the report.
     """
 
     path: str
@@ -49,7 +50,7 @@ class Prediction:
     height: int = 0
     patient: str = ""
     heatmap: str = ""
-    picture: str = ""
+    pictured: bool = False
 
     @property
     def urgency(self) -> tuple[int, float, str]:
@@ -72,7 +73,7 @@ class Prediction:
             "height": self.height,
             "patient": self.patient,
             "heatmap": self.heatmap,
-            "picture": self.picture,
+            "pictured": self.pictured,
         }
 
 
@@ -87,7 +88,7 @@ class SkippedFilm:
         message: what happened and what to do, in plain words.
         warnings: further doubts about the film.
         patient: as in `Prediction`.
-        picture: name of the report's picture of the film; empty if none was made.
+        pictured: whether a picture of it was made for the report.
     """
 
     path: str
@@ -96,7 +97,7 @@ class SkippedFilm:
     message: str
     warnings: tuple[str, ...] = ()
     patient: str = ""
-    picture: str = ""
+    pictured: bool = False
 
     @property
     def urgency(self) -> tuple[int, float, str]:
@@ -113,11 +114,16 @@ class SkippedFilm:
             "message": self.message,
             "warnings": list(self.warnings),
             "patient": self.patient,
-            "picture": self.picture,
+            "pictured": self.pictured,
         }
 
 
 Row = Prediction | SkippedFilm
+
+
+def shared(texts: Iterable[str]) -> tuple[str, ...]:
+    """The same texts, each held once in memory however many rows have it."""
+    return tuple(sys.intern(text) for text in texts)
 
 
 def from_record(record: Mapping[str, Any]) -> Row:
@@ -129,7 +135,7 @@ def from_record(record: Mapping[str, Any]) -> Row:
     values = dict(record)
     try:
         status = values.pop("status")
-        values["warnings"] = tuple(values["warnings"])
+        values["warnings"] = shared(values["warnings"])
         if status != "scored":
             return SkippedFilm(**values)
         values["probabilities"] = tuple(values["probabilities"])

@@ -18,7 +18,7 @@ from edge_xray.heatmap import JPEG_END
 from edge_xray.journal import Journal, write_atomically
 from edge_xray.reports import csv, html, jsonl
 from edge_xray.results import Prediction, Row, Run, from_record
-from edge_xray.scan import ScanOptions
+from edge_xray.scan import ScanOptions, picture_name
 from edge_xray.walk import RESULTS_MARK
 
 DEFAULT_FOLDER: Final = "edge-xray-results"
@@ -31,7 +31,9 @@ FORMATS: Final = ("csv", "jsonl", "html")
 ROW_VERSION: Final = 1
 """Part of the fingerprint: raised when rows of an older edge-xray must be made again."""
 
-_PICTURE: Final = re.compile(r"[0-9a-f]{64}\.jpg")
+PIECE_BYTES: Final = 1 << 16
+"""How much of a report is gathered before it is written."""
+
 _PAGE: Final = re.compile(r"results-(\d+)\.html")
 
 
@@ -130,12 +132,11 @@ class ResultsFolder:
             row = from_record(record)
         except EdgeXrayError:
             return None  # of another make: the film is scored again
-        if self._options.pictures and row.picture and not self.picture(row.picture):
+        wants_picture = row.pictured or isinstance(row, Prediction)
+        if self._options.pictures and wants_picture and not self.picture(row):
             return None
         if not isinstance(row, Prediction):
             return row
-        if self._options.pictures and not row.picture:
-            return None
         if self._options.heatmaps and not (row.heatmap and (self.folder / row.heatmap).is_file()):
             return None
         return row
@@ -164,12 +165,12 @@ class ResultsFolder:
         """Make durable what was added."""
         self._journal.flush()
 
-    def picture(self, name: str) -> bytes:
-        """The report's picture of that name; empty if it is not there or not whole."""
-        if self._options.pictures is None or not _PICTURE.fullmatch(name):
+    def picture(self, row: Row) -> bytes:
+        """The report's picture of a film; empty if there is none, or it is not whole."""
+        if self._options.pictures is None or not row.pictured:
             return b""
         try:
-            data = (self._options.pictures / name).read_bytes()
+            data = (self._options.pictures / picture_name(row.sha256)).read_bytes()
         except OSError:
             return b""
         return data if data.endswith(JPEG_END) else b""
@@ -208,8 +209,19 @@ class ResultsFolder:
 
     def _write(self, name: str, chunks: Iterable[str]) -> list[Path]:
         path = self.folder / name
-        write_atomically(path, b"".join(chunk.encode("utf-8") for chunk in chunks))
+        write_atomically(path, _pieces(chunks))
         return [path]
+
+
+def _pieces(chunks: Iterable[str]) -> Iterator[bytes]:
+    """Text as UTF-8 in pieces of `PIECE_BYTES`, so that no report is ever held whole."""
+    piece = bytearray()
+    for chunk in chunks:
+        piece += chunk.encode("utf-8")
+        if len(piece) >= PIECE_BYTES:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece)
 
 
 def _key(path: str, sha256: str) -> str:

@@ -29,7 +29,7 @@ from edge_xray.gate import Limits, check_film, check_scores
 from edge_xray.heatmap import finding_evidence, overlay_png, report_picture
 from edge_xray.isolate import decode_guarded
 from edge_xray.preprocess import preprocess
-from edge_xray.results import PROBABILITY_DIGITS, Prediction, Row, SkippedFilm
+from edge_xray.results import PROBABILITY_DIGITS, Prediction, Row, SkippedFilm, shared
 from edge_xray.site_key import site_key
 from edge_xray.walk import Found, find_films, printable
 
@@ -191,9 +191,9 @@ class FilmScorer:
                 sha256=sha256,
                 reason=report.reason or "",
                 message=report.message,
-                warnings=report.warnings,
+                warnings=shared(report.warnings),
                 patient=patient,
-                picture=self._write_picture(sha256, film, None),
+                pictured=self._write_picture(sha256, film, None),
             )
         finding = (
             finding_evidence(scores.evidence, metadata) if scores.evidence is not None else None
@@ -208,13 +208,13 @@ class FilmScorer:
             # Of the rounded shares, so that the columns of a row add up.
             p_finding=round(p_finding(shares, metadata), PROBABILITY_DIGITS),
             probabilities=tuple(shares.tolist()),
-            warnings=report.warnings,
+            warnings=shared(report.warnings),
             format=film.format,
             width=film.width,
             height=film.height,
             patient=patient,
             heatmap=self._write_heatmap(found, sha256, film, finding),
-            picture=self._write_picture(sha256, film, finding),
+            pictured=self._write_picture(sha256, film, finding),
         )
 
     def _patient(self, film: DecodedFilm) -> str:
@@ -241,13 +241,17 @@ class FilmScorer:
 
     def _write_picture(
         self, sha256: str, film: DecodedFilm, finding: NDArray[np.float32] | None
-    ) -> str:
+    ) -> bool:
         folder = self._options.pictures
         if folder is None:
-            return ""
-        name = f"{sha256}.jpg"
-        _write(folder / name, report_picture(film.pixels, finding))
-        return name
+            return False
+        _write(folder / picture_name(sha256), report_picture(film.pixels, finding))
+        return True
+
+
+def picture_name(sha256: str) -> str:
+    """File name of the report's picture of a film, which is known by its content."""
+    return f"{sha256}.jpg"
 
 
 def read_film(path: Path) -> bytes:

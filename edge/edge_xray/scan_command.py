@@ -18,7 +18,7 @@ from edge_xray.errors import ExitCode, OutputError, UsageError
 from edge_xray.reports import csv, jsonl
 from edge_xray.results import Row, Run, Tally
 from edge_xray.results_folder import DEFAULT_FOLDER, FORMATS, HEATMAPS, PICTURES, ResultsFolder
-from edge_xray.scan import ScanOptions, scan
+from edge_xray.scan import ScanOptions, picture_name, scan
 
 TABLE: Final = "table"
 TABLE_FILE: Final = "results.txt"
@@ -208,15 +208,14 @@ def _to_stdout(request: ScanRequest, classifier: Classifier, talk: Callable[[str
             elif form == "html":
                 from edge_xray.reports import html
 
-                pictures = options.pictures
-                _print(
-                    html.render(
-                        rows,
-                        run,
-                        lambda name: (pictures / name).read_bytes() if pictures else b"",
-                        tally,
+                pictures = options.pictures or Path()
+
+                def picture(row: Row) -> bytes:
+                    return (
+                        (pictures / picture_name(row.sha256)).read_bytes() if row.pictured else b""
                     )
-                )
+
+                _print(html.render(rows, run, picture, tally))
             else:
                 from edge_xray.reports.console import print_table
 

@@ -188,13 +188,17 @@ class _Page(HTMLParser):
 
 
 def _page(many, **changes) -> _Page:
-    pages = list(html.render_pages(many, RUN, lambda name: b"\xff\xd8picture\xff\xd9"))
+    pages = list(
+        html.render_pages(
+            many, RUN, lambda row: b"\xff\xd8picture\xff\xd9" if row.pictured else b""
+        )
+    )
     return _Page("".join(pages[0][1]))
 
 
 def test_the_report_loads_nothing_and_allows_only_itself():
     page = _page(
-        [*ROWS, Prediction("d", SHA, "normal", "none", 0.1, (0.9, 0.05, 0.05), picture="x")]
+        [*ROWS, Prediction("d", SHA, "normal", "none", 0.1, (0.9, 0.05, 0.05), pictured=True)]
     )
     policy = next(
         attributes["content"]
@@ -245,7 +249,7 @@ def test_nothing_from_a_film_becomes_markup(row):
 def test_many_films_are_split_over_pages_with_the_most_urgent_first():
     many = [SkippedFilm(f"{i:05}.jpg", "", "damaged", "x") for i in range(10_000)]
     names, biggest = [], 0
-    for name, chunks in html.render_pages([SCORED, *many], RUN, lambda name: b""):
+    for name, chunks in html.render_pages([SCORED, *many], RUN, lambda row: b""):
         text = "".join(chunks)
         names.append(name)
         biggest = max(biggest, len(text))
@@ -257,7 +261,7 @@ def test_many_films_are_split_over_pages_with_the_most_urgent_first():
 
 
 def test_a_report_of_no_films_is_a_page():
-    ((name, chunks),) = html.render_pages([], RUN, lambda name: b"")
+    ((name, chunks),) = html.render_pages([], RUN, lambda row: b"")
     assert name == "results.html"
     assert "0 films" in "".join(chunks)
 

@@ -22,8 +22,8 @@ PAGE_FILMS: Final = 250
 
 FIRST_PAGE: Final = "results.html"
 
-Picture = Callable[[str], bytes]
-"""Gives a picture of the results folder by its name: JPEG, or empty if it is lost."""
+Picture = Callable[[Row], bytes]
+"""Gives the picture of a film: JPEG, or empty if there is none."""
 
 _ASSETS: Final = Path(__file__).with_name("assets")
 _SKIPPED: Final = "skipped"
@@ -182,7 +182,7 @@ def _row(row: Row, run: Run, picture: Picture, place: int) -> str:
 
 
 def _image(row: Row, picture: Picture) -> str:
-    data = picture(row.picture) if row.picture else b""
+    data = picture(row)
     if not data:
         return '<span class="quiet">no picture</span>'
     text = base64.b64encode(data).decode("ascii")
