@@ -49,6 +49,10 @@ _SCAN_MARKER: Final = re.compile(rb"\xff([\x02-\xcf\xda-\xfe])", re.DOTALL)
 MAX_PROGRESSIVE_SCANS: Final = 64
 """Scans of one progressive JPEG: encoders write 10 or so; each more costs a pass over the picture."""
 
+MAX_JPEG_SEGMENTS: Final = 2000
+"""Segments, and fill bytes between them, walked in one JPEG: a film has a dozen, one with a colour
+profile and a preview some hundred."""
+
 _PNG_CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Samples a pixel by PNG colour type (ISO/IEC 15948, table 11.1)."""
 
@@ -116,10 +120,12 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         The marker's second byte, and where its payload starts and ends; the scan's own header last.
 
     Raises:
-        FilmError: a marker is missing, or the stream ends before its first scan.
+        FilmError: a marker is missing, there are too many, or the stream ends before its first scan.
     """
     at = 2
-    while at + 4 <= len(data):
+    for _ in range(MAX_JPEG_SEGMENTS):
+        if at + 4 > len(data):
+            raise _truncated("JPEG")
         if data[at] != 0xFF:
             raise FilmError("damaged", "the JPEG is damaged: a marker is missing; copy it again")
         marker = data[at + 1]
@@ -136,7 +142,7 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             if marker == _SOS:
                 return
             at = end
-    raise _truncated("JPEG")
+    raise FilmError("damaged", "the JPEG has far too many segments; export the film again")
 
 
 def _truncated(kind: str) -> FilmError:
@@ -175,7 +181,9 @@ def _read_scans(data: bytes, components: int) -> tuple[int, bool]:
     names: list[int] = []
     scans = 0
     marker = _SCAN_MARKER.search(data, 2)
-    while marker is not None and scans <= MAX_PROGRESSIVE_SCANS:
+    for _ in range(MAX_JPEG_SEGMENTS):
+        if marker is None or scans > MAX_PROGRESSIVE_SCANS:
+            break
         start = marker.end() + 2
         end = marker.end() + int.from_bytes(data[marker.end() : start], "big")
         if marker[1][0] == _SOF_PROGRESSIVE:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
 import sys
+import time
 import zlib
 
 import numpy as np
@@ -256,6 +258,16 @@ def test_a_progressive_jpeg_of_very_many_scans_is_refused(film, encode):
     scan = data.index(b"\xff\xda")
     end = data.index(b"\xff\xda", scan + 2)
     assert refused(data[:end] + data[scan:end] * 80 + data[end:]).reason == "too_large"
+
+
+@pytest.mark.parametrize("piece", [b"\xff", b"\xff\xe0\0\x02", b"\xff\xc4\0\x02"])
+def test_a_jpeg_of_endless_segments_is_refused_at_once(piece, encode, film):
+    progressive = encode(film, "JPEG", progressive=True)
+    for data in (b"\xff\xd8" + piece * 3_000_000, progressive[:-2] + piece * 3_000_000):
+        started = time.perf_counter()
+        with contextlib.suppress(FilmError):
+            decode(data, GREY)
+        assert time.perf_counter() - started < 2.0
 
 
 def test_every_cut_of_a_jpeg_is_refused_even_with_its_end_mended(draw_film, encode):
