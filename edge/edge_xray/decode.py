@@ -64,6 +64,17 @@ REASONS: Final = {
 }
 """Every reason a file can have for not being decoded, with what it means."""
 
+MACHINE_REASONS: Final = frozenset(
+    {
+        "dicom_decoder_missing",
+        "dicom_extra_missing",
+        "no_decoder_process",
+        "too_slow",
+        "unreadable",
+    }
+)
+"""Reasons that lie with the machine, not with the film: the next scan tries such a film again."""
+
 _COLOUR_MODES: Final = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 _COLOUR_SAMPLE: Final = 64
 """Side, in pixels, of the sample that tells a grey picture from one in colour."""

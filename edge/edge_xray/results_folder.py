@@ -13,11 +13,12 @@ from typing import Final
 
 from edge_xray._compat import Self
 from edge_xray.classifier import Classifier
+from edge_xray.decode import MACHINE_REASONS
 from edge_xray.errors import EdgeXrayError, OutputError
 from edge_xray.heatmap import JPEG_END
 from edge_xray.journal import Journal, write_atomically
 from edge_xray.reports import csv, html, jsonl
-from edge_xray.results import Prediction, Row, Run, from_record
+from edge_xray.results import Prediction, Row, Run, SkippedFilm, from_record
 from edge_xray.scan import ScanOptions, picture_name
 from edge_xray.walk import RESULTS_MARK
 
@@ -132,6 +133,8 @@ class ResultsFolder:
             row = from_record(record)
         except EdgeXrayError:
             return None  # of another make: the film is scored again
+        if isinstance(row, SkippedFilm) and row.reason in MACHINE_REASONS:
+            return None
         wants_picture = row.pictured or isinstance(row, Prediction)
         if self._options.pictures and wants_picture and not self.picture(row):
             return None

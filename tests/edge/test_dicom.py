@@ -239,6 +239,22 @@ def test_without_pydicom_the_reason_names_the_fix(film, to_dicom, monkeypatch):
     assert 'pip install "edge-xray[dicom]"' in str(error)
 
 
+def test_a_film_refused_for_want_of_the_extra_is_tried_again_once_it_is_there(
+    film, to_dicom, tiny_model, tmp_path
+):
+    from edge_xray.classifier import Classifier
+    from edge_xray.results import Prediction, SkippedFilm
+    from edge_xray.results_folder import ResultsFolder
+    from edge_xray.scan import ScanOptions
+
+    with ResultsFolder(tmp_path, Classifier(tiny_model), ScanOptions()) as results:
+        for reason, again in (("dicom_extra_missing", True), ("damaged", False)):
+            results.add(SkippedFilm(f"{reason}.dcm", "ab" * 32, reason, "why"))
+            known = results.known(f"{reason}.dcm", "ab" * 32)
+            assert (known is None) == again
+            assert not isinstance(known, Prediction)
+
+
 def test_a_video_is_refused_by_the_name_of_its_compression(film, to_dicom):
     error = refused(to_dicom(film, frame=b"\0" * 64, syntax="1.2.840.10008.1.2.4.102"))
     assert error.reason == "dicom_decoder_missing"
