@@ -5,7 +5,7 @@ SOURCES := edge converter trainer samples docs tests benchmarks
 VENV := .venv
 DEV := .venv-dev
 
-.PHONY: help demo test lint types contracts pytest check-docs docs clean
+.PHONY: help demo test lint types contracts pytest check-docs docs test-arm clean
 
 help:
 	@echo 'make demo        install the device kit into $(VENV) and scan samples/'
@@ -13,6 +13,7 @@ help:
 	@echo 'make lint        ruff alone'
 	@echo 'make check-docs  the docs say what the program does'
 	@echo 'make docs        write docs/cli.md again from the program'
+	@echo 'make test-arm    the kit for a Raspberry Pi, 64 and 32 bits, under qemu (see docs/devices.md)'
 	@echo 'make clean       remove what these made'
 
 demo: $(VENV)/.installed
@@ -38,6 +39,10 @@ check-docs: $(DEV)/.installed
 
 docs: $(DEV)/.installed
 	$(DEV)/bin/python docs/make_cli.py
+
+test-arm: $(DEV)/.installed
+	PYTHON=$(DEV)/bin/python tests/arm/run rpi64
+	PYTHON=$(DEV)/bin/python tests/arm/run rpi32
 
 # The stamp is written last, so an install that was interrupted is done again.
 %/.installed: pyproject.toml | %/bin/python

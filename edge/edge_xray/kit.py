@@ -233,6 +233,7 @@ def contents(
             "wheels": [_manifest_entry(wheel) for wheel in wheels],
             "models": _models(wheels),
             "from_the_system": dict(target.system_packages),
+            "left_out": dict(target.left_out),
         }
     )
     return files

@@ -23,6 +23,7 @@ class Target:
         markers: environment of dependency markers there (PEP 508), but for the Python version.
         pythons: versions of Python that the kit can be for.
         system_packages: distributions that have no wheel for it, and the system's package of each.
+        left_out: distributions that have no wheel for it and can be done without, and what is lost.
         hint: what to do when a wheel is missing.
     """
 
@@ -33,6 +34,7 @@ class Target:
     markers: Mapping[str, str]
     pythons: tuple[str, ...] = PYTHONS
     system_packages: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
     hint: str = (
         "build for another --python, or --without-dicom if a DICOM decoder is what is missing"
     )
@@ -91,6 +93,11 @@ TARGETS: Final[dict[str, Target]] = {
             # tflite-runtime's wheels end at 3.11, and Debian's numpy is of the system's Python.
             pythons=("3.11",),
             system_packages={"numpy": "python3-numpy", "pillow": "python3-pil"},
+            left_out={
+                "pylibjpeg-openjpeg": "DICOM in JPEG 2000",
+                "pylibjpeg-rle": "nothing: pydicom reads RLE by itself, slower",
+                "pyjpegls": "DICOM in JPEG-LS",
+            },
             hint="use a 64-bit system where the board can, which has wheels of everything",
         ),
         Target(

@@ -204,9 +204,10 @@ def _closure(
             continue
         seen.add((wheel.name, wheel_extras))
         for name, specifier, more in wanted_by(wheel, wheel_extras, environment):
-            if name in target.system_packages or name == own.name:
-                if name == own.name:
-                    queue.append((own, more))
+            if name == own.name:
+                queue.append((own, more))
+                continue
+            if name in target.system_packages or name in target.left_out:
                 continue
             specifiers.setdefault(name, set()).update(part for part in specifier.split(",") if part)
             if name in have:

@@ -62,7 +62,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fake_wheel(folder, "bar", "4.0", requires=('colour; platform_system == "Windows"',))
     fake_wheel(folder, "bar", "5.0", requires=('colour; platform_system == "Windows"',))
     fake_wheel(folder, "colour", licence="Classifier: License :: OSI Approved :: BSD License")
-    fake_wheel(folder, "dicom-reader", requires=('older; python_version < "3.11"',))
+    needs = ('older; python_version < "3.11"', 'pyjpegls; platform_machine == "armv7l"')
+    fake_wheel(folder, "dicom-reader", requires=needs)
     fake_wheel(folder, "pip", "25.0")
     return folder
 
@@ -99,7 +100,12 @@ def names(wheels: list) -> list[str]:
             ("dicom",),
             ["bar 4.0", "dicom-reader 1.0", "edge-xray 9.9.9", "numpy 2.0", "runtime 2.1"],
         ),
-        ("rpi32", (), ["bar 4.0", "edge-xray 9.9.9", "small-runtime 2.14"]),
+        # No numpy, which the system gives, and no JPEG-LS, which no wheel there can read.
+        (
+            "rpi32",
+            ("dicom",),
+            ["bar 4.0", "dicom-reader 1.0", "edge-xray 9.9.9", "small-runtime 2.14"],
+        ),
         ("windows", (), ["bar 4.0", "colour 1.0", "edge-xray 9.9.9", "numpy 1.9", "runtime 2.1"]),
     ],
 )
