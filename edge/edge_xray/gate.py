@@ -13,7 +13,8 @@ from edge_xray.metadata import ModelMetadata
 from edge_xray.quality import QualityReport, check_features, check_pixels
 
 CHEST: Final = "CHEST"
-"""BodyPartExamined for which the pixels' chest statistics hold."""
+FRONTAL: Final = frozenset({"AP", "PA"})
+"""BodyPartExamined and ViewPosition for which the pixels' chest statistics hold."""
 
 _LIFTED: Final[dict[str, frozenset[str]]] = {
     "--any-age": frozenset({"unlike_known_films"}),
@@ -62,7 +63,8 @@ def check_film(film: DecodedFilm, metadata: ModelMetadata, limits: Limits) -> Qu
         The first reason not to score it, or none; with all warnings up to there.
     """
     use = metadata.intended_use
-    chest = not use.body_part or CHEST in use.body_part
+    frontal = not use.views or not FRONTAL.isdisjoint(use.views)
+    chest = CHEST in use.body_part and frontal
     return _in_turn(
         limits,
         QualityReport(),
