@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edge_xray.measures import (
     BOOTSTRAP_RESAMPLES,
     CALIBRATION_BINS,
+    Z_95,
     auc,
     perfect_auc_limit,
     wilson_limits,
@@ -73,6 +74,31 @@ def effective_count(
     if count < 2 or variance < np.finfo(float).eps:
         return float(count)
     return max(1.0, share * (1 - share) / variance)
+
+
+def clustered_mean(
+    values: NDArray[np.floating], clusters: NDArray[np.generic] | Sequence[str]
+) -> Estimate:
+    """A mean with a 95 % normal interval for films that are not independent (Cochran 1977, 6.13).
+
+    Args:
+        values: (n,) any quantity.
+        clusters: (n,) which patient each is of.
+
+    Returns:
+        NaN without an interval for no films, a value without an interval for one cluster.
+    """
+    values = np.asarray(values, np.float64)
+    if not values.size:
+        return Estimate(math.nan, math.nan, math.nan)
+    mean = float(values.mean())
+    _, inverse = np.unique(np.asarray(clusters), return_inverse=True)
+    off = np.bincount(inverse, weights=values - mean)
+    count = len(off)
+    if count < 2:
+        return Estimate(mean, math.nan, math.nan)
+    spread = Z_95 * math.sqrt(count / (count - 1) * float((off**2).sum())) / values.size
+    return Estimate(mean, mean - spread, mean + spread)
 
 
 class ClusterResamples:

@@ -1,0 +1,190 @@
+"""``edge-xray audit`` through the command line, on folders with one thing wrong at a time."""
+
+import html
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_xray.cli import main
+from edge_xray.labelled import Split, SplitFilm
+from edge_xray.metadata import DISCLAIMER
+
+
+def run(*arguments):
+    return main(["audit", *map(str, arguments)])
+
+
+def found(capsys, *arguments):
+    # Two folds: the shortcut score of three classes in five takes seconds.
+    assert run("--folds", 2, *arguments, "--format", "json") == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def texts(record, kind):
+    return [finding["text"] for finding in record["findings"] if finding["kind"] == kind]
+
+
+@pytest.fixture
+def folder(film_folder, tmp_path):
+    """A copy of the generated films to spoil."""
+    return shutil.copytree(film_folder, tmp_path / "data")
+
+
+def test_clean_folder(film_folder, capsys):
+    record = found(capsys, film_folder)
+    assert record["films"] == 120 and not record["leaks"] and not record["copies"]
+    assert record["classes"]["normal"]["films"] == {"train": 40}
+    assert record["classes"]["normal"]["patients"] == 27
+    assert record["files"] == {"JPEG L": 120}
+    assert record["sides"]["width"] == {"least": 110, "median": 110.0, "most": 110}
+    for own in record["auc_of_the_border_alone"].values():
+        assert 0 <= own["low"] <= own["value"] <= own["high"] <= 1
+    assert run(film_folder, "--strict", "--folds", 2, "--format", "json") == 0
+
+
+def test_copies_within_and_across_patients(folder, capsys):
+    source = folder / "train" / "NORMAL"
+    first, second = sorted(source.iterdir())[:2]
+    shutil.copy(first, source / "IM-9001-0001.jpeg")
+    with Image.open(second) as image:
+        image.resize((220, 180)).save(source / "IM-9002-0001.jpeg", quality=60)
+    shutil.copy(first, folder / "train" / "PNEUMONIA" / "person777_virus_1.jpeg")
+    record = found(capsys, folder)
+    groups = {len(group["paths"]): group for group in record["copies"]}
+    assert groups[3]["exact"] and set(groups[3]["labels"]) == {"normal", "viral"}
+    assert not groups[2]["exact"] and len(groups[2]["patients"]) == 2
+    warnings = " ".join(texts(record, "warning"))
+    assert "under another label" in warnings and "another patient's name" in warnings
+
+
+def test_leaks_between_folders_of_parts(folder, capsys):
+    shutil.copytree(folder / "train", folder / "test")
+    for path in (folder / "test").rglob("*.jpeg"):
+        # Another patient's name for all but the one film of person 1: the copies still tell.
+        if not path.name.startswith("person1_"):
+            path.rename(path.with_name(re.sub(r"(IM-|person)(\d+)", r"\g<1>9\2", path.name)))
+    record = found(capsys, folder)
+    assert record["leaks"] and record["parts"] == ["train", "test"]
+    assert list(record["patients_in_several_parts"]) == ["person1"]
+    assert len([group for group in record["copies"] if len(group["parts"]) == 2]) == 120
+    assert len(texts(record, "leak")) == 2
+    assert run(folder, "--strict", "--folds", 2) == 1
+    assert "leak: " in capsys.readouterr().out
+
+
+def test_split_file_is_checked(folder, tiny_split, tmp_path, capsys):
+    record = found(capsys, folder, "--split", tiny_split)
+    assert set(record["parts"]) == {"train", "validation", "test"} and not record["leaks"]
+    assert "No patient and no copy" in texts(record, "good")[0]
+    split = Split.read(tiny_split)
+    moved = split.films[0]
+    other = next(film.part for film in split.films if film.part != moved.part)
+    films = (SplitFilm(**{**vars(moved), "part": other}), *split.films[1:])
+    siblings = [film for film in split.films if film.patient == moved.patient]
+    assert len(siblings) > 1
+    Split(0, films).write(tmp_path / "leaky.json")
+    (folder / "train" / split.films[5].path).unlink()
+    (folder / "train" / split.films[6].path).write_bytes(b"nothing")
+    record = found(capsys, folder, "--split", tmp_path / "leaky.json")
+    assert list(record["patients_in_several_parts"]) == [moved.patient]
+    assert record["changed"] == [split.films[5].path, split.films[6].path]
+    assert "missing" in record["damaged"][split.films[5].path]
+
+
+def test_damaged_files_modes_and_unknown_patients(write_film, tmp_path, draw_film, capsys):
+    for index in range(8):
+        write_film(tmp_path / "healthy" / f"{index}.png", "normal", index)
+        write_film(tmp_path / "ill" / f"{index}.jpg", "viral", index)
+    (tmp_path / "ill" / "empty.png").write_bytes(b"")
+    wide = draw_film("viral", 9).astype(np.uint16) * 16
+    Image.fromarray(wide).save(tmp_path / "ill" / "wide.png")
+    record = found(capsys, tmp_path)
+    assert record["unknown_patients"] == 18
+    assert record["damaged"]["ill/empty.png"].startswith("empty_file")
+    assert record["files"] == {"PNG L": 8, "JPEG L": 8, "PNG I;16": 1}
+    (tmp_path / "patients.csv").write_text(
+        "path,patient\n" + "".join(f"healthy/{i}.png,p{i // 2}\n" for i in range(8))
+    )
+    (tmp_path / "labelled").mkdir()
+    for name in ("healthy", "ill"):
+        (tmp_path / name).rename(tmp_path / "labelled" / name)
+    record = found(capsys, tmp_path / "labelled", "--patients", tmp_path / "patients.csv")
+    assert record["unknown_patients"] == 10
+    assert record["classes"]["healthy"]["patients"] == 4
+
+
+def test_border_that_gives_the_class_away_is_found(tmp_path, draw_film, capsys):
+    for label, name in (("normal", "healthy"), ("bacterial", "ill")):
+        for index in range(30):
+            film = draw_film(label, index, height=224, width=224)
+            if name == "ill":
+                film[:2] = film[:2] // 2 + 100
+            path = tmp_path / name / f"{index}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(film).save(path)
+    record = found(capsys, tmp_path)
+    assert record["auc_of_the_border_alone"]["ill"]["low"] > 0.9
+    assert any("From the border alone" in text for text in texts(record, "warning"))
+
+
+def test_three_channels_and_one_patient_a_class(tmp_path, capsys):
+    draw = np.random.default_rng(0)
+    for name in ("ct", "mri", "photo"):
+        for index in range(3):
+            path = tmp_path / name / f"{index}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(draw.integers(0, 255, (28, 28, 3), np.uint8)).save(path)
+    rows = [f"{name}/{i}.png,only-{name}\n" for name in ("ct", "mri", "photo") for i in range(3)]
+    csv = tmp_path.parent / f"{tmp_path.name}.csv"
+    csv.write_text("path,patient\n" + "".join(rows))
+    record = found(capsys, tmp_path, "--patients", csv)
+    assert record["files"] == {"PNG RGB": 9}
+    assert record["border_folds"] == 0 and record["auc_of_the_border_alone"] == {}
+    assert any("not measured" in text for text in texts(record, "warning"))
+
+
+def test_html_shows_films_unless_told_not_to(folder, tmp_path, capsys):
+    first = sorted((folder / "train" / "NORMAL").iterdir())[0]
+    shutil.copy(first, first.with_name("IM-9001-0001.jpeg"))
+    assert run(folder, "-o", tmp_path / "with", "--folds", 2) == 0
+    assert run(folder, "-o", tmp_path / "without", "--no-films", "-f", "html", "--folds", 2) == 0
+    assert [path.name for path in (tmp_path / "without").iterdir()] == ["audit.html"]
+    page = (tmp_path / "with" / "audit.html").read_text()
+    assert page.count("data:image/jpeg") >= 2
+    assert "data:image/jpeg" not in (tmp_path / "without" / "audit.html").read_text()
+    page = html.unescape(page)
+    assert "default-src 'none'" in page and "<script" not in page
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
+    assert page.count(DISCLAIMER) == 1
+    assert DISCLAIMER in (tmp_path / "with" / "audit.md").read_text()
+    assert capsys.readouterr().out == f"{tmp_path / 'with'}\n{tmp_path / 'without'}\n"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda root: None, "found none"),
+        (lambda root: (root / "one").mkdir(parents=True), "empty"),
+        (lambda root: _write(root / "one" / "a.png"), "at least two classes"),
+    ],
+)
+def test_bad_folders_are_one_line(tmp_path, capsys, make, words):
+    make(tmp_path / "data")
+    assert run(tmp_path / "data") == 2
+    error = capsys.readouterr().err
+    assert words in error and "Traceback" not in error and len(error.strip().splitlines()) == 1
+
+
+def _write(path):
+    path.parent.mkdir(parents=True)
+    Image.new("L", (40, 40)).save(path)
+
+
+def test_labels_csv_with_unknown_names(folder, tmp_path, capsys):
+    (tmp_path / "x.csv").write_text("path,label\ntrain/NORMAL/nobody.jpeg,normal\n")
+    assert run(folder, "--patients", tmp_path / "x.csv") == 2
+    assert "not in the folder" in capsys.readouterr().err

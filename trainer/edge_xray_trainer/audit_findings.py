@@ -1,0 +1,164 @@
+"""What an audit found, in sentences: what is wrong and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from edge_xray_trainer.audit import Audit
+from edge_xray_trainer.tables import cell_text
+
+NAMED = 5
+"""Paths or patients that a sentence names before it counts the rest."""
+
+SHORTCUT_WARNING = 0.6
+"""Lower end of the border's AUC from which a warning is due: chance is 0.5."""
+
+UNALIKE = "one patient, two classes"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence of what was found.
+
+    Attributes:
+        kind: ``leak`` spoils every figure measured on the split, ``warning`` may mislead, ``good``
+            was looked for and not found.
+        text: what, and what to do about it.
+    """
+
+    kind: Literal["leak", "warning", "good"]
+    text: str
+
+
+def findings_of(audit: Audit) -> list[Finding]:
+    """What a reader must know, the worst first."""
+    found = [*_leaks(audit), *_films(audit), *_shortcuts(audit)]
+    order = ("leak", "warning", "good")
+    return sorted(found, key=lambda finding: order.index(finding.kind))
+
+
+def _named(names: Sequence[str]) -> str:
+    rest = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _leaks(audit: Audit) -> list[Finding]:
+    found = []
+    if audit.split_patients:
+        found.append(
+            Finding(
+                "leak",
+                f"{len(audit.split_patients)} patients have films in more than one part: "
+                f"{_named(list(audit.split_patients))}. Split again by patient: edge-xray split.",
+            )
+        )
+    if audit.split_copies:
+        paths = [" = ".join(group.paths[:2]) for group in audit.split_copies]
+        found.append(
+            Finding(
+                "leak",
+                f"{len(audit.split_copies)} films have copies in another part: {_named(paths)}. "
+                "Split again: edge-xray split keeps copies together.",
+            )
+        )
+    if not audit.leaks and len(audit.parts) > 1:
+        found.append(Finding("good", "No patient and no copy of a film stands in two parts."))
+    return found
+
+
+def _films(audit: Audit) -> list[Finding]:
+    found = []
+    if audit.damaged:
+        found.append(
+            Finding(
+                "warning",
+                f"{len(audit.damaged)} files cannot be read: {_named(list(audit.damaged))}. Mend or "
+                "remove them.",
+            )
+        )
+    if audit.changed:
+        found.append(
+            Finding(
+                "warning",
+                f"{len(audit.changed)} films are missing or not the ones that were split: "
+                f"{_named(audit.changed)}. Split again.",
+            )
+        )
+    contradicting = [group for group in audit.copies if len(group.labels) > 1]
+    if contradicting:
+        paths = [" = ".join(group.paths[:2]) for group in contradicting]
+        found.append(
+            Finding(
+                "warning",
+                f"{len(contradicting)} films have copies under another label: {_named(paths)}. One of "
+                "the labels is wrong.",
+            )
+        )
+    shared = [group for group in audit.copies if len([p for p in group.patients if p]) > 1]
+    if shared:
+        paths = [" = ".join(group.paths[:2]) for group in shared]
+        found.append(
+            Finding(
+                "warning",
+                f"{len(shared)} films have copies in another patient's name: {_named(paths)}. They are "
+                "kept together in a split.",
+            )
+        )
+    if audit.copies:
+        count = sum(len(group.paths) - 1 for group in audit.copies)
+        found.append(
+            Finding("warning", f"{count} films are copies of others and count twice in training.")
+        )
+    else:
+        found.append(Finding("good", "No film is a copy of another."))
+    if audit.unknown_patients:
+        found.append(
+            Finding(
+                "warning",
+                f"The patient of {audit.unknown_patients} of {len(audit.films)} films is not known, so "
+                "films of one patient may stand in two parts. Give a CSV: --patients.",
+            )
+        )
+    if audit.mixed_patients:
+        found.append(Finding("warning", _mixed(audit)))
+    return found
+
+
+def _mixed(audit: Audit) -> str:
+    text = f"{len(audit.mixed_patients)} patients have films of more than one class."
+    alike = audit.likeness
+    if UNALIKE in alike and "two patients" in alike:
+        mixed, strangers = alike[UNALIKE], alike["two patients"]
+        if not mixed.low > strangers.high:
+            text += (
+                " Their films in two classes are no more alike than those of two patients "
+                f"(correlation {cell_text(mixed)} against {cell_text(strangers)}): each class seems to "
+                "be numbered on its own, so that one number is one patient in each. Keeping them "
+                "together in a split does no harm."
+            )
+    return text
+
+
+def _shortcuts(audit: Audit) -> list[Finding]:
+    if not audit.border:
+        return [
+            Finding(
+                "warning",
+                "How much the border gives away was not measured: a class has films of one patient only.",
+            )
+        ]
+    name, worst = max(audit.border.items(), key=lambda item: item[1].value)
+    if worst.low < SHORTCUT_WARNING:
+        return [
+            Finding("good", f"The border alone tells little: AUC {cell_text(worst)} for {name}.")
+        ]
+    return [
+        Finding(
+            "warning",
+            f"From the border alone (two of 224 pixels a side) {name} is told from the rest with an AUC "
+            f"of {cell_text(worst)}. A network can learn that instead of the finding: train with crops, "
+            "shifts and border dropout, and look at the shortcut table of edge-xray evaluate.",
+        )
+    ]
