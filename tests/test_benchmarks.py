@@ -1,0 +1,52 @@
+"""The benchmarks run and say what they measured; how fast is not tested."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_spawn"), reason="wants posix_spawn")
+def test_all_contenders_take_turns(tiny_model: Path, tmp_path: Path) -> None:
+    record = tmp_path / "rows.json"
+    done = run(
+        *("benchmarks/scan.py", "--int8", str(tiny_model), "--json", str(record)),
+        *("--count", "2", "--rounds", "1", "--size", "small"),
+    )
+    assert done.returncode == 0, done.stderr
+    rows = {row["name"]: row for row in json.loads(record.read_text())["rows"]}
+    assert {"edge-xray", "edge-xray, 2 workers", "floor"} <= set(rows)
+    assert all(10 < row["peak_mib"] < 400 for row in rows.values())
+    assert "2 films of 224 x 224" in done.stdout and "| floor |" in done.stdout
+
+
+def test_a_contender_that_fails_is_an_error(tmp_path: Path) -> None:
+    network = tmp_path / "none.tflite"
+    network.write_bytes(b"none")
+    done = run("benchmarks/scan.py", "--int8", str(network), "--count", "1", "--rounds", "1")
+    assert done.returncode != 0 and "none.tflite" in done.stderr
+
+
+def test_installed_size() -> None:
+    done = run("benchmarks/installed_size.py", sys.prefix)
+    assert done.returncode == 0, done.stderr
+    assert "numpy" in done.stdout and done.stdout.splitlines()[-1].endswith("in all")
+    assert run("benchmarks/installed_size.py", sys.prefix, "--most", "1").returncode == 1
+
+
+def test_no_environment_has_no_size(tmp_path: Path) -> None:
+    done = run("benchmarks/installed_size.py", str(tmp_path))
+    assert done.returncode == 2 and "expected a virtual environment" in done.stdout
