@@ -39,6 +39,9 @@ BORDER_SIDE = 224
 
 BOOSTING_ROUNDS = 100
 
+LEAF_FILMS = 20
+"""Fewest films in a leaf of a tree, scikit-learn's default; a twentieth of the films if that is less."""
+
 
 def border_features(pixels: Pixels) -> NDArray[np.float32]:
     """Summarise the outermost two lines of each side of a film.
@@ -110,7 +113,11 @@ def border_scores(
     # times as fast as two.
     with threadpool_limits(1):
         for seen, held_back in splitter.split(features, reference, group_names):
-            model = HistGradientBoostingClassifier(max_iter=BOOSTING_ROUNDS, random_state=seed)
+            model = HistGradientBoostingClassifier(
+                max_iter=BOOSTING_ROUNDS,
+                min_samples_leaf=max(1, min(LEAF_FILMS, len(seen) // LEAF_FILMS)),
+                random_state=seed,
+            )
             model.fit(features[seen], reference[seen])
             scores[np.ix_(held_back, model.classes_)] = model.predict_proba(features[held_back])
             done()
