@@ -277,7 +277,7 @@ def _table(width: str | None, monkeypatch, many=ROWS, limit=None) -> str:
 def test_the_table_fits_its_width_and_keeps_every_word(width, monkeypatch):
     text = _table(width, monkeypatch)
     assert max(map(len, text.splitlines())) <= int(width or 120)
-    for word in ("a.jpg", "Urgent", "93", "odd", "Not scored"):
+    for word in ("a.jpg", "Urgent", "93 %", "Odd.", "Not scored"):
         assert word in text
     assert text.count(DISCLAIMER) == 1
     assert "\x1b" not in text

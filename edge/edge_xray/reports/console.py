@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Final, TextIO
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -33,11 +33,15 @@ from edge_xray.walk import find_films
 TABLE_ROWS: Final = 200
 """Rows of the triage table on the screen when the results are in a folder as well."""
 
+WIDEST: Final = 120
+"""Columns of the table on a wider terminal: a line must be read across."""
+
 PLAIN_WIDTH: Final = 120
 """Columns of a table that goes into a file or a pipe, unless COLUMNS says otherwise."""
 
 _STYLES: Final = {"urgent": "bold red", "review": "bold yellow", "supportive": "cyan", "none": ""}
 _NOT_SCORED_STYLE: Final = "magenta"
+_REMARK_STYLE: Final = "italic"
 
 
 def print_table(
@@ -53,19 +57,13 @@ def print_table(
         limit: rows shown at most; the rest is counted.
     """
     console = _console(stream)
-    table = Table(box=SIMPLE_HEAD, expand=False, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, width=min(console.width, WIDEST), pad_edge=False)
     table.add_column("File", overflow="fold", ratio=3)
     table.add_column("What to do", overflow="fold", ratio=4)
     table.add_column(run.metadata.finding.capitalize(), justify="right", min_width=5)
-    remarks = any(row.warnings for row in rows[:limit])
-    if remarks:
-        table.add_column("Remarks", overflow="fold", ratio=3)
     for row in rows[:limit]:
-        cells: list[RenderableType] = [Text(_ending(row.path)), _what_to_do(row, run)]
-        cells.append(Text(words.percent(row.p_finding) if isinstance(row, Prediction) else "–"))
-        if remarks:
-            cells.append(Text("; ".join(row.warnings)))
-        table.add_row(*cells)
+        share = words.percent(row.p_finding) if isinstance(row, Prediction) else "–"
+        table.add_row(Text(_ending(row.path)), _what_to_do(row, run), Text(share))
     if rows:
         console.print(table)
     hidden = len(rows) - len(rows[:limit])
@@ -90,14 +88,14 @@ def _ending(path: str) -> str:
 
 
 def _what_to_do(row: Row, run: Run) -> Text:
-    heading = words.triage_words(row)
-    advice = words.advice(row, run.metadata)
     style = _STYLES[row.triage] if isinstance(row, Prediction) else _NOT_SCORED_STYLE
-    text = Text(heading, style=style)
+    text = Text()
     if not isinstance(row, Prediction) or row.triage != "none":
-        text.append(f": {advice}", style="")
-        return text
-    return Text(advice)
+        text.append(f"{words.triage_words(row)}: ", style=style)
+    text.append(words.advice(row, run.metadata))
+    for warning in row.warnings:
+        text.append(f"\n{words.sentence(warning)}", style=_REMARK_STYLE)
+    return text
 
 
 class _FilmsASecond(ProgressColumn):
