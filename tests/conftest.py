@@ -209,15 +209,10 @@ def tiny_model(shared: Shared, tiny_keras: Path, film_folder: Path, tiny_split: 
     """`tiny_keras` as packed full-integer ``.tflite`` (``tiny.tflite``); read only."""
 
     def make(folder: Path) -> None:
-        from edge_xray_converter.convert import convert
+        from edge_xray_converter.convert import Conversion, convert
 
-        convert(
-            tiny_keras,
-            ["int8"],
-            folder / "tiny.tflite",
-            data=film_folder,
-            split_file=tiny_split,
-        )
+        how = Conversion(data=film_folder, split_file=tiny_split)
+        convert(tiny_keras, ["int8"], folder / "tiny.tflite", how)
 
     return shared("tiny_int8", make) / "tiny.tflite"
 

@@ -28,7 +28,7 @@ class Budget:
     sensitivity_drop: float = 0.005
     auc_drop: float = 0.002
     pair_auc_drop: float = 0.01
-    flips: float = 0.02
+    flips: float = 0.03
     mean_shift: float = 0.02
 
 

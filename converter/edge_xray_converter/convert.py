@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import cast
 
 from edge_xray.errors import ModelError, OutputError, UsageError
 from edge_xray.labelled import Split, file_sha256
 from edge_xray.metadata import ModelMetadata, read_metadata
-from edge_xray_converter.describe import Description, check_fits, describe
-from edge_xray_converter.flatbuffer import read_graph
+from edge_xray_converter.budget import Budget, Check
+from edge_xray_converter.describe import Description, check_fits, describe, parse_labels
+from edge_xray_converter.flatbuffer import Graph, read_graph
+from edge_xray_converter.keep_float import choose_float
+from edge_xray_converter.layers import LayerError
 from edge_xray_converter.packing import pack
 from edge_xray_converter.representative import (
     REPRESENTATIVE_FILMS,
-    RepresentativeSet,
     draw_representative,
 )
 from edge_xray_converter.sources import Network, PixelRange, load_network
-from edge_xray_converter.tflite import FLAVOURS, Flavour, export
+from edge_xray_converter.tflite import FLAVOURS, Flavour, Ranged, export, measured
+from edge_xray_converter.trial import prepare_trial
+
+KEEP_NONE, KEEP_AUTO = "none", "auto"
 
 SPLIT_NAME = "split.json"
 """Where the trainer leaves its split, beside the model."""
@@ -37,7 +43,9 @@ class Converted:
         sha256: of the whole file.
         operations: how many of each kind.
         non_integer: operations that are not integer throughout, by kind and name.
-        rewrites: what was rewritten in the network, in words.
+        kept_float: operations left in float to keep the budget, by name.
+        checks: how it did on validation films; empty if it was not tried.
+        ranking: operations by the error each adds, the worst first; empty if the budget was kept.
     """
 
     path: Path
@@ -46,21 +54,48 @@ class Converted:
     sha256: str
     operations: dict[str, int]
     non_integer: tuple[str, ...]
-    rewrites: tuple[str, ...]
+    kept_float: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+    ranking: tuple[LayerError, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether it keeps the budget on validation films, if it was tried."""
+        return all(check.passed for check in self.checks)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How a network is converted.
+
+    Attributes:
+        data: labelled folder of films, for ``int8``.
+        split_file: which of them are training films; None: ``split.json`` beside the model.
+        all_training: all films of `data` are training films, there is no split.
+        films: how many representative films.
+        seed: of their draw.
+        pixel_range: range the network expects its pixels in.
+        description: what the maker says of a network without metadata.
+        keep_float: ``none``; ``auto``: as few operations as bring int8 inside the budget; or the names
+            of operations, separated by commas.
+        check: whether int8 is tried on validation films.
+        budget: what it may lose there.
+    """
+
+    data: Path | None = None
+    split_file: Path | None = None
+    all_training: bool = False
+    films: int = REPRESENTATIVE_FILMS
+    seed: int = 0
+    pixel_range: PixelRange = field(default_factory=PixelRange)
+    description: Description = field(default_factory=Description)
+    keep_float: str = KEEP_NONE
+    check: bool = False
+    budget: Budget = field(default_factory=Budget)
 
 
 def convert(
-    source: Path,
-    flavours: Sequence[Flavour],
-    output: Path,
-    *,
-    data: Path | None = None,
-    split_file: Path | None = None,
-    all_training: bool = False,
-    films: int = REPRESENTATIVE_FILMS,
-    seed: int = 0,
-    pixel_range: PixelRange | None = None,
-    description: Description | None = None,
+    source: Path, flavours: Sequence[Flavour], output: Path, how: Conversion | None = None
 ) -> list[Converted]:
     """Convert a network to one or more flavours of packed ``.tflite``.
 
@@ -68,13 +103,7 @@ def convert(
         source: ``.keras`` file, SavedModel folder or float ``.tflite`` file.
         flavours: which; one file each.
         output: the file; with several flavours ``-FLAVOUR`` is put before its ending.
-        data: labelled folder of films, for ``int8``.
-        split_file: which of them are training films; None: ``split.json`` beside the model.
-        all_training: all films of `data` are training films, there is no split.
-        films: how many representative films.
-        seed: of their draw.
-        pixel_range: range the network expects its pixels in; None: 0..255.
-        description: what the maker says of a network without metadata.
+        how: everything else.
 
     Returns:
         What was written, in the order of `flavours`.
@@ -84,45 +113,96 @@ def convert(
         ModelError: the network cannot be converted, or ``int8`` would leave operations in float.
         OutputError: a file cannot be written.
     """
+    how = how or Conversion()
     unknown = sorted(set(flavours) - set(FLAVOURS))
     if unknown or not flavours:
         raise UsageError(f"expected one or more of {', '.join(FLAVOURS)}, got {list(flavours)}")
-    network = load_network(source, pixel_range)
-    metadata = metadata_for(network, source, description or Description(), data)
-    representative: RepresentativeSet | None = None
+    split = None
     if "int8" in flavours:
-        if data is None:
+        if how.data is None:
             raise UsageError("int8 is fitted to training films; name their folder with --data")
-        split = find_split(source, split_file, all_training)
-        representative = draw_representative(data, split, films=films, seed=seed)
-    return [
-        _convert_one(network, metadata, flavour, path, source, representative)
-        for flavour, path in zip(flavours, output_paths(output, flavours), strict=True)
-    ]
+        split = find_split(source, how.split_file, how.all_training)
+    network = load_network(source, how.pixel_range)
+    metadata = metadata_for(network, source, how.description, how.data)
+    metadata = replace(
+        metadata, training={**metadata.training, "converted_from": _source_record(source)}
+    )
+    paths = output_paths(output, flavours)
+    written = []
+    for flavour, path in zip(flavours, paths, strict=True):
+        if flavour == "int8" and how.data is not None:
+            written.append(_write_int8(network, metadata, path, how.data, split, how))
+        else:
+            flatbuffer = export(network, flavour)
+            written.append(_write(flatbuffer, replace(metadata, quantization=flavour), path))
+    return written
 
 
-def _convert_one(
+def _write_int8(
     network: Network,
     metadata: ModelMetadata,
-    flavour: Flavour,
     path: Path,
-    source: Path,
-    representative: RepresentativeSet | None,
+    data: Path,
+    split: Split | None,
+    how: Conversion,
 ) -> Converted:
-    inputs = None
-    training = {**metadata.training, "converted_from": _source_record(source)}
-    if flavour == "int8" and representative is not None:
-        inputs = representative.inputs(metadata.input)
-        training["representative"] = representative.record()
-    flatbuffer = export(network, flavour, inputs)
-    graph = read_graph(flatbuffer, str(path))
-    non_integer = tuple(graph.name_of(operation) for operation in graph.non_integer())
-    if flavour == "int8" and non_integer:
-        raise ModelError(
-            f"model {source}: {len(non_integer)} of {len(graph.operations)} operations have no integer "
-            f"form ({'; '.join(non_integer[:3])}); replace these layers, or convert to another flavour"
+    representative = draw_representative(data, split, films=how.films, seed=how.seed)
+    training = {**metadata.training, "representative": representative.record()}
+    metadata = replace(metadata, quantization="int8", training=training)
+    ranged = measured(network, representative.inputs(metadata.input))
+    trial = None
+    if how.check or how.keep_float == KEEP_AUTO:
+        whole = network.exporter.whole("float32")
+        trial = prepare_trial(data, split, metadata, whole, how.budget, seed=how.seed)
+    ranking: list[LayerError] = []
+    keep: tuple[str, ...] = ()
+    if how.keep_float == KEEP_AUTO:
+        if trial is None:
+            raise UsageError(
+                "--keep-float auto tries conversions on validation films: expected a split with a "
+                "part 'validation'; name it with --split"
+            )
+        ranking = ranged.ranking()
+        keep = choose_float(ranking, lambda names: trial.passes(ranged.integers(names))).names
+    elif how.keep_float != KEEP_NONE:
+        keep = _known_operations(how.keep_float, ranged)
+    flatbuffer = ranged.integers(keep)
+    checks = tuple(trial.judge(flatbuffer)) if trial is not None else ()
+    if not ranking and not all(check.passed for check in checks):
+        ranking = ranged.ranking()
+    if not keep:
+        _refuse_float(read_graph(flatbuffer, str(path)), path)
+    else:
+        metadata = replace(metadata, training={**training, "kept_float": list(keep)})
+    written = _write(flatbuffer, metadata, path)
+    return replace(written, kept_float=keep, checks=checks, ranking=tuple(ranking))
+
+
+def _known_operations(text: str, ranged: Ranged) -> tuple[str, ...]:
+    names = parse_labels(text)
+    graph = read_graph(ranged.flatbuffer)
+    known = {graph.tensors[operation.outputs[0]].name for operation in graph.operations}
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise UsageError(
+            f"--keep-float {text}: expected auto, none or names of operations such as "
+            f"{sorted(known)[0]}; not known: {', '.join(unknown) or 'an empty name'}"
         )
-    packed = pack(flatbuffer, replace(metadata, quantization=flavour, training=training))
+    return names
+
+
+def _refuse_float(graph: Graph, path: Path) -> None:
+    """Refuse an int8 network that is not integer throughout."""
+    left = [graph.name_of(operation) for operation in graph.non_integer()]
+    if left:
+        raise ModelError(
+            f"model {path}: {len(left)} of {len(graph.operations)} operations have no integer form "
+            f"({'; '.join(left[:3])}); replace these layers, or convert to another flavour"
+        )
+
+
+def _write(flatbuffer: bytes, metadata: ModelMetadata, path: Path) -> Converted:
+    packed = pack(flatbuffer, metadata)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(packed)
@@ -130,14 +210,14 @@ def _convert_one(
         raise OutputError(
             f"{path}: cannot be written ({error.strerror}); name another -o"
         ) from error
+    graph = read_graph(flatbuffer, str(path))
     return Converted(
         path,
-        flavour,
+        cast(Flavour, metadata.quantization),
         len(packed),
         hashlib.sha256(packed).hexdigest(),
         graph.kinds(),
-        non_integer,
-        network.rewrites,
+        tuple(graph.name_of(operation) for operation in graph.non_integer()),
     )
 
 

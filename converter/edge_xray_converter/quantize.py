@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge_xray.errors import ModelError
 from edge_xray_converter._quiet import import_tensorflow, quiet
+from edge_xray_converter.surgery import set_input_range
 
 PIXEL_MAX = 255.0
 
@@ -30,7 +31,8 @@ def measure_ranges(
         offset: see `network`.
 
     Returns:
-        The flatbuffer with ranges, for `to_integers`.
+        The flatbuffer with ranges, for `to_integers`. The input's is that of a pixel, 0..255 to the
+        last digit, whether or not the films have black and white: its step is one grey level.
 
     Raises:
         ModelError: TensorFlow cannot run the graph.
@@ -42,9 +44,10 @@ def measure_ranges(
     try:
         with quiet():
             calibrator = Calibrator(network)
-            return bytes(calibrator.calibrate(lambda: scaled_inputs(films, scale, offset)))
+            ranged = bytes(calibrator.calibrate(lambda: scaled_inputs(films, scale, offset)))
     except Exception as error:
         raise ModelError(f"TensorFlow cannot run the network: {last_line(error)}") from error
+    return set_input_range(ranged, offset, PIXEL_MAX * scale + offset)
 
 
 def to_integers(ranged: bytes, keep_float: Sequence[str] = (), *, verify: bool = False) -> bytes:
@@ -84,21 +87,15 @@ def to_integers(ranged: bytes, keep_float: Sequence[str] = (), *, verify: bool =
 def scaled_inputs(
     inputs: Iterable[NDArray[np.uint8]], scale: float, offset: float
 ) -> Iterator[list[NDArray[np.float32]]]:
-    """Films in the network's own range, black and white among them.
-
-    One corner pixel of the first film is set black and its neighbour white, so that the range of the
-    input is that of a pixel, 0..255 to the last digit, and its step one grey level.
+    """Films in the network's own range.
 
     Args:
         inputs: uint8, (1, H, W, C).
         scale: factor of a pixel.
         offset: summand after it.
     """
-    for index, pixels in enumerate(inputs):
-        values = pixels.astype(np.float32)
-        if index == 0:
-            values[0, 0, 0], values[0, 0, 1] = 0.0, PIXEL_MAX
-        yield [values * np.float32(scale) + np.float32(offset)]
+    for pixels in inputs:
+        yield [pixels.astype(np.float32) * np.float32(scale) + np.float32(offset)]
 
 
 def last_line(error: Exception) -> str:

@@ -51,19 +51,7 @@ class RepresentativeSet:
         Raises:
             UsageError: a film changed since it was split, or cannot be read.
         """
-        for film in self.films:
-            path = self.root / film.path
-            try:
-                if file_sha256(path) != film.sha256:
-                    raise UsageError(
-                        f"{path}: its content is not the one that was split; split again"
-                    )
-                yield preprocess(decode(path, spec).pixels, spec)
-            except (OSError, FilmError) as error:
-                raise UsageError(
-                    f"{path}: a representative film must be readable ({error}); "
-                    "copy it again or split again without it"
-                ) from error
+        return read_inputs(self.root, self.films, spec)
 
     def record(self) -> dict[str, Any]:
         """What the model's metadata keeps of it; JSON-ready."""
@@ -109,7 +97,7 @@ def draw_representative(
     else:
         pool = split.part(TRAINING_PART)
         refuse_overlap(pool, [film for film in split.films if film.part != TRAINING_PART])
-    drawn = _stratified(pool, films, seed)
+    drawn = draw_films(pool, films, seed)
     if split is None:
         drawn = [
             SplitFilm(f.path, f.label, f.patient, f.group, file_sha256(root / f.path), "")
@@ -121,6 +109,35 @@ def draw_representative(
         seed,
         "" if split is None else TRAINING_PART,
     )
+
+
+def read_inputs(
+    root: Path, films: Sequence[SplitFilm], spec: InputSpec
+) -> Iterator[NDArray[np.uint8]]:
+    """Films of a split as the device prepares them.
+
+    Args:
+        root: what their paths are relative to.
+        films: which.
+        spec: the network's input.
+
+    Yields:
+        uint8, (1, H, W, C).
+
+    Raises:
+        UsageError: a film changed since it was split, or cannot be read.
+    """
+    for film in films:
+        path = root / film.path
+        try:
+            if file_sha256(path) != film.sha256:
+                raise UsageError(f"{path}: its content is not the one that was split; split again")
+            yield preprocess(decode(path, spec).pixels, spec)
+        except (OSError, FilmError) as error:
+            raise UsageError(
+                f"{path}: a film of the split must be readable ({error}); "
+                "copy it again or split again without it"
+            ) from error
 
 
 def hash_prefix(text: str) -> str:
@@ -163,8 +180,17 @@ def refuse_overlap(representative: Sequence[SplitFilm], measured: Sequence[Split
                 )
 
 
-def _stratified(pool: Sequence[SplitFilm], wanted: int, seed: int) -> list[SplitFilm]:
-    """The same number of each label, patients new to the draw first."""
+def draw_films(pool: Sequence[SplitFilm], wanted: int, seed: int) -> list[SplitFilm]:
+    """Draw films, as many of each label as can be, patients new to the draw first.
+
+    Args:
+        pool: to draw from.
+        wanted: how many; all of them if there are fewer.
+        seed: of the draw.
+
+    Raises:
+        UsageError: `wanted` is no number of films.
+    """
     if wanted < 1:
         raise UsageError(f"expected at least 1 representative film, got {wanted}")
     generator = np.random.default_rng(seed)

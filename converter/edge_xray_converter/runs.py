@@ -23,10 +23,7 @@ from edge_xray.errors import FilmError, ModelError, UsageError
 from edge_xray.labelled import SplitFilm, file_sha256
 from edge_xray.metadata import InputSpec, ModelMetadata, OperatingPoint
 from edge_xray.preprocess import preprocess
-from edge_xray_converter.convert import convert
-from edge_xray_converter.describe import Description
 from edge_xray_converter.paired import Outcome
-from edge_xray_converter.sources import PixelRange
 from edge_xray_converter.truth import ParitySet, classes_of
 
 
@@ -113,21 +110,17 @@ class Unread:
 def open_models(
     sources: Sequence[Path],
     *,
+    convert_float: Callable[[Path, Path], object],
     operating_point: str | None = None,
     runtime: str | None = None,
-    pixel_range: PixelRange | None = None,
-    description: Description | None = None,
-    data: Path | None = None,
 ) -> Iterator[list[Model]]:
     """Load models for a parity run.
 
     Args:
         sources: packed ``.tflite`` files, ``.keras`` files or SavedModels.
+        convert_float: makes a packed float32 ``.tflite`` (the second path) of a source (the first).
         operating_point: name; None: each model's default one.
         runtime: as for `Classifier`.
-        pixel_range: for sources from elsewhere that must be converted, as for `convert`.
-        description: likewise.
-        data: labelled folder, likewise.
 
     Yields:
         The models, in the same order; what was converted on the fly is gone afterwards.
@@ -141,14 +134,7 @@ def open_models(
             path = source
             if source.is_dir() or source.suffix in (".keras", ".h5"):
                 path = Path(folder) / f"{index}.tflite"
-                convert(
-                    source,
-                    ["float32"],
-                    path,
-                    data=data,
-                    pixel_range=pixel_range,
-                    description=description,
-                )
+                convert_float(source, path)
             elif not source.is_file():
                 raise ModelError(f"model {source}: no such file; name a .tflite or .keras file")
             classifier = Classifier(path, runtime=runtime)
@@ -198,7 +184,7 @@ def run_models(
             continue
         read.append(film)
         for run in runs:
-            _ask(run, inputs[run.model.metadata.input])
+            ask(run, inputs[run.model.metadata.input])
         if progress is not None:
             progress(number, len(films.films))
     if not read:
@@ -206,7 +192,13 @@ def run_models(
     return runs, read, unread
 
 
-def _ask(run: Run, pixels: NDArray[np.uint8]) -> None:
+def ask(run: Run, pixels: NDArray[np.uint8]) -> None:
+    """Ask a model about one film and add the answer to its run.
+
+    Args:
+        run: grows by one film.
+        pixels: prepared, uint8 (1, H, W, C).
+    """
     scores = run.model.classifier.classify(pixels)
     decision = decide(scores.probabilities, run.model.metadata, run.model.point)
     run.scores.append(scores)

@@ -1,4 +1,4 @@
-"""Small exact changes to a float ``.tflite`` graph: its pixel scaling taken out or put in.
+"""Small exact changes to a float ``.tflite`` graph: pixel scaling taken out or put in, plain names.
 
 TFLite has no tool for these; the schema's own objects make each a dozen lines.
 """
@@ -6,11 +6,17 @@ TFLite has no tool for these; the schema's own objects make each a dozen lines.
 from __future__ import annotations
 
 import importlib
+import itertools
 from typing import Any
 
 import numpy as np
 
-from edge_xray_converter.flatbuffer import FLATBUFFER_IDENTIFIER, read_object, schema
+from edge_xray_converter.flatbuffer import (
+    FLATBUFFER_IDENTIFIER,
+    read_object,
+    schema,
+    short_name,
+)
 
 
 def take_out_scaling(network: bytes, source: str = "in memory") -> tuple[bytes, float, float]:
@@ -101,6 +107,52 @@ def append_sigmoid(network: bytes, source: str = "in memory") -> bytes:
     ]
     graph.outputs = np.array([probability], np.int32)
     _replace_in_signatures(model, logit, probability)
+    return _packed(model)
+
+
+def set_input_range(network: bytes, low: float, high: float, source: str = "in memory") -> bytes:
+    """Set the measured range of the input of a float graph.
+
+    Args:
+        network: the flatbuffer, with ranges.
+        low: least value of the input.
+        high: largest.
+        source: its name, for messages.
+    """
+    model = read_object(network, source)
+    graph = model.subgraphs[0]
+    tensor = graph.tensors[int(graph.inputs[0])]
+    if tensor.quantization is None:
+        tensor.quantization = schema().QuantizationParametersT()
+    tensor.quantization.min = np.array([low], np.float32)
+    tensor.quantization.max = np.array([high], np.float32)
+    return _packed(model)
+
+
+def simple_names(network: bytes, source: str = "in memory") -> bytes:
+    """Give every tensor a name of one part, the layer's, each name once.
+
+    TensorFlow joins the names of fused layers with semicolons; its quantizer then cannot be told to
+    leave such a layer alone, and reports are hard to read.
+
+    Args:
+        network: the flatbuffer.
+        source: its name, for messages.
+    """
+    model = read_object(network, source)
+    graph = model.subgraphs[0]
+    kept = {int(index) for index in (*graph.inputs, *graph.outputs)}
+    taken = {graph.tensors[index].name for index in kept}
+    # Results before weights, so that a layer's result gets the layer's name as it is.
+    results = [int(index) for operation in graph.operators for index in operation.outputs]
+    for index in dict.fromkeys([*results, *range(len(graph.tensors))]):
+        if index in kept:
+            continue
+        tensor = graph.tensors[index]
+        name = short_name((tensor.name or b"").decode("utf-8", "replace")) or "tensor"
+        candidates = (name if turn == 0 else f"{name}.{turn}" for turn in itertools.count())
+        tensor.name = next(text.encode() for text in candidates if text.encode() not in taken)
+        taken.add(tensor.name)
     return _packed(model)
 
 

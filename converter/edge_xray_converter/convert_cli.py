@@ -1,0 +1,174 @@
+"""``edge-xray convert``: parse, call, tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_xray._extras import require
+from edge_xray.errors import ExitCode
+from edge_xray_converter import _options as options
+
+if TYPE_CHECKING:
+    from edge_xray_converter.convert import Converted
+    from edge_xray_converter.tflite import Flavour
+
+RANKED_LAYERS = 5
+"""How many layers are named where int8 loses too much."""
+
+
+def convert_command(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="A .keras file, a SavedModel folder or a float .tflite file."
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The .tflite file; with several kinds, the kind is put before the ending. "
+            "By default beside MODEL.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Labelled films, one folder a class; int8 needs them."),
+    ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Integers throughout, uint8 pixels in. The default.")
+    ] = False,
+    float16: Annotated[
+        bool, typer.Option("--float16", help="Weights of 16 bits, float arithmetic.")
+    ] = False,
+    dynamic: Annotated[
+        bool, typer.Option("--dynamic", help="Weights of 8 bits, float arithmetic.")
+    ] = False,
+    float32: Annotated[bool, typer.Option("--float32", help="Nothing rounded.")] = False,
+    split: options.Split = None,
+    all_training: Annotated[
+        bool, typer.Option("--all-training", help="All films of --data are training films.")
+    ] = False,
+    films: Annotated[
+        int, typer.Option(min=1, help="How many training films set the ranges of int8.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of their draw.")] = 0,
+    keep_float: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|none|NAME,…",
+            help="Operations left in float: auto takes the fewest that keep the budget.",
+        ),
+    ] = "none",
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Try int8 on the split's validation films.")
+    ] = True,
+    max_accuracy_drop: options.AccuracyDrop = 0.005,
+    max_sensitivity_drop: options.SensitivityDrop = 0.005,
+    max_auc_drop: options.AucDrop = 0.002,
+    max_pair_auc_drop: options.PairAucDrop = 0.01,
+    max_flips: options.Flips = 0.03,
+    max_mean_shift: options.MeanShift = 0.02,
+    input_range: options.InputRange = "0..255",
+    labels: options.Labels = None,
+    negative: options.Negative = None,
+    finding: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORD",
+            help="What a positive film shows.",
+            rich_help_panel=options.FOREIGN_PANEL,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Its name; by default the file's.", rich_help_panel=options.FOREIGN_PANEL
+        ),
+    ] = None,
+    threshold: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="A film is positive from this probability on.",
+            rich_help_panel=options.FOREIGN_PANEL,
+        ),
+    ] = 0.5,
+) -> None:
+    """Convert a trained network to .tflite files that the clinic can run.
+
+    The ranges of int8 are measured on the split's training films only (by default split.json beside
+    MODEL), and the result is tried on its validation films: exit 1 if it loses more than the budget.
+    """
+    require("convert", "edge-xray convert", options.MODULES)
+    from edge_xray_converter.budget import Budget
+    from edge_xray_converter.convert import Conversion, convert
+    from edge_xray_converter.describe import Description, parse_labels
+    from edge_xray_converter.sources import PixelRange
+
+    chosen: dict[Flavour, bool] = {
+        "int8": int8,
+        "float16": float16,
+        "dynamic": dynamic,
+        "float32": float32,
+    }
+    flavours = [flavour for flavour, wanted in chosen.items() if wanted]
+    written = convert(
+        model,
+        flavours or ["int8"],
+        output or model.with_suffix(".tflite"),
+        Conversion(
+            data,
+            split,
+            all_training,
+            films,
+            seed,
+            PixelRange.parse(input_range),
+            Description(
+                name or "", parse_labels(labels), parse_labels(negative), finding or "", threshold
+            ),
+            keep_float,
+            check,
+            Budget(
+                max_accuracy_drop,
+                max_sensitivity_drop,
+                max_auc_drop,
+                max_pair_auc_drop,
+                max_flips,
+                max_mean_shift,
+            ),
+        ),
+    )
+    for file in written:
+        _tell(file)
+        typer.echo(str(file.path))
+    if not all(file.passed for file in written):
+        raise typer.Exit(ExitCode.FAILED_CHECK)
+
+
+def _tell(file: Converted) -> None:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in file.operations.items())
+    typer.echo(f"{file.flavour}: {file.size / 1e6:.2f} MB, {kinds}", err=True)
+    if file.kept_float:
+        typer.echo(f"  left in float: {', '.join(file.kept_float)}", err=True)
+    for check in file.checks:
+        mark = "kept" if check.passed else "NOT KEPT"
+        typer.echo(
+            f"  {check.name} on validation films: {check.measured + 0.0:.4f}, "
+            f"allowed {check.limit:.4f}: {mark}",
+            err=True,
+        )
+    if not file.passed:
+        typer.echo(
+            "  int8 loses too much. Error each operation adds, in steps of its output:", err=True
+        )
+        for layer in file.ranking[:RANKED_LAYERS]:
+            typer.echo(f"    {layer.relative:6.2f}  {layer.kind} {layer.name}", err=True)
+        if not file.kept_float:
+            typer.echo("  Try --keep-float auto, or more --films.", err=True)

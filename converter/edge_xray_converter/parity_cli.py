@@ -1,0 +1,121 @@
+"""``edge-xray parity``: parse, call, tell."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_xray._extras import require
+from edge_xray.errors import ExitCode, OutputError
+from edge_xray_converter import _options as options
+
+
+def parity_command(
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="REFERENCE CANDIDATE…",
+            help="Packed .tflite files or .keras files, the reference first.",
+        ),
+    ],
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Labelled films, one folder a class.")],
+    split: options.Split = None,
+    part: Annotated[str, typer.Option(help="Which part of the split.")] = "test",
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="STEM", help="STEM.md and STEM.json are written."),
+    ] = Path("edge-xray-parity"),
+    operating_point: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Operating point; by default each model's own."),
+    ] = None,
+    max_accuracy_drop: options.AccuracyDrop = 0.005,
+    max_sensitivity_drop: options.SensitivityDrop = 0.005,
+    max_auc_drop: options.AucDrop = 0.002,
+    max_pair_auc_drop: options.PairAucDrop = 0.01,
+    max_flips: options.Flips = 0.03,
+    max_mean_shift: options.MeanShift = 0.02,
+    resamples: Annotated[
+        int, typer.Option(min=100, help="Draws of patients for the intervals.")
+    ] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    timing: Annotated[
+        bool, typer.Option("--timing/--no-timing", help="Measure latency and memory.")
+    ] = True,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="ai-edge-litert, tflite-runtime or tensorflow; by default the first found."
+        ),
+    ] = None,
+    input_range: options.InputRange = "0..255",
+    labels: options.Labels = None,
+    negative: options.Negative = None,
+) -> None:
+    """Compare models on the same films, through the code the clinic runs; exit 1 if too much is lost.
+
+    A .keras file or SavedModel is run as a float32 .tflite made on the fly. Without --split all films
+    of --data are used; films that set the ranges of an int8 model are refused.
+    """
+    require("convert", "edge-xray parity", options.MODULES)
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from edge_xray_converter.budget import Budget
+    from edge_xray_converter.convert import Conversion, convert
+    from edge_xray_converter.describe import Description, parse_labels
+    from edge_xray_converter.parity import Options, make_parity
+    from edge_xray_converter.parity_text import to_json, to_markdown
+    from edge_xray_converter.runs import open_models
+    from edge_xray_converter.sources import PixelRange
+    from edge_xray_converter.truth import read_parity_set
+
+    conversion = Conversion(
+        data=data,
+        pixel_range=PixelRange.parse(input_range),
+        description=Description(labels=parse_labels(labels), negative=parse_labels(negative)),
+    )
+    films = read_parity_set(data, split, part)
+    how = Options(
+        Budget(
+            max_accuracy_drop,
+            max_sensitivity_drop,
+            max_auc_drop,
+            max_pair_auc_drop,
+            max_flips,
+            max_mean_shift,
+        ),
+        resamples,
+        seed,
+        timing,
+        runtime,
+        shlex.join(["edge-xray", *sys.argv[1:]]),
+    )
+    with (
+        open_models(
+            models,
+            convert_float=lambda source, path: convert(source, ["float32"], path, conversion),
+            operating_point=operating_point,
+            runtime=runtime,
+        ) as opened,
+        Progress(console=Console(stderr=True), transient=True) as bar,
+    ):
+        task = bar.add_task("Scoring films", total=len(films.films))
+        parity = make_parity(opened, films, how, lambda done, _: bar.update(task, completed=done))
+    for ending, text in ((".json", to_json(parity.record)), (".md", to_markdown(parity.record))):
+        path = output.with_name(output.name + ending)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise OutputError(
+                f"{path}: cannot be written ({error.strerror}); name another -o"
+            ) from error
+        typer.echo(str(path))
+    typer.echo(parity.record["verdict"], err=True)
+    if not parity.passed:
+        raise typer.Exit(ExitCode.FAILED_CHECK)

@@ -1,0 +1,117 @@
+"""Trying a conversion on validation films, before anybody is told it is good."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_xray.classifier import Classifier
+from edge_xray.errors import UsageError
+from edge_xray.labelled import Split, SplitFilm
+from edge_xray.metadata import ModelMetadata, pack_model
+from edge_xray_converter.budget import Budget, Check, judge
+from edge_xray_converter.paired import Outcome, compare
+from edge_xray_converter.representative import draw_films, films_root, read_inputs
+from edge_xray_converter.runs import Model, Run, ask
+
+VALIDATION_PART = "validation"
+
+TRIAL_FILMS = 300
+"""Validation films tried: enough that one film is less than every default budget but the AUC's."""
+
+ONE_RESAMPLE = 1
+"""The verdict is on the figures themselves; nobody reads the intervals of a trial."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """Validation films with the float network's answers.
+
+    Attributes:
+        films: which.
+        inputs: the same, prepared: uint8 (1, H, W, C).
+        metadata: of the network.
+        reference: answers of the float network.
+        budget: what a conversion may lose.
+    """
+
+    films: tuple[SplitFilm, ...]
+    inputs: tuple[NDArray[np.uint8], ...]
+    metadata: ModelMetadata
+    reference: Outcome
+    budget: Budget
+
+    def judge(self, network: bytes) -> list[Check]:
+        """Hold a conversion against the budget.
+
+        Args:
+            network: the flatbuffer, not packed.
+        """
+        outcome = _answers(network, self.metadata, self.films, self.inputs)
+        clusters = [film.path for film in self.films]
+        _, (comparison,) = compare([self.reference, outcome], clusters, resamples=ONE_RESAMPLE)
+        return judge(comparison, len(self.films), self.budget)
+
+    def passes(self, network: bytes) -> bool:
+        """Whether the conversion keeps the budget."""
+        return all(check.passed for check in self.judge(network))
+
+
+def prepare_trial(
+    data: Path,
+    split: Split | None,
+    metadata: ModelMetadata,
+    float_network: bytes,
+    budget: Budget,
+    *,
+    films: int = TRIAL_FILMS,
+    seed: int = 0,
+) -> Trial | None:
+    """Draw validation films and ask the float network about them.
+
+    Args:
+        data: labelled folder.
+        split: only its part ``validation`` is used, so the test films stay unseen.
+        metadata: of the network.
+        float_network: its float32 flatbuffer, pixels 0..255 in.
+        budget: what a conversion may lose.
+        films: how many, as many of each label as can be.
+        seed: of the draw.
+
+    Returns:
+        None if there is no split, or no validation part in it.
+
+    Raises:
+        UsageError: the films cannot be read, or their labels do not match the network's.
+    """
+    if split is None or not any(film.part == VALIDATION_PART for film in split.films):
+        return None
+    drawn = tuple(draw_films(split.part(VALIDATION_PART), films, seed))
+    inputs = tuple(read_inputs(films_root(data), drawn, metadata.input))
+    reference = _answers(float_network, metadata, drawn, inputs)
+    if reference.truth_positive.all() or not reference.truth_positive.any():
+        raise UsageError(
+            f"{data}: the validation films are all with or all without a finding; split again"
+        )
+    return Trial(drawn, inputs, metadata, reference, budget)
+
+
+def _answers(
+    network: bytes,
+    metadata: ModelMetadata,
+    films: Sequence[SplitFilm],
+    inputs: Sequence[NDArray[np.uint8]],
+) -> Outcome:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trial.tflite"
+        path.write_bytes(pack_model(network, replace(metadata, golden=None)))
+        classifier = Classifier(path, check=False)
+        run = Run(Model("trial", path, path, "", classifier, metadata.operating_point()))
+        for pixels in inputs:
+            ask(run, pixels)
+        return run.outcome(films)
