@@ -79,7 +79,9 @@ _COLOUR_MODES: Final = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCb
 _COLOUR_SAMPLE: Final = 64
 """Side, in pixels, of the sample that tells a grey picture from one in colour."""
 
-_TIFF_MAGIC: Final = (b"II*\0", b"MM\0*")
+_TIFF_MAGIC: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""TIFF and BigTIFF, in both byte orders."""
+
 _BMP_MAGIC: Final = b"BM"
 
 _PREMATURE_GREY: Final = 128
@@ -200,7 +202,9 @@ def decoder_errors() -> Iterator[None]:
         raise
     except UnidentifiedImageError as error:
         raise FilmError(
-            "damaged", "the film's header is damaged; copy or export it again"
+            "damaged",
+            "the film's header is damaged, or names pixels of a kind that is not read; "
+            "export the film as 8-bit JPEG or PNG",
         ) from error
     except (MemoryError, Image.DecompressionBombError) as error:
         raise FilmError("too_large", "the film does not fit into the memory allowed") from error

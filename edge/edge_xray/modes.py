@@ -48,14 +48,16 @@ def _wide_integer(image: Image.Image) -> Image.Image:
 
 
 def _float(image: Image.Image) -> Image.Image:
-    values = np.asarray(image, np.float64)
-    if not np.isfinite(values).all():
-        raise FilmError("damaged", "the film holds values that are no numbers; export it again")
+    values = np.array(image, np.float32)
     low, high = float(values.min()), float(values.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise FilmError("damaged", "the film holds values that are no numbers; export it again")
     if low >= 0.0 and high <= 1.0:
         low, high = 0.0, 1.0
-    scale = 255.0 / (high - low) if high > low else 0.0
-    return Image.fromarray(np.round((values - low) * scale).astype(np.uint8))
+    # In place: a large film of floats is large enough once.
+    values -= low
+    values *= 255.0 / (high - low) if high > low else 0.0
+    return Image.fromarray(np.rint(values, out=values).astype(np.uint8))
 
 
 def wide_to_uint8(values: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -78,7 +80,8 @@ def wide_to_uint8(values: NDArray[np.integer]) -> NDArray[np.uint8]:
             "damaged", "the film holds negative grey values; export it as 8-bit PNG or as DICOM"
         )
     depth = max(8, int(values.max(initial=0)).bit_length())
-    return (values.astype(np.int64) >> (depth - 8)).astype(np.uint8)
+    shifted: NDArray[np.integer] = np.right_shift(values, depth - 8)
+    return shifted.astype(np.uint8)
 
 
 _MODES: Final[dict[str, Callable[[Image.Image], Image.Image]]] = {

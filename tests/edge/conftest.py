@@ -13,7 +13,7 @@ from PIL import Image
 Encode = Callable[..., bytes]
 
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
-JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 
 
 def _encode(pixels: NDArray[Any] | Image.Image, kind: str, **options: Any) -> bytes:
@@ -64,7 +64,8 @@ def _to_dicom(
         dataset["PixelData"].VR = "OB"
         dataset["PixelData"].is_undefined_length = True
     elif "PixelData" not in tags:
-        dataset.PixelData = pixels.tobytes() + b"\0" * (pixels.nbytes % 2)
+        stored = pixels.byteswap() if syntax == EXPLICIT_BIG else pixels
+        dataset.PixelData = stored.tobytes() + b"\0" * (pixels.nbytes % 2)
         dataset["PixelData"].VR = "OB" if bits == 8 else "OW"
     buffer = io.BytesIO()
     if preamble:

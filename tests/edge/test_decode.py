@@ -116,6 +116,22 @@ def test_wide_grey_keeps_its_most_significant_bits(bits, film, encode):
         assert np.array_equal(decode(encode(wide, kind), GREY).pixels[1:], film[1:])
 
 
+def test_floats_from_0_to_1_keep_their_place_and_others_are_spread(encode):
+    ramp = np.tile(np.linspace(0.2, 0.8, 64, dtype=np.float32), (64, 1))
+    assert decode(encode(ramp, "TIFF"), GREY).pixels[0, [0, -1]].tolist() == [51, 204]
+    assert decode(encode(ramp * 900 - 300, "TIFF"), GREY).pixels[0, [0, -1]].tolist() == [0, 255]
+    assert decode(encode(np.zeros_like(ramp), "TIFF"), GREY).pixels.max() == 0
+    for bad in (np.nan, np.inf):
+        ramp[3, 3] = bad
+        assert refused(encode(ramp, "TIFF")).reason == "damaged"
+
+
+def test_big_tiff_is_tiff(film, encode):
+    data = encode(film, "TIFF", big_tiff=True)
+    assert data[2] == 43
+    assert np.array_equal(decode(data, GREY).pixels, film)
+
+
 def test_wide_to_uint8_refuses_negative_values():
     with pytest.raises(FilmError, match="negative"):
         wide_to_uint8(np.array([[-1, 5]], np.int32))

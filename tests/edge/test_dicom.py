@@ -192,6 +192,35 @@ def test_rle_and_deflated_files_are_read(film, to_dicom):
     assert np.array_equal(decode(to_dicom(film, syntax=DEFLATED), SPEC).pixels, film)
 
 
+@pytest.mark.parametrize(
+    "syntax",
+    ["1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90", RLE],
+)
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_every_lossless_compression_gives_the_same_pixels(syntax, bits, film, to_dicom):
+    import pydicom
+
+    stored = film if bits == 8 else film.astype(np.uint16) << (bits - 8)
+    raw = to_dicom(stored, BitsStored=bits)
+    dataset = pydicom.dcmread(io.BytesIO(raw))
+    buffer = io.BytesIO()
+    try:
+        dataset.compress(syntax)
+    except RuntimeError:
+        pytest.skip("no encoder for it is installed")
+    dataset.save_as(buffer)
+    assert np.array_equal(decode(buffer.getvalue(), SPEC).pixels, decode(raw, SPEC).pixels)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.2", DEFLATED])
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_every_uncompressed_encoding_gives_the_same_pixels(syntax, bits, film, to_dicom):
+    stored = film if bits == 8 else film.astype(np.uint16) << (bits - 8)
+    decoded = decode(to_dicom(stored, syntax=syntax, BitsStored=bits), SPEC)
+    assert np.array_equal(decoded.pixels, film)
+    assert decoded.tags.age_years == 4.0
+
+
 def test_a_deflate_bomb_is_refused_before_it_unpacks(to_dicom):
     small = to_dicom(np.zeros((64, 64), np.uint8), syntax=DEFLATED)
     meta = small[: 132 + 12 + struct.unpack_from("<I", small, 132 + 8)[0]]
