@@ -29,6 +29,7 @@ from edge_xray_trainer.figures import (
 )
 from edge_xray_trainer.scoring import (
     PreparedFilms,
+    Reference,
     Scored,
     Scorer,
     films_of_part,
@@ -115,6 +116,7 @@ class Evaluation:
         robustness: on corrupted films; None if not measured.
         shortcut: by variant, figures on films of which a part is blanked.
         films: what was measured on.
+        reference: what they are.
         scored: what the model said of them.
     """
 
@@ -140,6 +142,7 @@ class Evaluation:
     robustness: Robustness | None
     shortcut: Mapping[str, Measures]
     films: PreparedFilms
+    reference: Reference
     scored: Scored
 
 
@@ -215,6 +218,7 @@ def evaluate(scorer: Scorer, request: EvaluationRequest, progress: Progress = un
         if request.shortcut
         else {},
         films=films,
+        reference=reference,
         scored=scored,
     )
 

@@ -158,7 +158,7 @@ def bars_plot(
                   error_kw={"ecolor": INK, "capsize": 2, "lw": 0.8})  # fmt: skip
         if reference is not None:
             axes.plot(reference, places, "|", color=COLOURS[1], ms=10, mew=2, label=reference_name)
-            axes.legend(loc="best")
+            axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
         axes.set_yticks(places, names)
         axes.invert_yaxis()
         axes.set_xlabel(label)

@@ -1,0 +1,83 @@
+"""``edge-xray compare`` through the command line, on the tiny network as float and as int8."""
+
+import html
+import json
+import re
+import shutil
+
+import pytest
+
+from edge_xray.cli import main
+from edge_xray.metadata import DISCLAIMER
+
+
+def run(*arguments):
+    return main(["compare", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def report(tiny_keras, tiny_model, film_folder, tiny_split, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comparison")
+    float_run = folder / "float"
+    float_run.mkdir()
+    shutil.copy(tiny_keras, float_run / "model.keras")
+    figures = {"balanced_accuracy": {"value": 0.8, "low": 0.7, "high": 0.9}}
+    (float_run / "record.json").write_text(
+        json.dumps({"name": "edge-xray-test", "shift_stand_ins": {"IM to NORMAL2": figures}})
+    )
+    code = run(
+        float_run, tiny_model, "--data", film_folder, "--split", tiny_split, "-o", folder / "out",
+        "--robustness-films", 6, "--resamples", 200,
+    )  # fmt: skip
+    assert code == 0
+    return folder / "out"
+
+
+def test_table_of_runs(report):
+    record = json.loads((report / "comparison.json").read_text())
+    first, second = record["runs"]
+    assert (first["name"], second["name"]) == ("model", "tiny")
+    assert (first["quantization"], second["quantization"]) == ("float32", "int8")
+    assert second["bytes"] < first["bytes"]
+    for own in (first, second):
+        time = own["milliseconds"]
+        assert 0 < time["low"] <= time["value"] <= time["high"]
+        assert own["test"]["films"] == first["test"]["films"]
+        assert own["robustness"]["low"] <= own["robustness"]["value"] <= own["robustness"]["high"]
+    assert first["stand_ins"] == {"IM to NORMAL2": {"value": 0.8, "low": 0.7, "high": 0.9}}
+    assert second["stand_ins"] == {}
+    assert first["difference_auc"] is None
+    difference = second["test"]["auc"]["value"] - first["test"]["auc"]["value"]
+    assert second["difference_auc"]["value"] == pytest.approx(difference)
+    assert "Highest AUC" in record["verdict"]
+
+
+def test_text_and_page(report):
+    text = (report / "comparison.md").read_text()
+    assert text.count(DISCLAIMER) == 1 and "IM to NORMAL2" in text and "## Costs" in text
+    page = html.unescape((report / "comparison.html").read_text())
+    assert page.count(DISCLAIMER) == 1 and page.count("<img ") == 3
+    assert "<script" not in page and not re.search(r'(?:src|href)="(?!data:)', page)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda folder, model: [model], "two or more runs"),
+        (lambda folder, model: [model, folder], "found neither"),
+        (lambda folder, model: [model, folder / "none.tflite"], "none.tflite"),
+        (lambda folder, model: [model, _two(folder, model)], "holds 2 packed models"),
+    ],
+)
+def test_wrong_use_is_one_line(tmp_path, tiny_model, film_folder, capsys, make, words):
+    arguments = make(tmp_path, tiny_model)
+    assert run(*arguments, "--data", film_folder, "--no-robustness", "--resamples", 100) == 2
+    error = capsys.readouterr().err
+    assert words in error and "Traceback" not in error
+
+
+def _two(folder, model):
+    (folder / "two").mkdir()
+    for name in ("a", "b"):
+        shutil.copy(model, folder / "two" / f"{name}.tflite")
+    return folder / "two"
