@@ -4,7 +4,7 @@
 
 DATA is a labelled folder (the Kaggle copy of the Guangzhou films, or any with the classes normal,
 bacterial and viral). Each composite is the pixelwise mean of films of one class, every film of another
-patient, stretched to the contrast that single films have. The same data, seed and library versions
+patient, sharpened and stretched towards what single films are. The same data, seed and library versions
 give the same bytes. Needs the ``dicom`` extra.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import json
 import sys
 import uuid
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from edge_xray.decode import decode
 from edge_xray.errors import EdgeXrayError, UsageError
@@ -45,9 +46,18 @@ CLINIC_SIZE: Final = (1200, 904)
 """Columns and rows of a composite: near the median of the original films, which the training copies
 lost, and large enough (twice 448) that reading it takes the scaled path of a clinic's film."""
 
+BLUR_PIXELS: Final = 2.0
+"""Radius of the blur that the mean is sharpened against, in pixels of `MEAN_SPEC`."""
+SHARPENING: Final = 1.0
+"""How much of the difference to the blurred mean is added to it. A mean of films has a third of a film's
+sharpness; 1 gives it two thirds, 2 all of it, and then lettering stands out."""
+
 JPEG_QUALITY: Final = 85
 CONTRAST_PERCENTILES: Final = (1.0, 99.0)
 """Grey values of a composite between these percentiles are stretched to the mean of its films' own."""
+
+LIST_NAME: Final = "composites.json"
+"""Which films each composite is the mean of, so that it can be checked without the split file."""
 
 TRUNCATED_SHARE: Final = 0.4
 """Part of the file that is left of the truncated sample."""
@@ -87,7 +97,7 @@ def draw_films(
 
 
 def composite(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Average films and stretch the mean to the contrast of a single one.
+    """Average films, sharpen the mean, and stretch it to the contrast of a single one.
 
     Args:
         pixels: uint8, (n, H, W), 0..255.
@@ -96,6 +106,9 @@ def composite(pixels: NDArray[np.uint8]) -> Image.Image:
         A grey picture of `CLINIC_SIZE`.
     """
     mean = pixels.mean(axis=0, dtype=np.float64)
+    rounded = Image.fromarray(np.round(mean).astype(np.uint8))
+    blurred = np.asarray(rounded.filter(ImageFilter.GaussianBlur(BLUR_PIXELS)), np.float64)
+    mean += SHARPENING * (mean - blurred)
     low, high = np.percentile(pixels, CONTRAST_PERCENTILES, axis=(1, 2)).mean(axis=1)
     dark, bright = np.percentile(mean, CONTRAST_PERCENTILES)
     stretched = (mean - dark) * (high - low) / (bright - dark) + low
@@ -181,19 +194,31 @@ def usable_films(root: Path, split: Path | None) -> list[LabelledFilm]:
     """List the films that a composite may be made of.
 
     Args:
-        root: a labelled folder.
+        root: a labelled folder, with its class folders in it.
         split: a split file; only films of its part ``train`` are used, so that validation and test
             films stay unseen. None: all films.
     """
     if split is None:
         return read_labelled_folder(root)
-    films = [
-        LabelledFilm(film.path, film.label, film.patient)
-        for film in Split.read(split).part("train")
-    ]
-    if films and not (root / films[0].path).is_file() and (root / "train").is_dir():
-        return [LabelledFilm(f"train/{film.path}", film.label, film.patient) for film in films]
-    return films
+    part = Split.read(split).part("train")
+    return [LabelledFilm(film.path, film.label, film.patient) for film in part]
+
+
+def mean_of(root: Path, paths: Sequence[str]) -> Image.Image:
+    """The composite of some films.
+
+    Args:
+        root: the folder that the paths are relative to.
+        paths: of the films.
+    """
+    return composite(
+        np.stack(
+            [
+                preprocess(decode(root / path, MEAN_SPEC).pixels, MEAN_SPEC)[0, :, :, 0]
+                for path in paths
+            ]
+        )
+    )
 
 
 def make_samples(root: Path, split: Path | None, seed: int, out: Path) -> list[Path]:
@@ -202,25 +227,27 @@ def make_samples(root: Path, split: Path | None, seed: int, out: Path) -> list[P
     Returns:
         The files written, in order.
     """
+    root = root / "train" if (root / "train").is_dir() else root
     films = usable_films(root, split)
-    if split is None and not (root / films[0].path).is_file():
-        root = root / "train"
     out.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
+    groups = {
+        f"{label}-{index}": [film.path for film in group]
+        for label in COMPOSITES
+        for index, group in enumerate(draw_films(films, label, generator), 1)
+    }
     contents: dict[str, bytes] = {}
-    for label in COMPOSITES:
-        for index, group in enumerate(draw_films(films, label, generator), 1):
-            if len({file_sha256(root / film.path) for film in group}) < len(group):
-                raise UsageError(f"class {label}: seed {seed} draws one film twice; take another")
-            pixels = [preprocess(decode(root / f.path, MEAN_SPEC).pixels, MEAN_SPEC) for f in group]
-            picture = composite(np.stack(pixels)[:, 0, :, :, 0])
-            contents[f"{label}-{index}.jpeg"] = to_jpeg(picture)
+    for name, paths in groups.items():
+        if len({file_sha256(root / path) for path in paths}) < len(paths):
+            raise UsageError(f"{name}: seed {seed} draws one film twice; take another")
+        contents[f"{name}.jpeg"] = to_jpeg(mean_of(root, paths))
     last = f"bacterial-{COMPOSITES['bacterial']}"
     # The last bacterial composite ships as DICOM only; its bytes are those of a JPEG inside.
     contents[f"{last}.dcm"] = to_dicom(contents.pop(f"{last}.jpeg"))
     contents["film-of-a-letter.jpeg"] = to_jpeg(text_page())
     whole = contents["viral-1.jpeg"]
     contents["cut-short.jpeg"] = whole[: int(len(whole) * TRUNCATED_SHARE)]
+    contents[LIST_NAME] = (json.dumps(groups, indent=1) + "\n").encode()
     for name, data in contents.items():
         (out / name).write_bytes(data)
     return [out / name for name in contents]
