@@ -12,7 +12,7 @@ help:
 	@echo 'make test        install everything into $(DEV); lint, types, import contracts, tests, docs'
 	@echo 'make lint        ruff alone'
 	@echo 'make check-docs  the docs say what the program does'
-	@echo 'make docs        write docs/cli.md again from the program'
+	@echo 'make docs        write docs/cli.md and docs/reasons.md again from the program'
 	@echo 'make test-arm    the kit for a Raspberry Pi, 64 and 32 bits, under qemu (see docs/devices.md)'
 	@echo 'make clean       remove what these made'
 
@@ -35,10 +35,10 @@ pytest: $(DEV)/.installed
 	$(DEV)/bin/python -m pytest -n 2 -q
 
 check-docs: $(DEV)/.installed
-	$(DEV)/bin/python docs/make_cli.py --check
+	$(DEV)/bin/python docs/make_reference.py --check
 
 docs: $(DEV)/.installed
-	$(DEV)/bin/python docs/make_cli.py
+	$(DEV)/bin/python docs/make_reference.py
 
 test-arm: $(DEV)/.installed
 	PYTHON=$(DEV)/bin/python tests/arm/run rpi64

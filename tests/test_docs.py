@@ -72,7 +72,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_help_text_is_the_programs_own() -> None:
     finished = subprocess.run(
-        [sys.executable, "docs/make_cli.py", "--check"],
+        [sys.executable, "docs/make_reference.py", "--check"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -19,11 +19,17 @@ WIDTH: Final = "90"
 # Read by rich and typer when they are imported.
 os.environ.update(COLUMNS=WIDTH, TERMINAL_WIDTH=WIDTH, TERM="dumb", NO_COLOR="1")
 
-PAGE: Final = Path(__file__).with_name("cli.md")
-HEAD: Final = """# Every command
+FOLDER: Final = Path(__file__).parent
+CLI_HEAD: Final = """# Every command
 
 Written by `make docs` from the program itself; a test compares the two. What the columns of the CSV
 and the exit codes mean stands in the [README](../README.md#the-csv).
+"""
+REASONS_HEAD: Final = """# Every reason why a film is not scored
+
+Written by `make docs` from the program itself; a test compares the two. The words stand in the column
+`reason` and stay what they are; the column `message` says the same for people, with what to do. What a
+clinic does about them: [clinic.md](clinic.md).
 """
 
 
@@ -56,29 +62,47 @@ def help_text(path: tuple[str, ...]) -> str:
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()).strip("\n")
 
 
-def page() -> str:
-    """The whole page."""
+def cli_page() -> str:
+    """All help texts."""
     import typer
 
     from edge_xray import cli
 
-    parts = [HEAD]
+    parts = [CLI_HEAD]
     for path in command_paths(typer.main.get_command(cli.build_app())):
         parts.append(f"\n## {' '.join(('edge-xray', *path))}\n\n```text\n{help_text(path)}\n```\n")
     return "".join(parts)
 
 
+def reasons_page() -> str:
+    """All reasons, by what gives them."""
+    from edge_xray.decode import REASONS
+    from edge_xray.intended_use import INTENDED_USE_REASONS
+    from edge_xray.quality import QUALITY_REASONS
+
+    parts = [REASONS_HEAD]
+    for title, reasons in (
+        ("The file", REASONS),
+        ("What the file says of the film", INTENDED_USE_REASONS),
+        ("The picture", QUALITY_REASONS),
+    ):
+        parts.append(f"\n## {title}\n\n| reason | what it means |\n|---|---|\n")
+        parts += [f"| `{reason}` | {meaning} |\n" for reason, meaning in sorted(reasons.items())]
+    return "".join(parts)
+
+
 def main(arguments: list[str]) -> int:
-    """Write the page, or compare it with ``--check``."""
-    text = page()
-    if arguments == ["--check"]:
-        if not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text:
-            sys.stderr.write("docs/cli.md is not what the program says. Run: make docs\n")
-            return 1
-        sys.stdout.write("docs/cli.md is what the program says.\n")
-        return 0
-    PAGE.write_text(text, encoding="utf-8")
-    return 0
+    """Write the pages, or compare them with ``--check``."""
+    stale = []
+    for name, text in (("cli.md", cli_page()), ("reasons.md", reasons_page())):
+        path = FOLDER / name
+        if arguments != ["--check"]:
+            path.write_text(text, encoding="utf-8")
+        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+            stale.append(f"docs/{name}")
+    if stale:
+        sys.stderr.write(f"not what the program says: {', '.join(stale)}. Run: make docs\n")
+    return int(bool(stale))
 
 
 if __name__ == "__main__":
