@@ -15,18 +15,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
-import math
 import os
 import signal
-import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -37,9 +33,9 @@ from edge_xray.decode import (
     DecodedFilm,
     decode,
     is_dicom,
-    quiet_decoders,
     read_file,
 )
+from edge_xray.decode_child import OUT_OF_MEMORY_EXIT, receive, send
 from edge_xray.errors import FilmError
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import reduction_factor
@@ -62,24 +58,12 @@ FILMS_A_CHILD: Final = 500
 _END_SECONDS: Final = 1.0
 """How long a child without work may take to end by itself."""
 
-_GRACE_SECONDS: Final = 5
-"""How long after its time the child ends itself, should its parent have died."""
-
-_WATCH_SECONDS: Final = 0.05
-"""How often the child looks at its own size where the kernel does not."""
-
-_FRAME: Final = struct.Struct(">IQ")
-"""Before each message: bytes of JSON, bytes of payload."""
-
-_MAX_HEADER: Final = 1 << 16
 _MAX_MESSAGE: Final = 500
 """Longest sentence believed from a child, in characters."""
 
-_OUT_OF_MEMORY_EXIT: Final = 12
-
 _CHILD: Final = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]);"
-    "from edge_xray.isolate import serve; serve(int(sys.argv[2]))"
+    "from edge_xray.decode_child import serve; serve(int(sys.argv[2]))"
 )
 """The child's program: the parent's import path, and nothing from the current folder."""
 
@@ -170,10 +154,11 @@ class _Child:
     def __init__(self, memory: int) -> None:
         self.memory = memory
         self.films = 0
+        paths = [path for path in sys.path if path]
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
-                [sys.executable, "-I", "-c", _CHILD, json.dumps(sys.path), str(memory)],
+                [sys.executable, "-I", "-c", _CHILD, json.dumps(paths), str(memory)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -185,7 +170,7 @@ class _Child:
         assert self._process.stdout is not None  # noqa: S101
         self._requests, self._replies = self._process.stdin, self._process.stdout
         with self._deadline(START_SECONDS):
-            ready = _receive(self._replies, 0)
+            ready = receive(self._replies, 0)
         if ready is None:
             self.kill()
             raise _no_child("the child process did not start")
@@ -199,8 +184,8 @@ class _Child:
         reply = None
         deadline = self._deadline(seconds)
         with deadline, contextlib.suppress(OSError):
-            _send(self._requests, {"spec": spec.to_dict(), "seconds": seconds}, data)
-            reply = _receive(self._replies, 3 * MAX_PIXELS)
+            send(self._requests, {"spec": spec.to_dict(), "seconds": seconds}, data)
+            reply = receive(self._replies, 3 * MAX_PIXELS)
         if reply is None:
             self.kill()
             raise _killed(self._process.returncode, deadline.passed, seconds, self.memory)
@@ -300,7 +285,7 @@ def _killed(code: int | None, late: bool, seconds: float, memory: int) -> FilmEr
         return FilmError(
             "too_slow", f"decoding took longer than {seconds:g} s; export the film as JPEG"
         )
-    if code == _OUT_OF_MEMORY_EXIT or (sys.platform != "win32" and code == -signal.SIGKILL):
+    if code == OUT_OF_MEMORY_EXIT or (sys.platform != "win32" and code == -signal.SIGKILL):
         return FilmError(
             "too_large",
             f"decoding needs more than {memory // 2**20} MiB of memory; export the film as JPEG",
@@ -333,109 +318,3 @@ def _film(header: Mapping[str, Any], payload: bytes) -> DecodedFilm:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise FilmError("decoder_crashed", "the decoder gave no film; export it again") from error
-
-
-def _send(stream: IO[bytes], header: Mapping[str, Any], payload: bytes | memoryview) -> None:
-    text = json.dumps(header).encode("ascii")
-    stream.write(_FRAME.pack(len(text), len(payload)))
-    stream.write(text)
-    stream.write(payload)
-    stream.flush()
-
-
-def _receive(stream: IO[bytes], most: int) -> tuple[dict[str, Any], bytes] | None:
-    """One message, or None if the other side is gone or sends nonsense."""
-    start = stream.read(_FRAME.size)
-    if len(start) < _FRAME.size:
-        return None
-    text_bytes, payload_bytes = _FRAME.unpack(start)
-    if text_bytes > _MAX_HEADER or payload_bytes > most:
-        return None
-    text, payload = stream.read(text_bytes), stream.read(payload_bytes)
-    if len(text) < text_bytes or len(payload) < payload_bytes:
-        return None
-    try:
-        header = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return (header, payload) if isinstance(header, dict) else None
-
-
-def serve(memory: int) -> None:
-    """The child's side: decode one film after another until the parent closes the pipe.
-
-    Args:
-        memory: bytes that this process may use in all.
-    """
-    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    # Some decoders print; what they print must not get between the replies.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    quiet_decoders()
-    with contextlib.suppress(ImportError):
-        import pydicom.pixels  # noqa: F401 - its import is not the first film's time
-
-        import edge_xray.dicom  # noqa: F401
-    _limit_memory(memory)
-    _send(replies, {"ready": True}, b"")
-    while (request := _receive(requests, sys.maxsize)) is not None:
-        header, data = request
-        with _own_deadline(float(header["seconds"])):
-            reply, payload = _answer(InputSpec.from_dict(header["spec"]), data)
-        del request, data
-        _send(replies, reply, payload)
-
-
-def _answer(spec: InputSpec, data: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
-    try:
-        film = decode(data, spec)
-    except FilmError as error:
-        return {"reason": error.reason, "message": str(error)}, b""
-    except MemoryError:
-        return {"reason": "too_large", "message": "the film does not fit into memory"}, b""
-    header = {
-        "shape": film.pixels.shape,
-        "format": film.format,
-        "width": film.width,
-        "height": film.height,
-        "tags": None if film.tags is None else asdict(film.tags),
-        "colour": film.colour,
-    }
-    return header, np.ascontiguousarray(film.pixels).data.cast("B")
-
-
-@contextlib.contextmanager
-def _own_deadline(seconds: float) -> Any:
-    """End this process some seconds after its time, should the parent be gone and kill nobody."""
-    if sys.platform == "win32":
-        yield
-        return
-    signal.alarm(math.ceil(seconds) + _GRACE_SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-
-
-def _limit_memory(memory: int) -> None:
-    if sys.platform == "win32":
-        return
-    import resource
-
-    for limit, value in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_DATA, memory),
-    ):
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(limit, (value, value))
-    if sys.platform == "darwin":
-        threading.Thread(target=_watch_memory, args=(memory,), daemon=True).start()
-
-
-def _watch_memory(memory: int) -> None:
-    import resource
-
-    while resource.getrusage(resource.RUSAGE_SELF).ru_maxrss <= memory:  # bytes on macOS
-        time.sleep(_WATCH_SECONDS)
-    os._exit(_OUT_OF_MEMORY_EXIT)
