@@ -153,17 +153,16 @@ def convert_command(
 
 
 def _tell(file: Converted) -> None:
+    from edge_xray_converter.parity_text import check_row
+
     kinds = ", ".join(f"{count} {kind}" for kind, count in file.operations.items())
     typer.echo(f"{file.flavour}: {file.size / 1e6:.2f} MB, {kinds}", err=True)
     if file.kept_float:
         typer.echo(f"  left in float: {', '.join(file.kept_float)}", err=True)
     for check in file.checks:
         mark = "kept" if check.passed else "NOT KEPT"
-        typer.echo(
-            f"  {check.name} on validation films: {check.measured + 0.0:.4f}, "
-            f"allowed {check.limit:.4f}: {mark}",
-            err=True,
-        )
+        name, measured, limit = check_row(vars(check))
+        typer.echo(f"  {name} on validation films: {measured}, allowed {limit}: {mark}", err=True)
     if not file.passed:
         typer.echo(
             "  int8 loses too much. Error each operation adds, in steps of its output:", err=True

@@ -77,17 +77,6 @@ class Figures:
     pair_auc: Estimate
     calibration_error: Estimate
 
-    def to_dict(self) -> dict[str, dict[str, float | None]]:
-        """Plain data, JSON-ready; NaN becomes None."""
-        return {name: estimate_record(value) for name, value in vars(self).items()}
-
-
-def estimate_record(estimate: Estimate) -> dict[str, float | None]:
-    """An estimate as JSON, which knows no NaN."""
-    return {
-        name: value if math.isfinite(value) else None for name, value in estimate.to_dict().items()
-    }
-
 
 def draw_weights(
     clusters: Sequence[str], resamples: int = BOOTSTRAP_RESAMPLES, seed: int = 0

@@ -27,7 +27,12 @@ def parity_command(
     part: Annotated[str, typer.Option(help="Which part of the split.")] = "test",
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="STEM", help="STEM.md and STEM.json are written."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="STEM",
+            help="STEM.html, STEM.json and STEM.md are written.",
+        ),
     ] = Path("edge-xray-parity"),
     operating_point: Annotated[
         str | None,
@@ -45,6 +50,10 @@ def parity_command(
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     timing: Annotated[
         bool, typer.Option("--timing/--no-timing", help="Measure latency and memory.")
+    ] = True,
+    show_films: Annotated[
+        bool,
+        typer.Option("--films/--no-films", help="Show and name the films that get another label."),
     ] = True,
     runtime: Annotated[
         str | None,
@@ -68,8 +77,10 @@ def parity_command(
     from edge_xray_converter.budget import Budget
     from edge_xray_converter.convert import Conversion, convert
     from edge_xray_converter.describe import Description, parse_labels
-    from edge_xray_converter.parity import Options, make_parity
+    from edge_xray_converter.parity import make_parity
+    from edge_xray_converter.parity_html import render
     from edge_xray_converter.parity_text import to_json, to_markdown
+    from edge_xray_converter.record import Making, make_record
     from edge_xray_converter.runs import open_models
     from edge_xray_converter.sources import PixelRange
     from edge_xray_converter.truth import read_parity_set
@@ -79,22 +90,17 @@ def parity_command(
         pixel_range=PixelRange.parse(input_range),
         description=Description(labels=parse_labels(labels), negative=parse_labels(negative)),
     )
-    films = read_parity_set(data, split, part)
-    how = Options(
-        Budget(
-            max_accuracy_drop,
-            max_sensitivity_drop,
-            max_auc_drop,
-            max_pair_auc_drop,
-            max_flips,
-            max_mean_shift,
-        ),
-        resamples,
-        seed,
-        timing,
-        runtime,
-        shlex.join(["edge-xray", *sys.argv[1:]]),
+    budget = Budget(
+        max_accuracy_drop,
+        max_sensitivity_drop,
+        max_auc_drop,
+        max_pair_auc_drop,
+        max_flips,
+        max_mean_shift,
     )
+    command = shlex.join(["edge-xray", *map(_without_folders, sys.argv[1:])])
+    making = Making(resamples, seed, timing, show_films, runtime, command)
+    films = read_parity_set(data, split, part)
     with (
         open_models(
             models,
@@ -105,8 +111,21 @@ def parity_command(
         Progress(console=Console(stderr=True), transient=True) as bar,
     ):
         task = bar.add_task("Scoring films", total=len(films.films))
-        parity = make_parity(opened, films, how, lambda done, _: bar.update(task, completed=done))
-    for ending, text in ((".json", to_json(parity.record)), (".md", to_markdown(parity.record))):
+        parity = make_parity(
+            opened,
+            films,
+            budget,
+            resamples=resamples,
+            seed=seed,
+            progress=lambda done, _: bar.update(task, completed=done),
+        )
+        record = make_record(parity, making)
+        texts = {
+            ".html": render(parity, record, films=show_films),
+            ".json": to_json(record),
+            ".md": to_markdown(record),
+        }
+    for ending, text in texts.items():
         path = output.with_name(output.name + ending)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,6 +135,11 @@ def parity_command(
                 f"{path}: cannot be written ({error.strerror}); name another -o"
             ) from error
         typer.echo(str(path))
-    typer.echo(parity.record["verdict"], err=True)
+    typer.echo(record["verdict"], err=True)
     if not parity.passed:
         raise typer.Exit(ExitCode.FAILED_CHECK)
+
+
+def _without_folders(argument: str) -> str:
+    """An argument as the report may show it: folders of this machine concern nobody else."""
+    return argument.rstrip("/").rpartition("/")[2] if "/" in argument else argument

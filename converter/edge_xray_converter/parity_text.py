@@ -101,6 +101,15 @@ def _interval(
     return f"{text(value)}{unit} ({text(low)} to {text(high)})"
 
 
+def check_row(check: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Name, measured loss and limit of a check as text: areas as shares of 1, all else as percentages."""
+
+    def text(value: float) -> str:
+        return f"{value + 0.0:.4f}" if "AUC" in check["name"] else f"{100 * value + 0.0:.2f} %"
+
+    return check["name"], text(check["measured"]), text(check["limit"])
+
+
 def _comparison_lines(comparison: Mapping[str, Any], films: int) -> list[str]:
     lines = [
         f"## {comparison['candidate']}: {comparison['verdict']}",
@@ -110,9 +119,7 @@ def _comparison_lines(comparison: Mapping[str, Any], films: int) -> list[str]:
     ]
     for check in comparison["checks"]:
         mark = "kept" if check["passed"] else "**not kept**"
-        lines.append(
-            f"| {check['name']} | {check['measured'] + 0.0:.4f} | {check['limit']:.4f} | {mark} |"
-        )
+        lines.append(f"| {' | '.join(check_row(check))} | {mark} |")
     similarity = comparison["heat_map_similarity"]
     lines += [
         "",

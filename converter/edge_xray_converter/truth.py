@@ -39,11 +39,6 @@ class ParitySet:
     split: Split | None
     part: str
 
-    @property
-    def clusters(self) -> list[str]:
-        """For each film, whom it is of: patient, else duplicate group, else the film alone."""
-        return [film.patient or film.group or film.path for film in self.films]
-
 
 def read_parity_set(data: Path, split_file: Path | None, part: str) -> ParitySet:
     """Read the films to compare models on.
