@@ -7,6 +7,7 @@ what spoke for the finding.
 from __future__ import annotations
 
 import io
+import math
 from typing import Final
 
 import numpy as np
@@ -38,8 +39,23 @@ THUMBNAIL_WIDTH: Final = 220
 PICTURE_GAP: Final = 4
 """Pixels between film and heat map."""
 
+PNG_LEVEL: Final = 1
+"""zlib's fastest: a fifth of the default's time for an eighth more bytes."""
+
 JPEG_QUALITY: Final = 72
 JPEG_END: Final = b"\xff\xd9"
+
+
+_SHARES: Final = np.linspace(0.0, 1.0, 256)
+_COLOURS: Final = (
+    np.rint(
+        np.array(WEAK_COLOUR) + _SHARES[:, None] * np.subtract(STRONG_COLOUR, WEAK_COLOUR)
+    ).astype(np.uint8)
+).tobytes()
+"""Palette from the weakest to the strongest evidence."""
+
+_COVER: Final = [round(255.0 * STRONGEST_COVER * math.sqrt(share)) for share in _SHARES]
+"""How much of the colour is laid on: rises fast and levels off, so that the outline is seen."""
 
 
 def finding_evidence(evidence: NDArray[np.float32], metadata: ModelMetadata) -> NDArray[np.float32]:
@@ -70,15 +86,11 @@ def overlay(film: Image.Image, finding: NDArray[np.float32]) -> Image.Image:
         RGB, the film's size.
     """
     scale = max(float(finding.max(initial=0.0)), FULL_COLOUR)
-    share = np.clip(finding / scale, 0.0, 1.0).astype(np.float32)
-    smooth = Image.fromarray(share).resize(film.size, Image.Resampling.BICUBIC)
-    strength = np.clip(np.asarray(smooth, np.float32), 0.0, 1.0)[:, :, None]
-    weak, strong = np.array(WEAK_COLOUR, np.float32), np.array(STRONG_COLOUR, np.float32)
-    colour = weak + (strong - weak) * strength
-    # The cover rises fast and levels off, so the outline of the evidence is seen.
-    cover = STRONGEST_COVER * np.sqrt(strength)
-    pixels = np.asarray(film.convert("RGB"), np.float32)
-    return Image.fromarray(np.rint(pixels + (colour - pixels) * cover).astype(np.uint8))
+    share = np.rint(np.clip(finding / scale, 0.0, 1.0) * 255.0).astype(np.uint8)
+    strength = Image.fromarray(share).resize(film.size, Image.Resampling.BICUBIC)
+    colour = strength.copy()
+    colour.putpalette(_COLOURS)
+    return Image.composite(colour.convert("RGB"), film.convert("RGB"), strength.point(_COVER))
 
 
 def overlay_png(pixels: NDArray[np.uint8], finding: NDArray[np.float32]) -> bytes:
@@ -91,7 +103,7 @@ def overlay_png(pixels: NDArray[np.uint8], finding: NDArray[np.float32]) -> byte
     film = Image.fromarray(pixels)
     film.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    overlay(film, finding).save(stream, "PNG")
+    overlay(film, finding).save(stream, "PNG", compress_level=PNG_LEVEL)
     return stream.getvalue()
 
 
@@ -103,7 +115,10 @@ def report_picture(pixels: NDArray[np.uint8], finding: NDArray[np.float32] | Non
         finding: (h, w), from `finding_evidence`, or None.
     """
     film = Image.fromarray(pixels)
-    film.thumbnail((THUMBNAIL_WIDTH, THUMBNAIL_HEIGHT), Image.Resampling.BICUBIC)
+    scale = min(1.0, THUMBNAIL_WIDTH / film.width, THUMBNAIL_HEIGHT / film.height)
+    size = max(1, round(film.width * scale)), max(1, round(film.height * scale))
+    # Box-reduced first: a quarter of the time, and no difference to see at this size.
+    film = film.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
     if finding is not None:
         width, height = film.size
         pair = Image.new("RGB", (2 * width + PICTURE_GAP, height))

@@ -367,6 +367,64 @@ def test_talk_is_plain_in_a_pipe_and_nothing_else_is_said(films, tiny_model):
     assert "\x1b" not in ended.stdout + ended.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_terminal_of_60_columns_sees_progress_and_a_table_that_fits(
+    films, tiny_model, tmp_path, plain
+):
+    import fcntl
+    import pty
+    import re
+    import struct
+    import termios
+
+    main_end, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 60, 0, 0))
+    environment = {key: os.environ[key] for key in os.environ if key not in ("COLUMNS", "NO_COLOR")}
+    environment |= {"TERM": "xterm-256color"} | ({"NO_COLOR": "1"} if plain else {})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_xray.cli", "scan", str(films), "-m", str(tiny_model)],
+        cwd=tmp_path,
+        env=environment,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    seen = b""
+    while True:
+        try:
+            piece = os.read(main_end, 4096)
+        except OSError:
+            break
+        if not piece:
+            break
+        seen += piece
+    os.close(main_end)
+    assert process.wait() == 0
+    text = seen.decode()
+    assert "6 films" in text
+    assert "films/s" in text
+    assert ("\x1b[1;31m" in text or "\x1b[31m" in text) is not plain
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    assert max(len(line) for line in re.split(r"[\r\n]+", shown)) <= 60 + len(str(tmp_path))
+    table = shown[shown.index("What to do") :].splitlines()[2:-3]
+    assert max(len(line) for line in table) <= 60
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs unshare")
+def test_a_scan_needs_no_network(films, tiny_model, tmp_path):
+    if subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode:
+        pytest.skip("namespaces are not allowed here")
+    ended = subprocess.run(
+        ["unshare", "-rn", sys.executable, "-m", "edge_xray.cli", "scan", films, "-m", tiny_model],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "edge-xray-results" / "results.html").is_file()
+
+
 def test_every_number_of_workers_gives_the_same_rows_in_the_same_order(films, tiny_model):
     classifier = Classifier(tiny_model)
     one, four = (list(scan([films], classifier, ScanOptions(jobs=jobs))) for jobs in (1, 4))

@@ -1,0 +1,139 @@
+"""What a scan survives: kills, full disks and broken ones. The journal's own tests stand beside it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_xray.cli import main
+
+FILMS = 40
+LEAST_POINTS = 200
+
+
+@pytest.fixture
+def films(tmp_path, write_film) -> Path:
+    labels = ("normal", "bacterial", "viral")
+    for index in range(FILMS - 1):
+        write_film(
+            tmp_path / "films" / f"{index}.png", labels[index % 3], index, height=40, width=48
+        )
+    (tmp_path / "films" / "letter.jpg").write_text("no film")
+    return tmp_path / "films"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked scans")
+def test_a_scan_killed_at_any_write_loses_and_doubles_nothing(films, tiny_model, tmp_path):
+    memory = Path("/dev/shm")
+    work = memory / f"edge-xray-sweep-{os.getpid()}" if os.access(memory, os.W_OK) else tmp_path
+    work.mkdir(exist_ok=True)
+    script = Path(__file__).with_name("kill_sweep.py")
+    try:
+        ended = subprocess.run(
+            [sys.executable, script, tiny_model, films, work], capture_output=True, text=True
+        )
+    finally:
+        if work != tmp_path:
+            import shutil
+
+            shutil.rmtree(work)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["points"] >= LEAST_POINTS
+    assert found["killed"] >= LEAST_POINTS
+    assert (found["lost"], found["doubled"], found["different"]) == ([], [], [])
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
+@pytest.mark.parametrize("place", ["pictures", "journal", "report"])
+def test_a_disk_that_refuses_is_exit_3_and_the_next_scan_goes_on(
+    films, tiny_model, tmp_path, monkeypatch, capsys, number, place
+):
+    words = ["scan", str(films), "-o", str(tmp_path / "out"), "-m", str(tiny_model)]
+    error = OSError(number, os.strerror(number))
+    with monkeypatch.context() as broken:
+        if place == "pictures":
+            broken.setattr(Path, "write_bytes", _failing(Path.write_bytes, error, 20))
+        elif place == "journal":
+            broken.setattr(os, "fsync", _failing(os.fsync, error, 5))
+        else:
+            broken.setattr(Path, "replace", _failing(Path.replace, error, FILMS + 2))
+        assert main(words) == 3
+    talk = capsys.readouterr().err
+    assert os.strerror(number) in talk
+    assert "Traceback" not in talk
+    assert main(words) == 0
+    rows = (tmp_path / "out" / "results.csv").read_text().splitlines()
+    assert len(rows) == FILMS + 1
+    journal = (tmp_path / "out" / "journal.jsonl").read_text().splitlines()
+    assert len(journal) == len(set(journal)) == FILMS + 1
+
+
+def _failing(real, error: OSError, after: int):
+    calls = 0
+
+    def call(*arguments, **options):
+        nonlocal calls
+        calls += 1
+        if calls > after:
+            raise error
+        return real(*arguments, **options)
+
+    return call
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="measured by getrusage")
+def test_memory_does_not_grow_with_the_films(tmp_path, write_film, tiny_model):
+    film = write_film(tmp_path / "film.jpg", "normal", 1, height=300, width=400).read_bytes()
+    peaks = []
+    for count in (50, 1500):
+        folder = tmp_path / f"films-{count}"
+        folder.mkdir()
+        for index in range(count):
+            # Bytes after the end of a JPEG are not looked at, and make each film one of its own.
+            (folder / f"{index}.jpg").write_bytes(film + b"%d" % index)
+        peaks.append(
+            _peak_memory("scan", folder, "-o", tmp_path / f"out-{count}", "-m", tiny_model)
+        )
+    assert peaks[1] <= 1.2 * peaks[0]
+
+
+def _peak_memory(*words: object) -> int:
+    """Peak resident memory of a command, in the system's unit."""
+    script = (
+        "import resource, sys; from edge_xray.cli import main; code = main(sys.argv[1:]);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, *map(str, words)], capture_output=True, text=True, check=True
+    )
+    return int(ended.stdout.split()[-1])
+
+
+def test_a_folder_of_very_many_files_is_begun_at_once(tmp_path, tiny_model, monkeypatch):
+    from edge_xray import walk
+    from edge_xray.classifier import Classifier
+    from edge_xray.scan import ScanOptions, scan
+
+    for index in range(500):
+        (tmp_path / f"{index}.jpg").touch()
+    listed = 0
+    real = os.scandir
+
+    def scandir(path):
+        nonlocal listed
+        for entry in real(path):
+            listed += 1
+            yield entry
+
+    monkeypatch.setattr(walk.os, "scandir", scandir)
+    rows = scan([tmp_path], Classifier(tiny_model), ScanOptions(jobs=2))
+    next(rows)
+    assert listed < 50
+    assert len(list(rows)) == 499
