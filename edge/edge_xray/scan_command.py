@@ -19,6 +19,7 @@ from edge_xray.reports import csv, jsonl
 from edge_xray.results import Row, Run, Tally
 from edge_xray.results_folder import DEFAULT_FOLDER, FORMATS, HEATMAPS, PICTURES, ResultsFolder
 from edge_xray.scan import ScanOptions, picture_name, scan
+from edge_xray.walk import without_repeats
 
 TABLE: Final = "table"
 TABLE_FILE: Final = "results.txt"
@@ -106,7 +107,7 @@ def run_scan(request: ScanRequest, say: Callable[[str], None]) -> ExitCode:
     Raises:
         EdgeXrayError: the model cannot be used, or results cannot be written.
     """
-    there, missing = _sort_out(request.paths)
+    there, missing = _sort_out(without_repeats(request.paths, recursive=request.options.recursive))
     for path in missing:
         say(f"edge-xray: {path}: no such file or folder; check the name, or the drive")
     if not there:

@@ -52,6 +52,26 @@ def printable(path: Path | str) -> str:
     )
 
 
+def without_repeats(paths: Iterable[Path], *, recursive: bool = True) -> list[Path]:
+    """Leave out paths that are named twice, or that a named folder holds anyway.
+
+    Args:
+        paths: files and folders, as named.
+        recursive: whether folders within folders are walked.
+    """
+    named = list(dict.fromkeys(paths))
+    folders = {path for path in named if path.is_dir()}
+
+    def held(path: Path) -> bool:
+        for parent in path.parents:
+            inside = path.relative_to(parent).parts
+            if parent in folders and (recursive or (len(inside) == 1 and path not in folders)):
+                return not any(_is_litter(part) for part in inside) and not path.is_symlink()
+        return False
+
+    return [path for path in named if not held(path)]
+
+
 def find_films(
     paths: Iterable[Path],
     *,

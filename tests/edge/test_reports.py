@@ -99,6 +99,7 @@ def test_the_csv_contract():
     table = list(csv_module.DictReader(io.StringIO(text)))
     assert len(table) == 3
     assert table[0]["p_pneumonia"] == "0.930000"
+    assert table[0]["model"] == "edge-xray-test 2"
     assert (table[0]["status"], table[0]["label"], table[0]["triage"]) == (
         "scored",
         "bacterial",

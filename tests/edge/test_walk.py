@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_xray.walk import RESULTS_MARK, find_films, printable
+from edge_xray.walk import RESULTS_MARK, find_films, printable, without_repeats
 
 needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 
@@ -155,3 +155,13 @@ def test_any_name_becomes_printable_text():
     assert printable("a\x1b[31m\n.jpg") == r"a\x1b[31m\n.jpg"
     if sys.platform != "win32":
         assert printable(os.fsdecode(b"caf\xe9.jpg")) == r"caf\xe9.jpg"
+
+
+def test_what_is_named_twice_is_found_once(folder):
+    (folder / ".hidden.jpg").touch()
+    named = [folder, folder / "a.jpg", folder / "sub", folder, folder / ".hidden.jpg"]
+    assert without_repeats(named) == [folder, folder / ".hidden.jpg"]
+    flat = without_repeats(named, recursive=False)
+    assert flat == [folder, folder / "sub", folder / ".hidden.jpg"]
+    other = folder.parent / "other.jpg"
+    assert without_repeats([other, folder / "a.jpg"]) == [other, folder / "a.jpg"]

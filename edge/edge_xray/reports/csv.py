@@ -55,7 +55,7 @@ def render(rows: Iterable[Row], run: Run) -> Iterator[str]:
 
 def _cells(row: Row, run: Run) -> list[str]:
     classes = _class_columns(run.metadata)
-    ends = [run.metadata.name, run.point.name]
+    ends = [f"{run.metadata.name} {run.metadata.version}".strip(), run.point.name]
     warnings = "; ".join(row.warnings)
     if not isinstance(row, Prediction):
         blank = [""] * (3 + len(classes))
