@@ -6,13 +6,13 @@ the same preprocessing, score calibration and decision.
 
 from __future__ import annotations
 
-import threading
+import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ from edge_xray.labelled import (
 from edge_xray.metadata import ModelMetadata, OperatingPoint, read_metadata
 from edge_xray.preprocess import preprocess
 from edge_xray_trainer.corruptions import CORRUPTION_SIDE
+
+if TYPE_CHECKING:
+    from edge_xray.classifier import Classifier
 
 KERAS_BATCH = 16
 """Films a step in Keras: as fast as larger batches on a processor, and small in memory."""
@@ -88,8 +91,11 @@ class TfliteScorer:
         from edge_xray.classifier import Classifier
 
         self._first = Classifier(file, runtime=runtime)
+        self._free: queue.SimpleQueue[Classifier] = queue.SimpleQueue()
+        # Made here, one after the other: starting an interpreter is no thing for several threads.
+        for _ in range(jobs):
+            self._free.put(self._first.twin())
         self._jobs = jobs
-        self._own = threading.local()
         self.metadata = self._first.metadata
         self.sha256 = self._first.sha256
         self.runtime = self._first.runtime
@@ -101,11 +107,12 @@ class TfliteScorer:
         """See `Scorer.logits`."""
 
         def score(film: NDArray[np.uint8]) -> NDArray[np.float64]:
-            if not hasattr(self._own, "classifier"):
-                self._own.classifier = self._first.twin()
-            answer: NDArray[np.float64] = self._own.classifier.classify(film).logits
-            done()
-            return answer
+            classifier = self._free.get()
+            try:
+                return classifier.classify(film).logits
+            finally:
+                self._free.put(classifier)
+                done()
 
         with ThreadPoolExecutor(self._jobs) as pool:
             answers = list(pool.map(score, pixels))
