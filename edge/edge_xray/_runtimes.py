@@ -73,9 +73,10 @@ def choose_runtime(name: str | None = None) -> Runtime:
     for distribution in RUNTIMES if name is None else (name,):
         module, attribute = RUNTIMES[distribution]
         try:
-            found: Any = importlib.import_module(module)
-            for part in attribute.split("."):
-                found = getattr(found, part)
+            with _quiet_start():
+                found: Any = importlib.import_module(module)
+                for part in attribute.split("."):
+                    found = getattr(found, part)
         except Exception as error:
             # A runtime built for another NumPy throws AttributeError or ImportError, or worse.
             reason = "not installed" if isinstance(error, ModuleNotFoundError) else repr(error)
@@ -94,7 +95,7 @@ def choose_runtime(name: str | None = None) -> Runtime:
 
 @contextlib.contextmanager
 def _quiet_start() -> Iterator[None]:
-    """Send the C++ library's "Created ... delegate" lines, which no option stops, nowhere.
+    """Send what the C++ libraries say at their start, which no option stops, nowhere.
 
     Errors come as exceptions all the same. Not for use while other threads write to stderr.
     """
