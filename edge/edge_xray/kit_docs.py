@@ -13,7 +13,6 @@ PAGES: Final = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "docs/*.md",
-    "samples/*.md",
     "models/*.md",
 )
 """Which Markdown files of the repository become pages."""
@@ -35,8 +34,8 @@ nav{font-size:.9rem;margin-bottom:2rem}
 """
 
 
-MOVED: Final = {"README.md": START, "samples/README.md": "docs/samples.html"}
-"""The samples' page is not among the samples, where a scan would find it."""
+MOVED: Final = {"README.md": START}
+"""Pages that stand elsewhere in the kit than in the repository."""
 
 
 def page_name(markdown: str) -> str:

@@ -22,7 +22,7 @@ from edge_xray_trainer.options import TrainingOptions, read_config, update_optio
 from edge_xray_trainer.run import Listener, RunRequest, draw_split, network_outputs, run
 
 OPTIONS = TrainingOptions(
-    architecture="tiny",
+    architecture="baseline",
     input_size=32,
     epochs=2,
     batch_size=16,

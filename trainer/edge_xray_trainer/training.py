@@ -57,8 +57,13 @@ def logits_model(network: keras.Model) -> keras.Model:
     return keras.Model(network.input, pooled, name=network.name)
 
 
-def build_network(options: TrainingOptions, classes: int) -> keras.Model:
+def build_network(options: TrainingOptions, classes: int, *, blank: bool = False) -> keras.Model:
     """Build the network of the options, with pretrained weights if asked for.
+
+    Args:
+        options: architecture, size, channels, dropout, seed.
+        classes: how many.
+        blank: leave pretrained weights out, because other weights will be loaded.
 
     Raises:
         UsageError: no such architecture.
@@ -68,7 +73,7 @@ def build_network(options: TrainingOptions, classes: int) -> keras.Model:
     size = options.input_size or architecture.input_size
     keras.utils.set_random_seed(options.seed)
     network = architecture.build(size, size, options.channels, classes, options.dropout)
-    if architecture.pretrained and options.pretrained:
+    if architecture.pretrained and options.pretrained and not blank:
         load_imagenet_weights(network)
     return network
 
@@ -167,35 +172,46 @@ def train(
     steps = len(batches(0))
     checkpoint = folder / STATE_FILE
     with _distribution():
-        if checkpoint.exists():
+        resuming = checkpoint.exists()
+        if resuming:
             state = read_state(checkpoint, state.fingerprint)
-            model = keras.models.load_model(checkpoint)
-            if on_resume is not None:
-                on_resume(len(state.epochs))
-        else:
-            network = build_network(options, len(names))
+        network = build_network(options, len(names), blank=resuming)
+        if not resuming:
             if options.initial:
                 load_initial_weights(network, Path(options.initial))
-            _prepare_norms(network, options, batches(0))
-            model = logits_model(network)
-            model.compile(
-                optimizer=_optimizer(options, steps),
-                loss=keras.losses.CategoricalCrossentropy(
-                    from_logits=True, label_smoothing=options.label_smoothing
-                ),
-            )
+            else:
+                _adapt_norms(network, options, batches(0))
+        _freeze_norms(network, options)
+        model = logits_model(network)
+        model.compile(
+            optimizer=_optimizer(options, steps),
+            loss=keras.losses.CategoricalCrossentropy(
+                from_logits=True, label_smoothing=options.label_smoothing
+            ),
+        )
+        model.optimizer.build(model.trainable_variables)
+        if resuming:
+            # Weights and optimizer variables only: a loaded optimizer would have forgotten which
+            # variables do not decay.
+            model.load_weights(checkpoint)
+            if on_resume is not None:
+                on_resume(len(state.epochs))
     for epoch in range(len(state.epochs), options.epochs):
         if state.exhausted(options.patience):
             break
         began = time.monotonic()
-        _seed_dropout(model, options.seed, epoch)
         progress = _StepProgress(on_step, epoch * steps, options.epochs * steps)
         history = model.fit(
             batches(epoch),
             epochs=epoch + 1,
             initial_epoch=epoch,
+            shuffle=False,  # Keras would shuffle whole batches by a state no checkpoint holds
             verbose=0,
-            callbacks=[progress, keras.callbacks.TerminateOnNaN()],
+            callbacks=[
+                _DropoutSeed(options.seed),
+                progress,
+                keras.callbacks.TerminateOnNaN(),
+            ],
         )
         loss = float(history.history["loss"][-1])
         if not np.isfinite(loss):
@@ -262,32 +278,48 @@ def _film_weights(options: TrainingOptions, films: FilmSet) -> NDArray[np.float3
     return (len(films) / (len(films.names) * counts))[films.labels].astype(np.float32)
 
 
-def _prepare_norms(
-    network: keras.Model, options: TrainingOptions, batches: AugmentedBatches
-) -> None:
-    """Adapt normalization statistics to films once, then freeze them, where that is asked for."""
-    norms = [x for x in network.layers if isinstance(x, keras.layers.BatchNormalization)]
+def _frozen_norms(network: keras.Model, options: TrainingOptions) -> list[Any]:
     pretrained = architecture_of(options).pretrained and options.pretrained
-    if options.norm == "live" or (options.norm == "auto" and not pretrained) or not norms:
+    if options.norm == "live" or (options.norm == "auto" and not pretrained):
+        return []
+    return [x for x in network.layers if isinstance(x, keras.layers.BatchNormalization)]
+
+
+def _adapt_norms(network: keras.Model, options: TrainingOptions, batches: AugmentedBatches) -> None:
+    """Set the statistics that will be frozen to those of the films, as the plain mean of batches."""
+    norms = _frozen_norms(network, options)
+    if not norms:
         return
     momenta = [layer.momentum for layer in norms]
-    adapted = 0 if options.initial else min(NORM_ADAPTATION_BATCHES, len(batches))
-    for index in range(adapted):
+    for index in range(min(NORM_ADAPTATION_BATCHES, len(batches))):
         for layer in norms:
-            # A momentum of i / (i + 1) makes the moving average the plain mean of the batches.
+            # A momentum of i / (i + 1) makes the moving average the plain mean so far.
             layer.momentum = index / (index + 1)
         network(batches[index][0], training=True)
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
+
+
+def _freeze_norms(network: keras.Model, options: TrainingOptions) -> None:
+    for layer in _frozen_norms(network, options):
         layer.trainable = False
 
 
-def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
-    """Start each epoch's dropout from seed and epoch: a checkpoint does not hold its generators."""
-    for layer in model.layers:
-        generator = getattr(layer, "seed_generator", None)
-        if generator is not None:
-            generator.state.assign([seed, epoch])
+class _DropoutSeed(keras.callbacks.Callback):  # type: ignore[misc]
+    """Starts each epoch's dropout from seed and epoch.
+
+    A checkpoint does not hold the generators, and Keras draws from them when it first builds a step.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+        for layer in self.model.layers:
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                generator.state.assign([self._seed, epoch])
 
 
 def _optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.Optimizer:

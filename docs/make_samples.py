@@ -1,10 +1,10 @@
-"""Make the sample films of this folder: composites, so that no patient's film ships.
+"""Make the sample films in ``samples/``: composites, so that no patient's film ships.
 
-    python samples/make_samples.py DATA [--split split.json] [--seed N] [--out FOLDER]
+    python docs/make_samples.py DATA [--split split.json] [--seed N] [--out FOLDER]
 
 DATA is a labelled folder (the Kaggle copy of the Guangzhou films, or any with the classes normal,
 bacterial and viral). Each composite is the pixelwise mean of films of one class, every film of another
-patient, sharpened and stretched towards what single films are. The same data, seed and library versions
+patient, with the sharpness and the contrast of single films. The same data, seed and library versions
 give the same bytes. Needs the ``dicom`` extra.
 """
 
@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from edge_xray.decode import decode
 from edge_xray.errors import EdgeXrayError, UsageError
@@ -30,13 +30,15 @@ from edge_xray.labelled import LabelledFilm, Split, file_sha256, read_labelled_f
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
 
+SAMPLES: Final = Path(__file__).resolve().parents[1] / "samples"
+
 SEED: Final = 7
 """Seed of the shipped samples."""
 
 COMPOSITES: Final = {"normal": 4, "bacterial": 3, "viral": 3}
 """How many composites of each class."""
 
-FILMS_PER_COMPOSITE: Final = 16
+FILMS_PER_COMPOSITE: Final = 12
 """Films averaged in one composite: of the anatomy of any one of them nothing can be told any more."""
 
 MEAN_SPEC: Final = InputSpec(224, 224, 1)
@@ -46,18 +48,19 @@ CLINIC_SIZE: Final = (1200, 904)
 """Columns and rows of a composite: near the median of the original films, which the training copies
 lost, and large enough (twice 448) that reading it takes the scaled path of a clinic's film."""
 
-BLUR_PIXELS: Final = 2.0
-"""Radius of the blur that the mean is sharpened against, in pixels of `MEAN_SPEC`."""
-SHARPENING: Final = 1.0
-"""How much of the difference to the blurred mean is added to it. A mean of films has a third of a film's
-sharpness; 1 gives it two thirds, 2 all of it, and then lettering stands out."""
+LIKENESS_SPEC: Final = InputSpec(48, 48, 1)
+"""Size at which films are compared: shape and framing count, texture does not."""
+
+MAX_GAIN: Final = 6.0
+"""Largest factor on a spatial frequency of the mean; above it noise and rounding would be raised."""
 
 JPEG_QUALITY: Final = 85
 CONTRAST_PERCENTILES: Final = (1.0, 99.0)
 """Grey values of a composite between these percentiles are stretched to the mean of its films' own."""
 
-LIST_NAME: Final = "composites.json"
-"""Which films each composite is the mean of, so that it can be checked without the split file."""
+LIST_NAME: Final = ".composites.json"
+"""Which films each composite is the mean of, so that it can be checked without the split file. Hidden,
+so that a scan of the folder passes it over."""
 
 TRUNCATED_SHARE: Final = 0.4
 """Part of the file that is left of the truncated sample."""
@@ -67,12 +70,19 @@ UID_ROOT: Final = "2.25."
 
 
 def draw_films(
-    films: Sequence[LabelledFilm], label: str, generator: np.random.Generator
+    films: Sequence[LabelledFilm],
+    likeness: NDArray[np.float32],
+    label: str,
+    generator: np.random.Generator,
 ) -> list[list[LabelledFilm]]:
     """Draw the films of every composite of one class: no patient twice.
 
+    Each composite starts from a film drawn by chance, joined by those most like it, so that ribs come to
+    lie on ribs; the mean of films taken at random is a haze, and haze is what pneumonia looks like.
+
     Args:
         films: all films that may be used.
+        likeness: (n, k) unit vectors; their products are the correlations of films.
         label: the class.
         generator: of the draw.
 
@@ -82,22 +92,34 @@ def draw_films(
     Raises:
         UsageError: the class has too few patients.
     """
-    of_patient: dict[str, LabelledFilm] = {}
-    for film in films:
+    of_patient: dict[str, int] = {}
+    for index, film in enumerate(films):
         if film.label == label:
-            of_patient.setdefault(film.patient or film.path, film)
+            of_patient.setdefault(film.patient or film.path, index)
     wanted = COMPOSITES[label] * FILMS_PER_COMPOSITE
     if len(of_patient) < wanted:
         raise UsageError(
             f"class {label}: expected films of at least {wanted} patients, found {len(of_patient)}"
         )
-    patients = sorted(of_patient)
-    chosen = generator.choice(len(patients), wanted, replace=False).reshape(-1, FILMS_PER_COMPOSITE)
-    return [[of_patient[patients[index]] for index in row] for row in chosen]
+    left = np.array(sorted(of_patient.values()))
+    drawn = []
+    for _ in range(COMPOSITES[label]):
+        first = generator.choice(left)
+        order = np.argsort(-(likeness[left] @ likeness[first]), kind="stable")
+        drawn.append([films[index] for index in left[order[:FILMS_PER_COMPOSITE]]])
+        left = np.sort(left[order[FILMS_PER_COMPOSITE:]])
+    return drawn
+
+
+def unit_vectors(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Films as vectors of mean 0 and length 1: (n, H, W) uint8 -> (n, H * W)."""
+    flat = pixels.reshape(len(pixels), -1).astype(np.float32)
+    flat -= flat.mean(axis=1, keepdims=True)
+    return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6))
 
 
 def composite(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Average films, sharpen the mean, and stretch it to the contrast of a single one.
+    """Average films and give the mean the sharpness and the contrast of a single one.
 
     Args:
         pixels: uint8, (n, H, W), 0..255.
@@ -105,17 +127,39 @@ def composite(pixels: NDArray[np.uint8]) -> Image.Image:
     Returns:
         A grey picture of `CLINIC_SIZE`.
     """
-    mean = pixels.mean(axis=0, dtype=np.float64)
-    rounded = Image.fromarray(np.round(mean).astype(np.uint8))
-    blurred = np.asarray(rounded.filter(ImageFilter.GaussianBlur(BLUR_PIXELS)), np.float64)
-    mean += SHARPENING * (mean - blurred)
+    sharp = with_spectrum_of(pixels.mean(axis=0, dtype=np.float64), pixels)
     low, high = np.percentile(pixels, CONTRAST_PERCENTILES, axis=(1, 2)).mean(axis=1)
-    dark, bright = np.percentile(mean, CONTRAST_PERCENTILES)
-    stretched = (mean - dark) * (high - low) / (bright - dark) + low
+    dark, bright = np.percentile(sharp, CONTRAST_PERCENTILES)
+    stretched = (sharp - dark) * (high - low) / (bright - dark) + low
     large = Image.fromarray(stretched.astype(np.float32)).resize(
         CLINIC_SIZE, Image.Resampling.BICUBIC
     )
     return Image.fromarray(np.clip(np.round(np.asarray(large)), 0, 255).astype(np.uint8))
+
+
+def with_spectrum_of(mean: NDArray[np.float64], pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Raise each spatial frequency of a mean to the power it has in single films.
+
+    Args:
+        mean: (H, W).
+        pixels: (n, H, W), the films.
+
+    Returns:
+        (H, W), the same mean grey value, amplitudes by ring of frequency as the films' root mean square.
+    """
+    rows, columns = mean.shape
+    radius = np.hypot(*np.meshgrid(np.fft.fftfreq(rows), np.fft.fftfreq(columns), indexing="ij"))
+    ring = np.round(radius * max(rows, columns)).astype(int)
+    count = np.bincount(ring.ravel())
+
+    def amplitude(pictures: NDArray[np.float64]) -> NDArray[np.float64]:
+        centred = pictures - pictures.mean(axis=(1, 2), keepdims=True)
+        power = (np.abs(np.fft.fft2(centred)) ** 2).mean(axis=0)
+        return np.asarray(np.sqrt(np.bincount(ring.ravel(), power.ravel()) / count))
+
+    gain = amplitude(pixels.astype(np.float64)) / np.maximum(amplitude(mean[None]), 1e-9)
+    spectrum = np.fft.fft2(mean - mean.mean()) * np.clip(gain, 0.0, MAX_GAIN)[ring]
+    return np.asarray(np.real(np.fft.ifft2(spectrum)) + mean.mean())
 
 
 def to_jpeg(image: Image.Image) -> bytes:
@@ -204,21 +248,22 @@ def usable_films(root: Path, split: Path | None) -> list[LabelledFilm]:
     return [LabelledFilm(film.path, film.label, film.patient) for film in part]
 
 
-def mean_of(root: Path, paths: Sequence[str]) -> Image.Image:
-    """The composite of some films.
+def read_films(root: Path, paths: Sequence[str], spec: InputSpec) -> NDArray[np.uint8]:
+    """Decode and prepare films as the device does: (n, H, W) uint8.
 
     Args:
         root: the folder that the paths are relative to.
         paths: of the films.
+        spec: the size wanted.
     """
-    return composite(
-        np.stack(
-            [
-                preprocess(decode(root / path, MEAN_SPEC).pixels, MEAN_SPEC)[0, :, :, 0]
-                for path in paths
-            ]
-        )
+    return np.stack(
+        [preprocess(decode(root / path, spec).pixels, spec)[0, :, :, 0] for path in paths]
     )
+
+
+def mean_of(root: Path, paths: Sequence[str]) -> Image.Image:
+    """The composite of some films; arguments as of `read_films`."""
+    return composite(read_films(root, paths, MEAN_SPEC))
 
 
 def make_samples(root: Path, split: Path | None, seed: int, out: Path) -> list[Path]:
@@ -231,10 +276,11 @@ def make_samples(root: Path, split: Path | None, seed: int, out: Path) -> list[P
     films = usable_films(root, split)
     out.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
+    likeness = unit_vectors(read_films(root, [film.path for film in films], LIKENESS_SPEC))
     groups = {
         f"{label}-{index}": [film.path for film in group]
         for label in COMPOSITES
-        for index, group in enumerate(draw_films(films, label, generator), 1)
+        for index, group in enumerate(draw_films(films, likeness, label, generator), 1)
     }
     contents: dict[str, bytes] = {}
     for name, paths in groups.items():
@@ -255,11 +301,11 @@ def make_samples(root: Path, split: Path | None, seed: int, out: Path) -> list[P
 
 def main() -> int:
     """Parse the command line, make the samples, list them."""
-    parser = argparse.ArgumentParser(description="Make the sample films of this folder.")
+    parser = argparse.ArgumentParser(description="Make the sample films in samples/.")
     parser.add_argument("data", type=Path, help="labelled folder, such as chest_xray/")
     parser.add_argument("--split", type=Path, help="split file: use films of its part train only")
     parser.add_argument("--seed", type=int, default=SEED, help="default: %(default)s")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="default: here")
+    parser.add_argument("--out", type=Path, default=SAMPLES, help="default: samples/")
     arguments = parser.parse_args()
     try:
         paths = make_samples(arguments.data, arguments.split, arguments.seed, arguments.out)
