@@ -16,11 +16,23 @@ from typing import Annotated, Any, Final
 import typer
 
 from edge_xray import __version__, toolbox
-from edge_xray.errors import EdgeXrayError, ExitCode
+from edge_xray.errors import EdgeXrayError, ExitCode, MissingExtraError
 
 PROGRAM: Final = "edge-xray"
 PLUGIN_GROUP: Final = "edge_xray.commands"
 CLINIC: Final = "Clinic"
+
+WORKSHOP_EXTRAS: Final = {
+    "train": "train",
+    "average": "train",
+    "split": "train",
+    "audit": "train",
+    "evaluate": "train",
+    "compare": "train",
+    "convert": "convert",
+    "parity": "convert",
+}
+"""The workshop's commands and the extra each needs, told where the workshop is not installed."""
 
 FORMAT_NAMES: Final = ("table", "csv", "jsonl", "html")
 RUNTIME_NAMES: Final = ("ai-edge-litert", "tflite-runtime", "tensorflow")
@@ -331,11 +343,6 @@ _BROKEN: Final[list[str]] = []
 """Plug-ins that could not be loaded, told when a command is not found."""
 
 
-def _is_known(app: typer.Typer, words: Sequence[str]) -> bool:
-    command = next((word for word in words if not word.startswith("-")), "")
-    return any(command == known.name for known in app.registered_commands)
-
-
 def _tell(text: str) -> None:
     typer.echo(text)
 
@@ -360,19 +367,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     app = build_app()
+    command = next((word for word in words if not word.startswith("-")), "")
+    known = any(command == registered.name for registered in app.registered_commands)
     try:
+        if command in WORKSHOP_EXTRAS and not known:
+            raise MissingExtraError(WORKSHOP_EXTRAS[command], f"{PROGRAM} {command}")
         app(args=words, prog_name=PROGRAM)
     except EdgeXrayError as error:
         _say(f"{PROGRAM}: {error}")
-        return error.exit_code
+        code = int(error.exit_code)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(bool(error.code))
-        if code == ExitCode.USAGE and _BROKEN and not _is_known(app, words):
-            _say(f"{PROGRAM}: parts that could not be loaded: {'; '.join(_BROKEN)}")
-        return code
-    return ExitCode.OK
+    else:
+        code = int(ExitCode.OK)
+    if code == ExitCode.USAGE and _BROKEN and not known:
+        _say(f"{PROGRAM}: parts that could not be loaded: {'; '.join(_BROKEN)}")
+    return code
 
 
 if __name__ == "__main__":

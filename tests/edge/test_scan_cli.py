@@ -510,7 +510,31 @@ def test_a_plug_in_that_cannot_be_loaded_costs_only_its_own_commands(run, films,
     assert run("scan", "films", "--format", "csv")[0] == 0
     code, _, err = run("train")
     assert code == 2
+    assert 'pip install "edge-xray[train]"' in err
     assert "extra (ImportError" in err
+
+
+def test_without_the_workshop_its_commands_say_what_to_install(run, monkeypatch):
+    from edge_xray import cli
+
+    monkeypatch.setattr(cli, "entry_points", lambda group: [])
+    for command, extra in cli.WORKSHOP_EXTRAS.items():
+        code, out, err = run(command, "--help")
+        assert (code, out) == (2, "")
+        assert f'pip install "edge-xray[{extra}]"' in err
+        assert len(err.splitlines()) == 1
+
+
+def test_the_list_of_workshop_commands_is_the_workshops_own():
+    from edge_xray import cli
+
+    names = {
+        command.name
+        for command in cli.build_app().registered_commands
+        if command.rich_help_panel == "Workshop"
+    }
+    assert names >= {"train", "convert", "parity"}
+    assert names - {"kit"} <= set(cli.WORKSHOP_EXTRAS)
 
 
 def test_a_command_without_its_extra_says_what_to_install(run, monkeypatch):
