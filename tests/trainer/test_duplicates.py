@@ -88,9 +88,19 @@ def test_merged_is_the_transitive_closure(pairs):
     assert [[groups[i] == groups[j] for j in range(12)] for i in range(12)] == reach.tolist()
 
 
+SAVED_AGAIN = {
+    "quality 20": lambda image: as_jpeg(image, 20),
+    "quality 50, twice the size": lambda image: as_jpeg(image.resize((448, 448)), 50),
+    "a quarter of the size": lambda image: image.resize((64, 64), Image.Resampling.BILINEAR),
+    "darker": lambda image: image.point(lambda value: round(255 * (value / 255) ** 1.3)),
+    "brighter": lambda image: image.point(lambda value: round(255 * (value / 255) ** 0.8)),
+    "contrast": lambda image: image.point(lambda value: round((value - 128) * 1.2 + 128)),
+}
+
+
 @pytest.mark.films
-def test_real_films_of_strangers_are_not_merged():
-    """On a sample of the Guangzhou films every group is of one patient."""
+def test_line_between_copies_and_strangers_on_real_films():
+    """What `NEAR_DISTANCE` was chosen by: copies saved again below it, other patients' films above."""
     folder = os.environ.get("EDGE_XRAY_DATA")
     if not folder:
         pytest.skip("EDGE_XRAY_DATA is not set")
@@ -98,9 +108,15 @@ def test_real_films_of_strangers_are_not_merged():
 
     root = Path(folder) / "train"
     films = [film for film in read_labelled_folder(root) if film.patient][::8]
-    hashes = np.stack(
-        [film_hash(np.asarray(Image.open(root / film.path).convert("L"))) for film in films]
+    pixels = [Image.open(root / film.path).convert("L") for film in films]
+    hashes = np.stack([film_hash(np.asarray(image)) for image in pixels])
+    closest = min(
+        bits for i, j, bits in near_pairs(hashes, 80) if films[i].patient != films[j].patient
     )
+    farthest = max(
+        distance(image, again(image)) for image in pixels[::16] for again in SAVED_AGAIN.values()
+    )
+    assert farthest < NEAR_DISTANCE < closest
     groups = duplicate_groups([file_sha256(root / film.path) for film in films], hashes)
     patients: dict[int, set[str]] = {}
     for film, group in zip(films, groups, strict=True):

@@ -114,18 +114,15 @@ def print_tables(tables: Sequence[Table], stream: IO[str]) -> None:
 
     console = plain_console(stream)
     for table in tables:
-        rich_table = RichTable(
-            title=Text(table.title, style="bold"),
-            title_justify="left",
-            caption=Text(table.note) if table.note else None,
-            caption_justify="left",
-            box=box.SIMPLE_HEAD,
-            pad_edge=False,
-        )
+        # Title and note stand outside: within, rich would wrap them to the width of the table.
+        console.print(Text(table.title, style="bold"))
+        rich_table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for index, name in enumerate(table.columns):
             flush = bool(table.rows) and all(is_number(row[index]) for row in table.rows)
             rich_table.add_column(name, justify="right" if flush else "left", overflow="fold")
         for row in table.rows:
             rich_table.add_row(*(Text(cell_text(cell)) for cell in row))
         console.print(rich_table)
+        if table.note:
+            console.print(Text(table.note, style="dim"))
         console.print()
