@@ -41,14 +41,17 @@ class Corruption:
     Attributes:
         name: as in the benchmark.
         parameters: one a severity, from mild to strong.
-        apply: ``(uint8 (H, W, 3), parameter, generator) -> uint8 (H, W, 3)``.
+        apply: ``(uint8 (H, W) or (H, W, 3), parameter, generator) -> uint8`` of the same shape.
         alexnet: balanced error of the benchmark's AlexNet, mean over the severities, for reference.
+        by_channel: whether it treats three equal channels differently, so that a grey film must be
+            made of three.
     """
 
     name: str
     parameters: tuple[float, ...]
     apply: Callable[[Pixels, float, np.random.Generator], Pixels]
     alexnet: float
+    by_channel: bool = False
 
 
 def _noisy(values: NDArray[np.float64]) -> Pixels:
@@ -130,10 +133,10 @@ _DOWN = (0.9, 0.8, 0.7, 0.6, 0.4)
 CORRUPTIONS: tuple[Corruption, ...] = (
     Corruption("pixelate", (0.8, 0.7, 0.6, 0.5, 0.4), _pixelate, 0.2210),
     Corruption("jpeg_compression", (50, 30, 15, 10, 7), _jpeg, 0.2798),
-    Corruption("gaussian_noise", (0.04, 0.05, 0.06, 0.07, 0.08), _gaussian_noise, 0.4415),
-    Corruption("speckle_noise", (0.05, 0.07, 0.10, 0.15, 0.20), _speckle_noise, 0.3457),
-    Corruption("impulse_noise", (0.005, 0.01, 0.013, 0.017, 0.02), _impulse_noise, 0.4581),
-    Corruption("shot_noise", (300, 200, 150, 100, 80), _shot_noise, 0.4107),
+    Corruption("gaussian_noise", (0.04, 0.05, 0.06, 0.07, 0.08), _gaussian_noise, 0.4415, True),
+    Corruption("speckle_noise", (0.05, 0.07, 0.10, 0.15, 0.20), _speckle_noise, 0.3457, True),
+    Corruption("impulse_noise", (0.005, 0.01, 0.013, 0.017, 0.02), _impulse_noise, 0.4581, True),
+    Corruption("shot_noise", (300, 200, 150, 100, 80), _shot_noise, 0.4107, True),
     Corruption("gaussian_blur", (3, 5, 7, 9, 11), _gaussian_blur, 0.2731),
     Corruption("brightness_up", (1.1, 1.2, 1.3, 1.4, 1.5), _brightness, 0.1465),
     Corruption("brightness_down", (0.9, 0.8, 0.7, 0.6, 0.5), _brightness, 0.2782),
@@ -163,8 +166,8 @@ def corrupt(pixels: Pixels, corruption: Corruption, severity: int, *, seed: int 
         raise ValueError(f"severity must be one of {SEVERITIES}, got {severity}")
     kind = sum(ord(letter) << (8 * (i % 4)) for i, letter in enumerate(corruption.name))
     draw = np.random.default_rng([kind, severity, seed])
-    colour = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
-    result = corruption.apply(colour, corruption.parameters[severity - 1], draw)
-    if pixels.ndim == 3:
-        return result
-    return np.asarray(Image.fromarray(result).convert("L"))
+    parameter = corruption.parameters[severity - 1]
+    if pixels.ndim == 3 or not corruption.by_channel:
+        return corruption.apply(pixels, parameter, draw)
+    colour = np.repeat(pixels[..., None], 3, axis=2)
+    return np.asarray(Image.fromarray(corruption.apply(colour, parameter, draw)).convert("L"))

@@ -1,0 +1,185 @@
+"""Write a shipped model's card from what was measured: nothing in it is typed by hand.
+
+    python docs/make_card.py models/NAME.tflite --record RUN/record.json [--commands FILE]
+
+Reads ``NAME.evaluation.json`` (``edge-xray evaluate``) and ``NAME.parity.json`` (``edge-xray parity``)
+beside the model, and refuses reports on other bytes than the model's. Writes ``NAME.card.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from edge_xray.errors import EdgeXrayError, UsageError
+from edge_xray.labelled import file_sha256
+from edge_xray.metadata import DISCLAIMER, ModelMetadata, read_metadata
+
+ATTRIBUTION = (
+    "Daniel Kermany, Kang Zhang, Michael Goldbaum: *Labeled Optical Coherence Tomography (OCT) and Chest "
+    "X-Ray Images for Classification*, Mendeley Data v2, "
+    "[10.17632/rscbjbr9sj.2](https://doi.org/10.17632/rscbjbr9sj.2), CC BY 4.0"
+)
+
+
+def percent(estimate: dict[str, float]) -> str:
+    """A share with its interval: ``95.4 % (93.5 to 97.1)``."""
+    value, low, high = (100 * estimate[name] for name in ("value", "low", "high"))
+    return f"{value:.1f} % ({low:.1f} to {high:.1f})"
+
+
+def number(estimate: dict[str, float]) -> str:
+    """A figure with its interval: ``0.991 (0.985 to 0.996)``."""
+    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
+
+
+def card(
+    model: Path,
+    metadata: ModelMetadata,
+    evaluation: dict[str, Any],
+    parity: dict[str, Any],
+    record: dict[str, Any],
+    commands: list[str],
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        model: the ``.tflite`` file.
+        metadata: what it says of itself.
+        evaluation: what ``edge-xray evaluate`` measured on it.
+        parity: what ``edge-xray parity`` measured on it.
+        record: the training record.
+        commands: the commands that make the model and its reports again.
+    """
+    use, point, test = metadata.intended_use, metadata.operating_points[0], evaluation["test"]
+    data, films = evaluation["data"], record["data"]["films"]
+    corrupted = evaluation["robustness"]
+    whole = {part: sum(counts.values()) for part, counts in films.items()}
+    classes = evaluation["classes"]
+    lines = [
+        f"# Model card: {metadata.name} {metadata.version}",
+        "",
+        DISCLAIMER,
+        "",
+        "## What it is",
+        "",
+        f"A network ({metadata.architecture}, {metadata.quantization}, "
+        f"{model.stat().st_size / 1e6:.2f} MB) that looks at one chest film of {metadata.input.width} × "
+        f"{metadata.input.height} grey pixels and says how likely it shows "
+        + ", ".join(f"*{name}*" for name in metadata.label_names)
+        + ". It gives an evidence map whose mean is the score, and features by which films unlike those it "
+        "knows are told and not scored.",
+        "",
+        f"- **For:** {use.summary}",
+        f"- **Not for:** {use.not_for}",
+        f"- **Licence:** {metadata.licence or 'Apache-2.0'}",
+        f"- **SHA-256:** `{file_sha256(model)}`",
+        "",
+        "## How good it is",
+        "",
+        f"On the internal test: {data['films']} films of {data['patients']} patients, none of whom it was "
+        f"trained, calibrated or chosen on. At the operating point *{point.name}* (a finding from a "
+        f"probability of {point.threshold:.3f}; {point.rule}). Intervals of 95 %, by patient.",
+        "",
+        "| figure | value |",
+        "|---|---|",
+        f"| AUC, finding or none | {number(test['auc'])} |",
+        f"| Sensitivity | {percent(test['sensitivity'])} |",
+        f"| Specificity | {percent(test['specificity'])} |",
+        f"| Accuracy, finding or none | {percent(test['accuracy'])} |",
+    ]
+    lines.append(f"| Accuracy of the label, all classes | {percent(classes['accuracy'])} |")
+    lines += [f"| AUC, {name} | {number(value)} |" for name, value in classes["pairs"].items()]
+    ece = evaluation["score_calibration"]["finding"]
+    lines.append(f"| Calibration error (ECE) of the finding | {number(ece)} |")
+    if corrupted:
+        lines.append(
+            f"| Mean balanced error over {len(corrupted['corruptions'])} corruptions | "
+            f"{corrupted['mean']:.3f} |"
+        )
+    for name, own in evaluation["shortcut"].items():
+        lines.append(f"| AUC, {name.replace('_', ' ')} | {number(own['auc'])} |")
+    lines += [
+        "",
+        f"All tables and plots: [evaluation]({model.stem}.evaluation.md). What int8 cost against float32 on "
+        f"the same films: [parity report]({model.stem}.parity.md), "
+        f"{parity['comparisons'][0]['verdict']}.",
+        "",
+        "## What it is not",
+        "",
+        "- All films are of one hospital, of children of 1 to 5 years, of 1,000 to 3,000 pixels before they "
+        "were made small. Another hospital's films differ; measure on a hundred of your own, read by a "
+        "radiologist, before you rely on it.",
+        "- Which germ caused a pneumonia is only partly to be seen on a film: take *bacterial* and *viral* "
+        "for what looks more like it, and refer any child who looks ill.",
+        "- The official test films of the data set (624) were not used for any choice here.",
+        "",
+        "## Data and training",
+        "",
+        f"{ATTRIBUTION}: {sum(whole.values())} films of the official training part, split by patient and by "
+        "copies ("
+        + ", ".join(f"{part} {count}" for part, count in sorted(whole.items()))
+        + "; seed "
+        f"{record['data']['split_seed']}, SHA-256 of the split `{record['data']['split_sha256']}`). "
+        f"Architecture {metadata.architecture}; options and every epoch are in the "
+        f"[training record]({model.stem}.record.json). Score calibration (temperature "
+        f"{metadata.calibration.temperature:.3f}) and operating points were fitted on validation films only:",
+        "",
+        "| operating point | threshold | sensitivity on validation | specificity on validation | rule |",
+        "|---|---|---|---|---|",
+    ]
+    for own in metadata.operating_points:
+        assert own.sensitivity is not None and own.specificity is not None
+        lines.append(
+            f"| {own.name} | {own.threshold:.3f} | {percent(own.sensitivity.to_dict())} | "
+            f"{percent(own.specificity.to_dict())} | {own.rule} |"
+        )
+    lines += ["", "## Making it again", "", "```", *commands, "```", ""]
+    return "\n".join(lines)
+
+
+def checked(path: Path, sha256: str, found: list[str]) -> None:
+    """Refuse a report that is not of the model's bytes."""
+    if sha256 not in found:
+        raise UsageError(f"{path}: expected a report on the model {sha256[:12]}…, it is on others")
+
+
+def main() -> int:
+    """Parse the command line and write the card."""
+    parser = argparse.ArgumentParser(description="Write a model's card from its reports.")
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--record", type=Path, required=True)
+    parser.add_argument("--commands", type=Path, required=True, help="text file of commands")
+    arguments = parser.parse_args()
+    model: Path = arguments.model
+    try:
+        sha256 = file_sha256(model)
+        texts = {
+            name: model.with_name(f"{model.stem}.{name}.json") for name in ("evaluation", "parity")
+        }
+        evaluation, parity = (json.loads(path.read_text("utf-8")) for path in texts.values())
+        checked(texts["evaluation"], sha256, [evaluation["model"]["sha256"]])
+        checked(texts["parity"], sha256, [entry["sha256"] for entry in parity["models"]])
+        record = json.loads(arguments.record.read_text("utf-8"))
+        text = card(
+            model,
+            read_metadata(model),
+            evaluation,
+            parity,
+            record,
+            arguments.commands.read_text("utf-8").splitlines(),
+        )
+    except EdgeXrayError as error:
+        print(f"make_card: {error}", file=sys.stderr)
+        return int(error.exit_code)
+    target = model.with_name(f"{model.stem}.card.md")
+    target.write_text(text, encoding="utf-8")
+    print(target)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
