@@ -32,7 +32,7 @@ from edge_xray.preprocess import preprocess
 
 SAMPLES: Final = Path(__file__).resolve().parents[1] / "samples"
 
-SEED: Final = 23
+SEED: Final = 7
 """Seed of the shipped samples: the first whose composites the shipped model takes all for films it knows,
 and for normal or pneumonia as their films are. They show the kit; they are no measure of it."""
 
