@@ -17,7 +17,7 @@ help:
 	@echo 'make clean       remove what these made'
 
 demo: $(VENV)/.installed
-	$(VENV)/bin/edge-xray scan $(wildcard samples/*.jpeg samples/*.dcm)
+	$(VENV)/bin/edge-xray scan samples
 
 test: lint types contracts pytest check-docs
 

@@ -70,6 +70,15 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(target), f"{page.name}: {link}"
 
 
+def test_pictures_fetch_nothing_and_are_shown() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for picture in (ROOT / "docs" / "pictures").iterdir():
+        assert f"pictures/{picture.name}" in pages, picture.name
+        if picture.suffix == ".svg":
+            text = picture.read_text(encoding="utf-8")
+            assert "url(http" not in text and "<image" not in text and "<script" not in text
+
+
 def test_every_help_text_is_the_programs_own() -> None:
     finished = subprocess.run(
         [sys.executable, "docs/make_reference.py", "--check"],
@@ -94,7 +103,7 @@ def test_options_named_beside_a_command_exist() -> None:
     for page in PAGES:
         for block in re.findall(r"```\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
             for line in block.replace("\\\n", " ").splitlines():
-                words = re.sub(r"^\S*/", "", line).split()
+                words = re.sub(r"^\S*/", "", line.partition(" | ")[0]).split()
                 if not words or words[0] != "edge-xray":
                     continue
                 two = " ".join(words[1:3])

@@ -20,6 +20,9 @@ PAGES: Final = (
 START: Final = "index.html"
 """What README.md becomes."""
 
+LINK: Final = re.compile(r'(?:href|src)="([^":#]+)')
+"""A relative link of a page, without its anchor."""
+
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:"
 STYLE: Final = """
 :root{color-scheme:light dark}
@@ -48,21 +51,26 @@ def page_name(markdown: str) -> str:
 
 
 def render_docs(root: Path) -> dict[str, bytes]:
-    """Render every page.
+    """Render every page, with the pictures and files that pages link to.
 
     Args:
         root: the repository.
 
     Returns:
-        Name in the kit to the page's bytes, UTF-8.
+        Name in the kit to content; pages are UTF-8.
     """
     sources = sorted(path for pattern in PAGES for path in root.glob(pattern))
-    return {
-        page_name(path.relative_to(root).as_posix()): render_page(
-            path.read_text(encoding="utf-8"), path.relative_to(root).as_posix()
-        ).encode()
-        for path in sources
-    }
+    files: dict[str, bytes] = {}
+    for path in sources:
+        name = path.relative_to(root).as_posix()
+        page = render_page(path.read_text(encoding="utf-8"), name)
+        files[page_name(name)] = page.encode()
+        for link in LINK.findall(page):
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(page_name(name)), link))
+            linked = root / target
+            if not target.startswith("..") and linked.is_file():
+                files.setdefault(target, linked.read_bytes())
+    return files
 
 
 def render_page(markdown: str, name: str) -> str:

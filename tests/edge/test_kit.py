@@ -219,19 +219,10 @@ def test_pages_need_no_network_and_their_links_lead_somewhere(built: Path) -> No
     for page in pages:
         text = files[page].decode()
         assert "default-src 'none'" in text and "<script" not in text
-        for link in re.findall(r'href="([^":#][^":]*)"', text):
-            target = (Path("/") / page).parent.joinpath(link.partition("#")[0])
-            name = str(target.resolve().relative_to("/"))
-            assert (
-                name in files
-                or any(n.startswith(f"{name}/") for n in files)
-                or name
-                in (
-                    # Written by others than this test's checkout has at every moment.
-                    "models",
-                    "docs/data.html",
-                )
-            ), f"{page}: {link}"
+        for link in re.findall(r'(?:href|src)="([^":#]+)', text):
+            name = str((Path("/") / page).parent.joinpath(link).resolve().relative_to("/"))
+            found = name in files or any(file.startswith(f"{name}/") for file in files)
+            assert found, f"{page}: {link}"
 
 
 def test_a_page_says_what_its_markdown_says_and_can_do_nothing() -> None:
