@@ -1,0 +1,172 @@
+"""The trainer's commands through the front door: what they leave, and one line for data that cannot serve."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_xray.cli import main
+from edge_xray.labelled import Split
+from edge_xray.metadata import read_metadata
+
+QUICK = ("--architecture", "baseline", "--input-size", "28", "--epochs", "1", "--batch-size", "16")
+
+
+@pytest.fixture(scope="module")
+def two_runs(film_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two short runs on one split, the second from the weights of the first."""
+    root = tmp_path_factory.mktemp("runs")
+    split = root / "split.json"
+    assert main(["split", str(film_folder), "-o", str(split)]) == 0
+    first, second = root / "first", root / "second"
+    for output, more in (
+        (first, ()),
+        (second, ("--seed", "1", "--initial", str(first / "model.keras"))),
+    ):
+        arguments = ["train", str(film_folder), "-o", str(output), "--split", str(split)]
+        assert main([*arguments, *QUICK, *more]) == 0
+    return [first, second]
+
+
+def test_train_says_where_the_model_is(
+    two_runs: list[Path], film_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = two_runs[0]
+    split = str(first / "split.json")
+    assert main(["train", str(film_folder), "-o", str(first), "--split", split, *QUICK]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [str(first / "model.keras")]
+    assert "Going on after 1 finished epochs." in said.err
+
+
+def test_the_average_of_runs_has_the_mean_of_their_weights(
+    two_runs: list[Path], film_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import keras
+
+    output = tmp_path / "average"
+    arguments = ["average", *map(str, two_runs), "--data", str(film_folder), "-o", str(output)]
+    assert main(arguments) == 0
+    assert capsys.readouterr().err.count("validation loss") == 3
+    weights = [
+        keras.models.load_model(folder / "model.keras", compile=False).get_weights()
+        for folder in (*two_runs, output)
+    ]
+    for first, second, mean in zip(*weights, strict=True):
+        np.testing.assert_allclose(mean, (first + second) / 2, atol=1e-6)
+    assert read_metadata(output / "model.keras").training["seeds"] == [0, 1]
+
+
+def test_averaging_one_run_or_strangers_is_refused(
+    two_runs: list[Path], film_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--data", str(film_folder), "-o", str(tmp_path / "average")]
+    assert main(["average", str(two_runs[0]), *data]) == 2
+    assert "at least two runs" in capsys.readouterr().err
+    assert main(["average", str(two_runs[0]), str(tmp_path), *data]) == 2
+    assert "expected the folder of a finished run" in capsys.readouterr().err
+
+
+def test_split_writes_folds_and_stand_ins(film_folder: Path, tmp_path: Path) -> None:
+    folds, held = tmp_path / "folds.json", tmp_path / "held.json"
+    assert main(["split", str(film_folder), "--folds", "3", "-o", str(folds)]) == 0
+    assert {film.part for film in Split.read(folds).films} == {"fold0", "fold1", "fold2"}
+    assert main(["split", str(film_folder), "--hold-out", "NORMAL2-*", "-o", str(held)]) == 0
+    for film in Split.read(held).films:
+        if film.label == "normal":
+            assert (film.part == "test") == ("NORMAL2-" in film.path)
+
+
+def test_another_scan_of_other_classes_trains_with_options_alone(
+    tmp_path: Path, draw_film: Callable[..., np.ndarray]
+) -> None:
+    for label in ("no_tumour", "glioma"):
+        (tmp_path / "slices" / label).mkdir(parents=True)
+        for index in range(12):
+            grey = draw_film("normal" if label == "no_tumour" else "bacterial", index)
+            colour = Image.fromarray(grey).convert("RGB")
+            colour.save(tmp_path / "slices" / label / f"{index}.png")
+    output = tmp_path / "run"
+    arguments = ["train", str(tmp_path / "slices"), "-o", str(output), "--finding", "tumour"]
+    assert main([*arguments, "--channels", "3", *QUICK]) == 0
+    metadata = read_metadata(output / "model.keras")
+    assert metadata.label_names == ("no_tumour", "glioma")
+    assert metadata.finding == "tumour"
+    assert metadata.input.shape == (1, 28, 28, 3)
+    assert metadata.intended_use.body_part == ()
+
+
+def _empty_class(data: Path) -> list[str]:
+    for film in (data / "NORMAL").iterdir():
+        film.unlink()
+    return []
+
+
+def _one_class(data: Path) -> list[str]:
+    shutil.rmtree(data / "NORMAL")
+    return []
+
+
+def _corrupt_film(data: Path) -> list[str]:
+    victim = sorted((data / "PNEUMONIA").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:100])
+    return []
+
+
+def _unknown_label(data: Path) -> list[str]:
+    name = sorted((data / "NORMAL").iterdir())[0].name
+    table = data.parent / "labels.csv"
+    table.write_text(f"path,label\nNORMAL/{name},zebra\n", encoding="utf-8")
+    return ["--patients", str(table)]
+
+
+def _no_name(data: Path) -> list[str]:
+    sorted((data / "PNEUMONIA").iterdir())[0].rename(data / "PNEUMONIA" / "film1.jpeg")
+    return []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_empty_class, "the class folder is empty; expected films in it, or remove it"),
+        (_one_class, "expected at least two classes (one folder each)"),
+        (_corrupt_film, "films cannot be read, the first: PNEUMONIA/"),
+        (_unknown_label, "has the unknown label 'zebra'; expected one of"),
+        (_no_name, "expected a name like person12_bacteria_34.jpeg"),
+    ],
+)
+def test_bad_data_gets_one_line_and_exit_2(
+    film_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], list[str]],
+    said: str,
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(film_folder / "train", data)
+    more = spoil(data)
+    assert main(["train", str(data), "-o", str(tmp_path / "run"), *QUICK, *more]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if "edge-xray:" in line]
+    assert len(errors) == 1
+    assert said in errors[0]
+
+
+def test_fewer_patients_than_folds_is_one_line(
+    film_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["split", str(film_folder), "--folds", "50", "-o", str(tmp_path / "s.json")]) == 2
+    assert "expected at least 50, so that each part gets one" in capsys.readouterr().err
+    assert not (tmp_path / "s.json").exists()
+
+
+def test_an_unknown_architecture_is_one_line(
+    film_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", str(film_folder), "-o", str(tmp_path / "run"), "--architecture", "vgg"]
+    assert main(arguments) == 2
+    assert "unknown architecture 'vgg'; expected one of" in capsys.readouterr().err
