@@ -66,6 +66,13 @@ def test_impulse_noise_strikes_its_share():
     assert set(np.unique(struck)) == {0, 128, 255}
 
 
+@pytest.mark.parametrize("name", [name for name in BY_NAME if not name.endswith("noise")])
+def test_grey_film_is_as_three_equal_channels(film, name):
+    colour = corrupt(np.repeat(film[..., None], 3, axis=2), BY_NAME[name], 4)
+    grey = corrupt(film, BY_NAME[name], 4)
+    assert np.abs(colour.mean(axis=2) - grey).max() <= 1
+
+
 def test_gamma_and_brightness_by_hand():
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
     darker = corrupt(ramp, BY_NAME["gamma_corr_up"], 5)
