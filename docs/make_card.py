@@ -1,6 +1,6 @@
 """Write a shipped model's card from what was measured: nothing in it is typed by hand.
 
-    python docs/make_card.py models/NAME.tflite --record RUN/record.json [--commands FILE]
+    python docs/make_card.py models/NAME.tflite --record RUN/record.json
 
 Reads ``NAME.evaluation.json`` (``edge-xray evaluate``) and ``NAME.parity.json`` (``edge-xray parity``)
 beside the model, and refuses reports on other bytes than the model's. Writes ``NAME.card.md``.
@@ -42,7 +42,6 @@ def card(
     evaluation: dict[str, Any],
     parity: dict[str, Any],
     record: dict[str, Any],
-    commands: list[str],
 ) -> str:
     """The card as Markdown.
 
@@ -52,7 +51,6 @@ def card(
         evaluation: what ``edge-xray evaluate`` measured on it.
         parity: what ``edge-xray parity`` measured on it.
         record: the training record.
-        commands: the commands that make the model and its reports again.
     """
     use, point, test = metadata.intended_use, metadata.operating_points[0], evaluation["test"]
     data, films = evaluation["data"], record["data"]["films"]
@@ -132,12 +130,19 @@ def card(
         "|---|---|---|---|---|",
     ]
     for own in metadata.operating_points:
-        assert own.sensitivity is not None and own.specificity is not None
-        lines.append(
-            f"| {own.name} | {own.threshold:.3f} | {percent(own.sensitivity.to_dict())} | "
-            f"{percent(own.specificity.to_dict())} | {own.rule} |"
+        figures = (
+            percent(figure.to_dict()) if figure else "–"
+            for figure in (own.sensitivity, own.specificity)
         )
-    lines += ["", "## Making it again", "", "```", *commands, "```", ""]
+        lines.append(f"| {own.name} | {own.threshold:.3f} | {' | '.join(figures)} | {own.rule} |")
+    lines += [
+        "",
+        "## Making it again",
+        "",
+        "`models/make_models.sh chest_xray` makes the models, their reports and this card again; the split "
+        "is [split.json](split.json).",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -152,7 +157,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Write a model's card from its reports.")
     parser.add_argument("model", type=Path)
     parser.add_argument("--record", type=Path, required=True)
-    parser.add_argument("--commands", type=Path, required=True, help="text file of commands")
     arguments = parser.parse_args()
     model: Path = arguments.model
     try:
@@ -170,7 +174,6 @@ def main() -> int:
             evaluation,
             parity,
             record,
-            arguments.commands.read_text("utf-8").splitlines(),
         )
     except EdgeXrayError as error:
         print(f"make_card: {error}", file=sys.stderr)
