@@ -33,8 +33,8 @@ from edge_xray.preprocess import preprocess
 SAMPLES: Final = Path(__file__).resolve().parents[1] / "samples"
 
 SEED: Final = 7
-"""Seed of the shipped samples: the first whose composites the shipped model takes all for films it knows,
-and for normal or pneumonia as their films are. They show the kit; they are no measure of it."""
+"""Seed of the shipped samples, taken from the first hundred because the shipped model takes all its
+composites for films that it knows and names the class of each. They show the kit; they measure nothing."""
 
 COMPOSITES: Final = {"normal": 4, "bacterial": 3, "viral": 3}
 """How many composites of each class."""

@@ -20,7 +20,7 @@ PAGES: Final = (
 START: Final = "index.html"
 """What README.md becomes."""
 
-LINK: Final = re.compile(r'(?:href|src)="([^":#]+)')
+LINK: Final = re.compile(r'(?:href|src)="([^":#]+)(?=["#])')
 """A relative link of a page, without its anchor."""
 
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:"

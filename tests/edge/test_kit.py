@@ -219,7 +219,7 @@ def test_pages_need_no_network_and_their_links_lead_somewhere(built: Path) -> No
     for page in pages:
         text = files[page].decode()
         assert "default-src 'none'" in text and "<script" not in text
-        for link in re.findall(r'(?:href|src)="([^":#]+)', text):
+        for link in re.findall(r'(?:href|src)="([^":#]+)(?=["#])', text):
             name = str((Path("/") / page).parent.joinpath(link).resolve().relative_to("/"))
             found = name in files or any(file.startswith(f"{name}/") for file in files)
             assert found, f"{page}: {link}"
