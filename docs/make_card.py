@@ -95,8 +95,8 @@ def card(
     lines.append(f"| Calibration error (ECE) of the finding | {number(ece)} |")
     if corrupted:
         lines.append(
-            f"| Mean balanced error over {len(corrupted['corruptions'])} corruptions | "
-            f"{corrupted['mean']:.3f} |"
+            f"| Mean balanced error over {len(corrupted['by_corruption'])} corruptions | "
+            f"{number(corrupted['mean'])} |"
         )
     for name, own in evaluation["shortcut"].items():
         lines.append(f"| AUC, {name.replace('_', ' ')} | {number(own['auc'])} |")
@@ -108,7 +108,7 @@ def card(
         "",
         "## What it is not",
         "",
-        "- All films are of one hospital, of children of 1 to 5 years, of 1,000 to 3,000 pixels before they "
+        "- All films are of one hospital, of children of 1 to 5 years, of about 400 to 2,900 pixels a side before they "
         "were made small. Another hospital's films differ; measure on a hundred of your own, read by a "
         "radiologist, before you rely on it.",
         "- Which germ caused a pneumonia is only partly to be seen on a film: take *bacterial* and *viral* "
