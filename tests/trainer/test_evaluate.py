@@ -202,3 +202,49 @@ def test_split_of_other_films_is_refused(tiny_keras, film_folder, tiny_split, tm
     changed.write_bytes(changed.read_bytes() + b"\0")
     assert run(tiny_keras, "--data", tmp_path / "data", "--split", tiny_split) == 2
     assert "not the one that was split" in capsys.readouterr().err
+
+
+def test_other_region_four_classes_colour_softmax(tmp_path, capsys):
+    """A Keras classifier of somebody else's kind: no evidence map, RGB, two classes without finding."""
+    import keras
+    import numpy as np
+    from PIL import Image
+
+    from edge_xray.metadata import InputSpec, Label, ModelMetadata, OperatingPoint, attach_to_keras
+
+    names = {"no tumour": "none", "artefact": "none", "glioma": "urgent", "meningioma": "urgent"}
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential(
+        [
+            keras.Input((28, 28, 3)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(4, activation="softmax"),
+        ]
+    )
+    network.save(tmp_path / "mri.keras")
+    labels = tuple(Label(name, triage, "See a neurologist.") for name, triage in names.items())
+    metadata = ModelMetadata(
+        "mri", "1", labels, InputSpec(28, 28, 3), (OperatingPoint("only", 0.5, 0.5, 0.5),),
+        finding="tumour", evidence_map=False, output="softmax",
+    )  # fmt: skip
+    attach_to_keras(tmp_path / "mri.keras", metadata)
+    draw = np.random.default_rng(0)
+    for place, name in enumerate(names):
+        for index in range(5):
+            path = tmp_path / "data" / name / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            level = draw.integers(20, 60, (40, 30, 3)) + 50 * place
+            Image.fromarray(level.astype(np.uint8)).save(path)
+    code = run(
+        tmp_path / "mri.keras", "--data", tmp_path / "data", "--resamples", 100,
+        "--robustness-films", 4, "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert code == 0
+    record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert list(record["classes"]["pairs"]) == ["glioma vs meningioma"]
+    assert np.sum(record["classes"]["confusion"]) == record["test"]["films"] == 20
+    assert record["test"]["positives"] == 10
+    page = (tmp_path / "out" / "evaluation.html").read_text()
+    assert "AlexNet" not in page and "pneumonia" not in page.lower().replace("pneumoniamnist", "")
+    capsys.readouterr()
