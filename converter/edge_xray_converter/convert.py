@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +12,12 @@ from typing import cast
 
 from edge_xray.errors import ModelError, OutputError, UsageError
 from edge_xray.labelled import Split, file_sha256
-from edge_xray.metadata import ModelMetadata, read_metadata
+from edge_xray.metadata import (
+    KERAS_MEMBER,
+    METADATA_MEMBER,
+    ModelMetadata,
+    read_metadata,
+)
 from edge_xray_converter.budget import Budget, Check
 from edge_xray_converter.describe import Description, check_fits, describe, parse_labels
 from edge_xray_converter.flatbuffer import Graph, read_graph
@@ -123,7 +129,7 @@ def convert(
             raise UsageError("int8 is fitted to training films; name their folder with --data")
         split = find_split(source, how.split_file, how.all_training)
     network = load_network(source, how.pixel_range)
-    metadata = metadata_for(network, source, how.description, how.data)
+    metadata = metadata_for(network, source, how)
     metadata = replace(
         metadata, training={**metadata.training, "converted_from": _source_record(source)}
     )
@@ -221,25 +227,38 @@ def _write(flatbuffer: bytes, metadata: ModelMetadata, path: Path) -> Converted:
     )
 
 
-def metadata_for(
-    network: Network, source: Path, description: Description, data: Path | None
-) -> ModelMetadata:
-    """The metadata that the file carries, or else what `description` makes of it.
+def metadata_for(network: Network, source: Path, how: Conversion) -> ModelMetadata:
+    """The metadata that the file carries, or else what its maker's description makes of it.
+
+    Args:
+        network: read from the file.
+        source: the file.
+        how: with description, data and input range.
 
     Raises:
-        UsageError: the file carries none and `description` does not fit the network.
+        UsageError: the file carries none and the description does not fit the network, or the file
+            carries some and an input range of its own was asked for.
         ModelError: the file carries some that contradicts the network.
     """
-    if source.is_file():
-        try:
-            metadata = read_metadata(source)
-        except ModelError as error:
-            if "carries no edge-xray metadata" not in str(error):
-                raise
-        else:
-            check_fits(network, metadata, source)
-            return metadata
-    return describe(network, source, description, data)
+    if _carries_metadata(source):
+        metadata = read_metadata(source)
+        check_fits(network, metadata, source)
+        if how.pixel_range != PixelRange():
+            raise UsageError(
+                f"{source}: is a network of this kit, which takes pixels 0..255; leave out "
+                "--input-range"
+            )
+        return metadata
+    return describe(network, source, how.description, how.data)
+
+
+def _carries_metadata(source: Path) -> bool:
+    """Whether a file is a zip with this kit's record; a ``.keras`` file has a metadata.json of Keras."""
+    if not source.is_file() or not zipfile.is_zipfile(source):
+        return False
+    with zipfile.ZipFile(source) as archive:
+        names = archive.namelist()
+    return KERAS_MEMBER in names or (source.suffix != ".keras" and METADATA_MEMBER in names)
 
 
 def find_split(source: Path, split_file: Path | None, all_training: bool) -> Split | None:

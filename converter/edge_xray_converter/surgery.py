@@ -49,7 +49,7 @@ def take_out_scaling(network: bytes, source: str = "in memory") -> tuple[bytes, 
         return network, 1.0, 0.0
     graph.operators = [op for op in graph.operators if op not in removed]
     _replace_entry(model, graph, entry)
-    return _packed(model), scale, offset
+    return packed(model), scale, offset
 
 
 def put_in_scaling(network: bytes, scale: float, offset: float, source: str = "in memory") -> bytes:
@@ -87,7 +87,7 @@ def put_in_scaling(network: bytes, scale: float, offset: float, source: str = "i
     )
     graph.operators = [multiply, add, *graph.operators]
     _replace_entry(model, graph, pixels)
-    return _packed(model)
+    return packed(model)
 
 
 def append_sigmoid(network: bytes, source: str = "in memory") -> bytes:
@@ -107,7 +107,7 @@ def append_sigmoid(network: bytes, source: str = "in memory") -> bytes:
     ]
     graph.outputs = np.array([probability], np.int32)
     _replace_in_signatures(model, logit, probability)
-    return _packed(model)
+    return packed(model)
 
 
 def set_input_range(network: bytes, low: float, high: float, source: str = "in memory") -> bytes:
@@ -126,7 +126,7 @@ def set_input_range(network: bytes, low: float, high: float, source: str = "in m
         tensor.quantization = schema().QuantizationParametersT()
     tensor.quantization.min = np.array([low], np.float32)
     tensor.quantization.max = np.array([high], np.float32)
-    return _packed(model)
+    return packed(model)
 
 
 def simple_names(network: bytes, source: str = "in memory") -> bytes:
@@ -153,7 +153,7 @@ def simple_names(network: bytes, source: str = "in memory") -> bytes:
         candidates = (name if turn == 0 else f"{name}.{turn}" for turn in itertools.count())
         tensor.name = next(text.encode() for text in candidates if text.encode() not in taken)
         taken.add(tensor.name)
-    return _packed(model)
+    return packed(model)
 
 
 def _kind(model: Any, operation: Any) -> str:
@@ -232,7 +232,8 @@ def _drop_unused_kinds(model: Any) -> None:
         operation.opcodeIndex = used.index(operation.opcodeIndex)
 
 
-def _packed(model: Any) -> bytes:
+def packed(model: Any) -> bytes:
+    """The bytes of a flatbuffer read with `edge_xray_converter.flatbuffer.read_object`."""
     _drop_unused_kinds(model)
     flatbuffers = importlib.import_module("flatbuffers")
     builder = flatbuffers.Builder(1024)

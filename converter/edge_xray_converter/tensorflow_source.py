@@ -26,6 +26,9 @@ from edge_xray_converter.sources import (
     picture_shape,
 )
 
+GRAPH_NAME = "network"
+"""Part of every tensor's name; Keras' own names count up, and equal input should give equal bytes."""
+
 Call = Callable[[Any], dict[str, Any]]
 
 
@@ -145,14 +148,14 @@ def network_from_keras(
         rewrites.append("the scaling of pixels was moved into the input's quantization")
     found = averaged_dense(named[SCORES]) if SCORES in named else None
     if found is None:
-        core = keras.Model(start, named)
+        core = keras.Model(start, named, name=GRAPH_NAME)
 
         def call(pixels: Any) -> dict[str, Any]:
             return dict(core(pixels, training=False))
 
     else:
         body, dense = found
-        core = keras.Model(start, body)
+        core = keras.Model(start, body, name=GRAPH_NAME)
         kernel, bias = evidence_weights(dense)
         rewrites.append("average and dense layer were exchanged, which gives an evidence map")
 

@@ -1,0 +1,327 @@
+"""The convert command: what it writes, what it records, what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from edge_xray.classifier import Classifier
+from edge_xray.labelled import Split
+from edge_xray.metadata import parse_metadata, read_metadata, split_packed
+from edge_xray_converter.flatbuffer import read_graph
+from edge_xray_converter.keep_float import choose_float
+from edge_xray_converter.layers import LayerError
+
+
+@pytest.fixture(scope="module")
+def converted(run_cli, tiny_keras, film_folder, tmp_path_factory):
+    """All four kinds of `tiny_keras`, by kind, with what was said."""
+    out = tmp_path_factory.mktemp("converted") / "tiny.tflite"
+    code, stdout, stderr = run_cli(
+        "convert", tiny_keras, "--int8", "--float16", "--dynamic", "--float32",
+        "--data", film_folder, "-o", out,
+    )  # fmt: skip
+    assert code == 0
+    paths = {path.stem.rpartition("-")[2]: path for path in out.parent.iterdir()}
+    assert stdout.split() == [
+        str(paths[kind]) for kind in ("int8", "float16", "dynamic", "float32")
+    ]
+    return paths, stderr
+
+
+def test_several_kinds_at_once_are_named_by_kind_and_all_run(converted):
+    paths, _ = converted
+    assert set(paths) == {"int8", "float16", "dynamic", "float32"}
+    for kind, path in paths.items():
+        classifier = Classifier(path)
+        assert classifier.metadata.quantization == kind
+        assert classifier.check_golden() == 0.0
+
+
+def test_smaller_numbers_make_smaller_files(converted):
+    network = {kind: split_packed(path.read_bytes())[0] for kind, path in converted[0].items()}
+    sizes = {kind: len(data) for kind, data in network.items()}
+    assert max(sizes["int8"], sizes["dynamic"]) < sizes["float16"] < sizes["float32"]
+
+
+def test_int8_is_integer_throughout_and_takes_pixels_as_they_are(converted):
+    graph = read_graph(converted[0]["int8"].read_bytes())
+    assert graph.non_integer() == []
+    (entry,) = (graph.tensors[number] for number in graph.inputs)
+    assert (entry.type, entry.shape) == ("UINT8", (1, 32, 32, 1))
+    # One step of the input is one grey level, and black is its least.
+    assert entry.scale == pytest.approx((1 / 128,))
+    assert entry.zero_point == (127,)
+    assert {graph.tensors[number].type for number in graph.outputs} == {"INT8"}
+
+
+def test_labels_and_metadata_are_packed(converted, tiny_keras):
+    trained = read_metadata(tiny_keras)
+    for path in converted[0].values():
+        metadata = read_metadata(path)
+        assert metadata.labels == trained.labels
+        assert metadata.operating_points == trained.operating_points
+        assert metadata.calibration == trained.calibration
+        assert metadata.golden is not None and metadata.network_sha256
+        assert metadata.training["converted_from"]["name"] == tiny_keras.name
+
+
+def test_representative_films_are_recorded_and_are_training_films(converted, tiny_split):
+    record = read_metadata(converted[0]["int8"]).training["representative"]
+    train = {film.sha256[:16] for film in Split.read(tiny_split).part("train")}
+    assert set(record["film_sha256_prefixes"]) <= train
+    assert (
+        record["films"] == len(record["film_sha256_prefixes"]) == sum(record["per_label"].values())
+    )
+    assert "representative" not in read_metadata(converted[0]["float32"]).training
+
+
+def test_int8_was_tried_on_validation_films(converted):
+    _, said = converted
+    assert "AUC drop on validation films" in said
+    assert "NOT KEPT" not in said
+
+
+def test_answers_of_all_kinds_are_close(converted, draw_film):
+    from edge_xray.preprocess import preprocess
+
+    models = [Classifier(path) for path in converted[0].values()]
+    for label in ("normal", "bacterial", "viral"):
+        pixels = preprocess(draw_film(label, 4321), models[0].metadata.input)
+        findings = [model.classify(pixels).p_finding for model in models]
+        assert max(findings) - min(findings) < 0.05
+
+
+def test_the_same_command_gives_the_same_bytes(
+    converted, run_cli, tiny_keras, film_folder, tmp_path
+):
+    code, _, _ = run_cli(
+        "convert", tiny_keras, "--data", film_folder, "-o", tmp_path / "again.tflite", "--no-check"
+    )
+    assert code == 0
+    assert (tmp_path / "again.tflite").read_bytes() == converted[0]["int8"].read_bytes()
+
+
+def test_a_float_tflite_gives_the_same_int8_decisions(
+    converted, run_cli, film_folder, tiny_split, draw_film, tmp_path
+):
+    out = tmp_path / "from_tflite.tflite"
+    code, _, _ = run_cli(
+        "convert", converted[0]["float32"], "--data", film_folder, "--split", tiny_split, "-o", out
+    )
+    assert code == 0
+    from edge_xray.preprocess import preprocess
+
+    first, second = Classifier(out), Classifier(converted[0]["int8"])
+    for seed in range(6):
+        pixels = preprocess(draw_film("bacterial", 700 + seed), first.metadata.input)
+        np.testing.assert_allclose(
+            first.classify(pixels).logits, second.classify(pixels).logits, atol=0.5
+        )
+
+
+def test_named_operations_stay_in_float(run_cli, tiny_keras, film_folder, tmp_path):
+    code, _, err = run_cli(
+        "convert", tiny_keras, "--data", film_folder, "-o", tmp_path / "x.tflite",
+        "--keep-float", "nothing",
+    )  # fmt: skip
+    assert code == 2
+    known = err.partition("such as ")[2].partition(";")[0]
+    code, _, said = run_cli(
+        "convert", tiny_keras, "--data", film_folder, "-o", tmp_path / "x.tflite",
+        "--keep-float", known,
+    )  # fmt: skip
+    assert code == 0
+    assert f"left in float: {known}" in said
+    graph = read_graph((tmp_path / "x.tflite").read_bytes())
+    assert {operation.kind for operation in graph.non_integer()} == {
+        "DEQUANTIZE", "CONV_2D", "QUANTIZE",
+    }  # fmt: skip
+    assert read_metadata(tmp_path / "x.tflite").training["kept_float"] == [known]
+
+
+def test_a_budget_that_int8_misses_names_layers_and_auto_keeps_it(
+    run_cli, tiny_keras, film_folder, tmp_path
+):
+    narrow = ("--max-mean-shift", "0.0001")
+    arguments = ("convert", tiny_keras, "--data", film_folder, "-o", tmp_path / "x.tflite")
+    code, _, said = run_cli(*arguments, *narrow)
+    assert code == 1
+    assert "int8 loses too much" in said and "CONV_2D" in said and "--keep-float auto" in said
+    code, _, said = run_cli(*arguments, *narrow, "--keep-float", "auto")
+    assert code == 0
+    assert "left in float" in said and "NOT KEPT" not in said
+    assert read_graph((tmp_path / "x.tflite").read_bytes()).non_integer()
+    assert Classifier(tmp_path / "x.tflite").check_golden() == 0.0
+
+
+def test_auto_leaves_nothing_in_float_where_int8_is_good(
+    run_cli, tiny_keras, film_folder, tmp_path
+):
+    code, _, said = run_cli(
+        "convert", tiny_keras, "--data", film_folder, "-o", tmp_path / "x.tflite",
+        "--keep-float", "auto",
+    )  # fmt: skip
+    assert code == 0
+    assert "left in float" not in said
+    assert read_graph((tmp_path / "x.tflite").read_bytes()).non_integer() == []
+
+
+RANKING = [
+    LayerError(name, "CONV_2D", place, 1.0 / (place + 1)) for place, name in enumerate("abcdef")
+]
+
+
+@pytest.mark.parametrize(
+    ("needed", "chosen"),
+    [("", ()), ("a", ("a",)), ("c", ("c",)), ("be", ("b", "e")), ("abcdef", tuple("abcdef"))],
+)
+def test_the_fewest_needed_operations_are_chosen(needed, chosen):
+    choice = choose_float(RANKING, lambda names: set(needed) <= set(names))
+    assert (choice.names, choice.kept) == (chosen, True)
+
+
+def test_a_budget_that_even_float_misses_is_told():
+    choice = choose_float(RANKING, lambda names: False)
+    assert not choice.kept
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "name their folder with --data"),
+        (("--data", "FOLDER", "--split", "missing.json"), "expected a split file"),
+        (("--data", "missing"), "expected a folder"),
+        (("--data", "FOLDER", "--input-range", "1..0"), "expected an input range"),
+        (("--data", "FOLDER", "--input-range", "0..1"), "takes pixels 0..255"),
+        (("--data", "FOLDER", "--all-training", "--split", "x.json"), "exclude each other"),
+        (("--data", "FOLDER", "--all-training", "--keep-float", "auto"), "part 'validation'"),
+    ],
+)
+def test_wrong_options_are_one_line_and_exit_2(
+    run_cli, tiny_keras, film_folder, tmp_path, arguments, words
+):
+    arguments = [film_folder if argument == "FOLDER" else argument for argument in arguments]
+    code, _, err = run_cli("convert", tiny_keras, *arguments, "-o", tmp_path / "x.tflite")
+    assert code == 2
+    assert words in err and "\n" not in err
+    assert not (tmp_path / "x.tflite").exists()
+
+
+def test_a_network_without_a_split_beside_it_is_refused(run_cli, tiny_keras, film_folder, tmp_path):
+    copy = tmp_path / "model.keras"
+    copy.write_bytes(tiny_keras.read_bytes())
+    code, _, err = run_cli("convert", copy, "--data", film_folder)
+    assert code == 2
+    assert "--split" in err and "--all-training" in err
+
+
+def test_an_output_that_cannot_be_written_is_exit_3(run_cli, tiny_keras, film_folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = run_cli("convert", tiny_keras, "--float32", "-o", tmp_path / "file" / "x.tflite")
+    assert code == 3
+    assert "cannot be written" in err
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory):
+    """A colour network of two classes from elsewhere, trained for a moment; no metadata."""
+    import keras
+
+    keras.utils.set_random_seed(5)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            layers.Conv2D(8, 3, strides=2, activation="relu"),
+            layers.Conv2D(8, 3, strides=2, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(2, activation="softmax"),
+        ]
+    )
+    path = tmp_path_factory.mktemp("foreign") / "Their Net.keras"
+    model.save(path)
+    return path
+
+
+def test_a_foreign_network_gets_metadata_from_folder_names(run_cli, foreign, write_film, tmp_path):
+    for seed in range(4):
+        for label, drawn in (("normal", "normal"), ("opacity", "bacterial")):
+            write_film(tmp_path / "films" / label / f"{seed}.png", drawn, seed)
+    code, _, _ = run_cli(
+        "convert", foreign, "--data", tmp_path / "films", "--all-training",
+        "--input-range", "-1..1", "-o", tmp_path / "x.tflite",
+    )  # fmt: skip
+    assert code == 0
+    metadata = Classifier(tmp_path / "x.tflite").metadata
+    assert metadata.label_names == ("normal", "opacity")
+    assert metadata.positive == (False, True)
+    assert (metadata.name, metadata.finding, metadata.output) == ("their-net", "opacity", "softmax")
+    assert metadata.input.shape == (1, 32, 32, 3)
+    assert not metadata.evidence_map
+
+
+def test_options_describe_a_foreign_network(run_cli, foreign, tmp_path):
+    code, _, _ = run_cli(
+        "convert", foreign, "--float32", "--labels", "tumour,healthy", "--negative", "healthy",
+        "--finding", "tumour", "--name", "mri", "--threshold", "0.3", "-o", tmp_path / "x.tflite",
+    )  # fmt: skip
+    assert code == 0
+    metadata = read_metadata(tmp_path / "x.tflite")
+    assert metadata.positive == (True, False)
+    assert (metadata.name, metadata.finding) == ("mri", "tumour")
+    point = metadata.operating_point()
+    assert (point.threshold, point.review_low, point.review_high) == pytest.approx((0.3, 0.2, 0.4))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--labels", "a,b,c"), "tells 2 classes apart, got 3 labels"),
+        (("--labels", "a,a"), "different labels"),
+        (("--labels", "a,b", "--negative", "c"), "no such label"),
+        (("--labels", "a,b", "--negative", "a,b"), "at least one label"),
+        ((), "name them with --labels"),
+    ],
+)
+def test_labels_that_do_not_match_are_one_line_and_exit_2(
+    run_cli, foreign, tmp_path, arguments, words
+):
+    code, _, err = run_cli("convert", foreign, "--float32", *arguments, "-o", tmp_path / "x.tflite")
+    assert code == 2
+    assert words in err and "\n" not in err
+
+
+def test_a_foreign_network_and_its_int8_are_compared(run_cli, foreign, write_film, tmp_path):
+    for folder, first in (("train", 0), ("test", 50)):
+        for seed in range(first, first + 10):
+            for label, drawn in (("normal", "normal"), ("opacity", "bacterial")):
+                write_film(tmp_path / folder / label / f"{seed}.png", drawn, seed)
+    out = tmp_path / "x.tflite"
+    ranges = ("--input-range", "-1..1")
+    code, _, _ = run_cli(
+        "convert", foreign, "--data", tmp_path / "train", "--all-training", *ranges, "-o", out
+    )
+    assert code == 0
+    code, _, _ = run_cli(
+        "parity", foreign, out, "--data", tmp_path / "test", *ranges, "-o", tmp_path / "r",
+        "--no-timing", "--resamples", 100, "--max-mean-shift", 1, "--max-flips", 1,
+        "--max-auc-drop", 1, "--max-accuracy-drop", 1, "--max-sensitivity-drop", 1,
+    )  # fmt: skip
+    assert code == 0
+    record = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    (comparison,) = record["comparisons"]
+    assert comparison["largest_shift"] < 0.1
+    assert comparison["heat_map_similarity"] is None
+    assert comparison["differences"]["pair_auc"]["value"] is None
+
+
+def test_a_changed_network_is_noticed(converted):
+    data = converted[0]["int8"].read_bytes()
+    network, _ = split_packed(data)
+    metadata = parse_metadata(data, "int8")
+    import hashlib
+
+    assert metadata.network_sha256 == hashlib.sha256(network).hexdigest()

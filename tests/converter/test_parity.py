@@ -1,0 +1,262 @@
+"""The parity command: what it measures, what it writes, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from edge_xray.metadata import DISCLAIMER
+from edge_xray_converter.record import SCHEMA_FILE
+
+
+@pytest.fixture(scope="module")
+def honest(run_cli, tiny_keras, tiny_float, tiny_model, parity_films, tmp_path_factory):
+    """Reports of an honest conversion, by ending, and the exit code."""
+    stem = tmp_path_factory.mktemp("honest") / "report"
+    code, out, err = run_cli(
+        "parity", tiny_keras, tiny_float, tiny_model, "--data", parity_films / "films",
+        "--split", parity_films / "split.json", "-o", stem, "--resamples", 200, "--max-flips", 0.05,
+    )  # fmt: skip
+    files = {path.suffix: path for path in stem.parent.iterdir()}
+    return code, out, err, files
+
+
+@pytest.fixture(scope="module")
+def record(honest):
+    return json.loads(honest[3][".json"].read_text(encoding="utf-8"))
+
+
+def test_an_honest_conversion_passes(honest, record):
+    code, out, err, files = honest
+    assert (code, record["verdict"]) == (0, "PASS")
+    assert err.strip().endswith("PASS")
+    assert out.split() == [str(files[ending]) for ending in (".html", ".json", ".md")]
+
+
+def test_the_json_keeps_its_published_schema(record):
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(record, schema)
+
+
+def test_a_keras_reference_and_its_float32_file_are_the_same(record):
+    first, second = record["models"][:2]
+    assert first["converted_on_the_fly"] and not second["converted_on_the_fly"]
+    comparison = record["comparisons"][0]
+    assert comparison["largest_shift"] < 1e-5
+    assert comparison["label_flips"] == 0
+    assert max(layer["relative"] for layer in comparison["layers"]) < 1e-5
+
+
+def test_the_report_says_what_the_int8_file_is_made_of(record):
+    integer = record["models"][2]
+    assert integer["quantization"] == "int8"
+    assert integer["non_integer_operations"] == []
+    assert integer["operations"] == {"CONV_2D": 4, "QUANTIZE": 1}
+    assert integer["delegation"]["delegated"] >= 4
+    assert record["models"][1]["non_integer_operations"] != []
+
+
+def test_latency_and_memory_are_measured_at_one_and_all_threads(record):
+    for model in record["models"]:
+        threads = [timing["threads"] for timing in model["timings"]]
+        assert threads[0] == 1 and threads == sorted(set(threads))
+        for timing in model["timings"]:
+            assert 0 < timing["median_ms"] <= timing["p95_ms"]
+            assert timing["start_mib"] <= timing["peak_mib"]
+
+
+def test_every_layer_of_the_int8_file_is_compared(record):
+    layers = record["comparisons"][1]["layers"]
+    assert [layer["kind"] for layer in layers] == ["CONV_2D"] * 4
+    assert all(0 < layer["relative"] < 0.2 for layer in layers)
+
+
+def test_films_patients_and_hashes_are_in_the_provenance(record, tiny_model):
+    from edge_xray.labelled import file_sha256
+
+    assert record["films"]["per_label"] == {"bacterial": 40, "normal": 40, "viral": 40}
+    assert record["films"]["patients"] == 60
+    assert record["models"][2]["sha256"] == file_sha256(tiny_model)
+    assert "tensorflow" in record["provenance"]["packages"]
+
+
+class Page(HTMLParser):
+    """Collects what a page would load, and its text."""
+
+    def __init__(self):
+        super().__init__()
+        self.loads, self.tags, self.text, self.policy, self.unlabelled = [], [], "", "", 0
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        values = dict(attrs)
+        self.loads += [values[name] for name in ("src", "href") if name in values]
+        if values.get("http-equiv") == "Content-Security-Policy":
+            self.policy = values["content"]
+        self.unlabelled += tag == "img" and not values.get("alt")
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_html_is_self_contained_and_reads_without_script(honest):
+    text = honest[3][".html"].read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    assert page.loads and all(link.startswith("data:image/") for link in page.loads)
+    assert "script" not in page.tags and "style=" not in text
+    assert page.unlabelled == 0
+    assert text.count(DISCLAIMER) == 1
+    assert page.policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
+
+
+def test_the_markdown_holds_the_verdict_and_the_figures_with_intervals(honest):
+    text = honest[3][".md"].read_text(encoding="utf-8")
+    assert text.startswith("# Parity: PASS")
+    assert text.count(DISCLAIMER) == 1
+    assert re.search(r"\| Sensitivity \| [\d.]+ % \([\d.]+ to [\d.]+\)", text)
+    assert re.search(r"\| [+-]0\.00 pts \(", text)
+
+
+def test_no_films_hides_names_and_pictures(
+    run_cli, tiny_float, repack, tiny_model, parity_films, tmp_path
+):
+    labels = _swapped(tiny_float)
+    swapped = repack(tiny_model, tmp_path / "swapped.tflite", labels=labels)
+    run_cli(
+        "parity", tiny_float, swapped, "--data", parity_films / "films", "-o", tmp_path / "bare",
+        "--resamples", 100, "--no-timing", "--no-films",
+    )  # fmt: skip
+    record = json.loads((tmp_path / "bare.json").read_text(encoding="utf-8"))
+    flips = record["comparisons"][0]["flips"]
+    assert flips and all(re.fullmatch("[0-9a-f]{12}", flip["film"]) for flip in flips)
+    for ending in (".json", ".html", ".md"):
+        text = (tmp_path / f"bare{ending}").read_text(encoding="utf-8")
+        assert "data:image/jpeg" not in text and "viral/" not in text
+
+
+def test_flipped_films_are_shown_with_both_heat_maps(
+    run_cli, tiny_float, repack, tiny_model, parity_films, tmp_path
+):
+    swapped = repack(tiny_model, tmp_path / "swapped.tflite", labels=_swapped(tiny_float))
+    code, _, _ = run_cli(
+        "parity", tiny_float, swapped, "--data", parity_films / "films", "-o", tmp_path / "shown",
+        "--resamples", 100, "--no-timing",
+    )  # fmt: skip
+    assert code == 1
+    page = Page()
+    page.feed((tmp_path / "shown.html").read_text(encoding="utf-8"))
+    pictures = [link for link in page.loads if link.startswith("data:image/jpeg")]
+    record = json.loads((tmp_path / "shown.json").read_text(encoding="utf-8"))
+    flips = record["comparisons"][0]["flips"]
+    assert len(flips) > 60
+    assert len(pictures) == 3 * 60
+    assert "bacterial/1.png" in page.text
+
+
+def _swapped(model):
+    from edge_xray.metadata import read_metadata
+
+    normal, bacterial, viral = read_metadata(model).labels
+    return (normal, viral, bacterial)
+
+
+def test_films_that_set_the_ranges_may_not_judge(run_cli, tiny_keras, tiny_model, film_folder):
+    code, _, err = run_cli("parity", tiny_keras, tiny_model, "--data", film_folder)
+    assert code == 2
+    assert "int8 ranges were measured on" in err and "\n" not in err
+
+
+def test_other_films_of_a_patient_that_set_the_ranges_may_not_judge(
+    run_cli, tiny_float, tiny_model, film_folder, write_film, tmp_path
+):
+    from edge_xray.labelled import read_labelled_folder
+    from edge_xray.metadata import read_metadata
+    from edge_xray_converter.representative import hash_prefix
+
+    known = read_metadata(tiny_model).training["representative"]["patient_sha256_prefixes"]
+    person = next(
+        film.patient
+        for film in read_labelled_folder(film_folder)
+        if film.patient.startswith("person") and hash_prefix(film.patient) in known
+    )
+    write_film(tmp_path / "PNEUMONIA" / f"{person}_virus_999.jpeg", "viral", 77)
+    write_film(tmp_path / "NORMAL" / "IM-9999-0001.jpeg", "normal", 78)
+    code, _, err = run_cli("parity", tiny_float, tiny_model, "--data", tmp_path)
+    assert code == 2
+    assert "of a patient" in err
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda folder, film: None, "expected at least two classes"),
+        (lambda folder, film: film(folder / "normal/a.png"), "expected at least two classes"),
+        (lambda folder, film: (folder / "normal").mkdir(), "the class folder is empty"),
+        (
+            lambda folder, film: [film(folder / f"{name}/a.png") for name in ("cat", "dog")],
+            "tells normal, bacterial, viral",
+        ),
+        (
+            lambda folder, film: [
+                film(folder / f"{name}/a.png") for name in ("viral", "bacterial")
+            ],
+            "with and without a finding",
+        ),
+    ],
+)
+def test_films_that_cannot_serve_are_one_line_and_exit_2(
+    run_cli, tiny_float, write_film, tmp_path, make, words
+):
+    make(tmp_path, write_film)
+    code, _, err = run_cli("parity", tiny_float, tiny_float, "--data", tmp_path)
+    assert code == 2
+    assert words in err and "\n" not in err
+
+
+def test_films_that_are_damaged_are_named_and_left_out(run_cli, tiny_float, write_film, tmp_path):
+    for seed in range(3):
+        for label in ("normal", "viral"):
+            write_film(tmp_path / "films" / label / f"{seed}.png", label, seed)
+    (tmp_path / "films/viral/broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    code, _, _ = run_cli(
+        "parity", tiny_float, tiny_float, "--data", tmp_path / "films", "-o", tmp_path / "r",
+        "--no-timing", "--resamples", 100,
+    )  # fmt: skip
+    record = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert (code, record["films"]["count"]) == (0, 6)
+    assert [film["film"] for film in record["films"]["unread"]] == ["viral/broken.png"]
+
+
+def test_a_single_model_and_a_file_that_is_none_are_one_line_and_exit_2(
+    run_cli, tiny_float, parity_films, tmp_path
+):
+    films = parity_films / "films"
+    (tmp_path / "text.tflite").write_text("not a model")
+    (tmp_path / "short.tflite").write_bytes(tiny_float.read_bytes()[:5000])
+    for models, words in (
+        ([tiny_float], "expected a reference and one or more candidates"),
+        ([tiny_float, tmp_path / "missing.tflite"], "no such file"),
+        ([tiny_float, tmp_path / "text.tflite"], "text.tflite"),
+        ([tiny_float, tmp_path / "short.tflite"], "short.tflite"),
+    ):
+        code, _, err = run_cli("parity", *models, "--data", films)
+        assert code == 2
+        assert words in err and "\n" not in err
+
+
+def test_a_report_that_cannot_be_written_is_one_line_and_exit_3(
+    run_cli, tiny_float, parity_films, tmp_path
+):
+    (tmp_path / "file").write_text("")
+    code, _, err = run_cli(
+        "parity", tiny_float, tiny_float, "--data", parity_films / "films",
+        "-o", tmp_path / "file" / "r", "--no-timing", "--resamples", 100,
+    )  # fmt: skip
+    assert code == 3
+    assert "cannot be written" in err

@@ -1,0 +1,68 @@
+"""A model without a PASS report of its very bytes is not shipped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from edge_xray.labelled import file_sha256
+from edge_xray_converter.release import main, missing_reports
+
+
+@pytest.fixture
+def shipped(tmp_path, tiny_model):
+    shutil.copy(tiny_model, tmp_path / "edge-xray-test.tflite")
+    report = {
+        "models": [{"sha256": "0" * 64}, {"sha256": file_sha256(tiny_model)}],
+        "comparisons": [{"verdict": "PASS"}],
+    }
+    (tmp_path / "edge-xray-test.parity.json").write_text(json.dumps(report))
+    return tmp_path
+
+
+def change(folder, **values):
+    path = folder / "edge-xray-test.parity.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_a_model_with_its_report_may_be_shipped(shipped):
+    assert missing_reports(shipped) == []
+    assert main([str(shipped)]) == 0
+
+
+def test_a_model_that_failed_may_not(shipped, capsys):
+    change(shipped, comparisons=[{"verdict": "FAIL"}])
+    assert main([str(shipped)]) == 1
+    assert "says FAIL" in capsys.readouterr().err
+
+
+def test_a_model_that_changed_since_may_not(shipped):
+    with (shipped / "edge-xray-test.tflite").open("ab") as stream:
+        stream.write(b"\0")
+    (fault,) = missing_reports(shipped)
+    assert "of other bytes" in fault
+
+
+def test_a_report_on_the_model_as_reference_does_not_count(shipped, tiny_model):
+    change(shipped, models=[{"sha256": file_sha256(tiny_model)}, {"sha256": "0" * 64}])
+    (fault,) = missing_reports(shipped)
+    assert "of other bytes" in fault
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"models": 3, "comparisons": []}'])
+def test_a_report_that_is_none_is_told(shipped, text):
+    (shipped / "edge-xray-test.parity.json").write_text(text)
+    (fault,) = missing_reports(shipped)
+    assert "is no parity report" in fault or "of other bytes" in fault
+
+
+def test_a_missing_report_is_told_with_the_command_to_make_it(shipped):
+    (shipped / "edge-xray-test.parity.json").unlink()
+    (fault,) = missing_reports(shipped)
+    assert "edge-xray parity" in fault
+
+
+def test_an_empty_folder_ships_nothing(tmp_path):
+    assert missing_reports(tmp_path)
