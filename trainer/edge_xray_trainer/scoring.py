@@ -6,6 +6,7 @@ the same preprocessing, score calibration and decision.
 
 from __future__ import annotations
 
+import os
 import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -135,6 +136,8 @@ class KerasScorer:
             ModelError: the file carries no metadata, is damaged, or its outputs do not fit its labels.
         """
         self.metadata = read_metadata(file)
+        # Tensorflow's start writes lines on GPUs that are not there among the report's.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import keras
 
         try:

@@ -59,15 +59,20 @@ def cell_text(cell: Cell) -> str:
     if isinstance(cell, Estimate):
         if not math.isfinite(cell.value):
             return NOTHING
-        value = f"{cell.value:.{DECIMALS}f}"
+        value = _share(cell.value)
         if not (math.isfinite(cell.low) and math.isfinite(cell.high)):
             return value
-        return f"{value} ({cell.low:.{DECIMALS}f} to {cell.high:.{DECIMALS}f})"
+        return f"{value} ({_share(cell.low)} to {_share(cell.high)})"
     if isinstance(cell, float):
         return f"{cell:.4g}" if math.isfinite(cell) else NOTHING
     if isinstance(cell, int):
         return f"{cell:,}"
     return cell
+
+
+def _share(value: float) -> str:
+    # Adding 0 turns the minus zero that rounding leaves into zero.
+    return f"{round(value, DECIMALS) + 0.0:.{DECIMALS}f}"
 
 
 def is_number(cell: Cell) -> bool:
