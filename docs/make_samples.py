@@ -45,9 +45,10 @@ FILMS_PER_COMPOSITE: Final = 12
 MEAN_SPEC: Final = InputSpec(224, 224, 1)
 """Size at which films are averaged, in pixels: that of the training copies."""
 
-CLINIC_SIZE: Final = (1200, 904)
-"""Columns and rows of a composite: near the median of the original films, which the training copies
-lost, and large enough (twice 448) that reading it takes the scaled path of a clinic's film."""
+CLINIC_SIZE: Final = (880, 664)
+"""Columns and rows of a composite: of the order of the original films, which the training copies lost,
+and just below four times the network's input, above which a JPEG is decoded at a reduced scale. So a
+sample gives the very same answer as JPEG, as PNG of its pixels and as DICOM of them."""
 
 LIKENESS_SPEC: Final = InputSpec(48, 48, 1)
 """Size at which films are compared: shape and framing count, texture does not."""
