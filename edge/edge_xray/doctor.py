@@ -152,15 +152,19 @@ def check_model(model: Path | str | None, runtime: str | None) -> Finding:
         classifier.classify(pixels)
         times.append((time.perf_counter() - start) * 1e3)
     name = f"{classifier.metadata.name} {classifier.metadata.version}"
+    pieces = delegated_pieces(classifier)
     values = {
         "name": name,
         "sha256": classifier.sha256,
         "runtime": classifier.runtime,
         "infer_ms": round(median(times), 2),
+        "delegated_pieces": pieces,
         "golden_difference": difference,
         "golden_tolerance": golden.tolerance if golden else None,
     }
     message = f"{name} on {classifier.runtime}, {median(times):.1f} ms a film"
+    if pieces is not None:
+        message += f", {'delegated' if pieces else 'not delegated, so slower'}"
     if golden is None:
         return Finding(
             "model",
@@ -171,6 +175,19 @@ def check_model(model: Path | str | None, runtime: str | None) -> Finding:
         )
     message += f"; golden vectors within {difference:.2g} (allowed {golden.tolerance:.2g})"
     return Finding("model", "OK", message, values=values)
+
+
+def delegated_pieces(classifier: Classifier) -> int | None:
+    """Into how many pieces a delegate (XNNPACK) took the network; 0: none, one is best.
+
+    Returns:
+        None where the runtime does not tell.
+    """
+    # Not public, and the only way to see it; so its absence is an answer too.
+    details = getattr(classifier._interpreter, "_get_ops_details", None)
+    if details is None:
+        return None
+    return sum("DELEGATE" in node["op_name"].upper() for node in details())
 
 
 def existing_parent(folder: Path) -> Path:
