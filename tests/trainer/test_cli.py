@@ -59,7 +59,8 @@ def test_the_average_of_runs_has_the_mean_of_their_weights(
     ]
     for first, second, mean in zip(*weights, strict=True):
         np.testing.assert_allclose(mean, (first + second) / 2, atol=1e-6)
-    assert read_metadata(output / "model.keras").training["seeds"] == [0, 1]
+    averaged = read_metadata(output / "model.keras").training["averaged"]
+    assert [run["seed"] for run in averaged] == [0, 1]
 
 
 def test_averaging_one_run_or_strangers_is_refused(

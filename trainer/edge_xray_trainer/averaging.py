@@ -106,12 +106,23 @@ def average_runs(
     task = Task(metadata.labels, metadata.finding, metadata.intended_use)
     state = TrainingState("average")
     fitted = fit_metadata(request, averaged, sets, task, metadata.input, split, state)
+    kept = {
+        name: value
+        for name, value in fitted.training.items()
+        if name not in ("seed", "epochs", "best_epoch")
+    }
     fitted = replace(
         fitted,
         training={
-            **fitted.training,
-            "averaged": [record["model_sha256"] for record in records],
-            "seeds": [record["options"]["seed"] for record in records],
+            **kept,
+            "averaged": [
+                {
+                    "model_sha256": own["model_sha256"],
+                    "seed": own["options"]["seed"],
+                    "best_epoch": own["best_epoch"],
+                }
+                for own in records
+            ],
         },
     )
     output.mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,7 @@ CHEST_USE = IntendedUse(
     "illness. Never the only ground for a decision.",
     body_part=("CHEST",),
     modalities=("CR", "DX", "RG"),
-    views=("AP", "PA"),
+    views=("AP",),
     age_min_years=1.0,
     age_max_years=5.0,
 )
