@@ -18,7 +18,7 @@ from edge_xray.measures import auc
 from edge_xray.metadata import Estimate, ModelMetadata
 from edge_xray_trainer.evaluate import EvaluationRequest, evaluate
 from edge_xray_trainer.figures import Measures
-from edge_xray_trainer.scoring import Scorer, open_scorer
+from edge_xray_trainer.scorers import Scorer, open_scorer
 from edge_xray_trainer.stress import Progress, unseen
 
 WARM_UP = 5

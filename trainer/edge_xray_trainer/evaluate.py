@@ -27,11 +27,11 @@ from edge_xray_trainer.figures import (
     measure_reliability,
     roc_curve,
 )
+from edge_xray_trainer.scorers import Scorer
 from edge_xray_trainer.scoring import (
     PreparedFilms,
     Reference,
     Scored,
-    Scorer,
     films_of_part,
     prepare,
     reference_of,

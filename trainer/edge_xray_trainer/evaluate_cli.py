@@ -108,7 +108,7 @@ def evaluate_command(
     from edge_xray_trainer.evaluate import PREVALENCES, EvaluationRequest, evaluate
     from edge_xray_trainer.evaluate_tables import tables_of
     from edge_xray_trainer.progress import progress
-    from edge_xray_trainer.scoring import open_scorer
+    from edge_xray_trainer.scorers import open_scorer
 
     wanted = chosen_formats(formats, FORMATS, output)
     if (record is None) != (stand_in is None):

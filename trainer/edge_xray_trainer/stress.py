@@ -16,7 +16,8 @@ from edge_xray.metadata import Estimate, OperatingPoint
 from edge_xray.preprocess import preprocess
 from edge_xray_trainer.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from edge_xray_trainer.figures import Bootstrap, Measures, measure
-from edge_xray_trainer.scoring import PreparedFilms, Reference, Scorer, score
+from edge_xray_trainer.scorers import Scorer
+from edge_xray_trainer.scoring import PreparedFilms, Reference, score
 from edge_xray_trainer.shortcut import VARIANTS
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
