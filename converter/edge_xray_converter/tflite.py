@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge_xray.errors import UsageError
 from edge_xray_converter.layers import LayerError, own_errors
 from edge_xray_converter.quantize import measure_ranges, to_integers
+from edge_xray_converter.rounding import round_weights
 from edge_xray_converter.sources import Network
 from edge_xray_converter.surgery import simple_names
 
@@ -38,10 +39,10 @@ class Ranged:
 
     def integers(self, keep_float: Sequence[str] = ()) -> bytes:
         """The int8 flatbuffer, with the named operations left in float."""
-        return to_integers(self.flatbuffer, keep_float)
+        return to_integers(round_weights(self.flatbuffer, keep_float), keep_float)
 
     def ranking(self) -> list[LayerError]:
-        """All operations by the error each adds, the worst first."""
+        """All operations by the error each adds with plain rounding, the worst first."""
         films = self.inputs[:: max(1, len(self.inputs) // RANKING_FILMS)]
         return own_errors(self.flatbuffer, films, self.network.scale, self.network.offset)
 

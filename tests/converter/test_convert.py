@@ -318,6 +318,21 @@ def test_a_foreign_network_and_its_int8_are_compared(run_cli, foreign, write_fil
     assert comparison["differences"]["pair_auc"]["value"] is None
 
 
+def test_an_operation_without_an_integer_form_is_named(run_cli, film_folder, tmp_path):
+    import keras
+
+    entry = keras.Input((32, 32, 1))
+    waves = keras.ops.sin(keras.layers.Conv2D(4, 3)(entry))
+    scores = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(waves))
+    keras.Model(entry, scores).save(tmp_path / "waves.keras")
+    code, _, err = run_cli(
+        "convert", tmp_path / "waves.keras", "--data", film_folder, "--all-training",
+        "--labels", "bacterial,normal,viral",
+    )  # fmt: skip
+    assert code == 2
+    assert "no integer form" in err and "SIN" in err and "\n" not in err
+
+
 def test_a_changed_network_is_noticed(converted):
     data = converted[0]["int8"].read_bytes()
     network, _ = split_packed(data)
