@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-MODULES = ("tensorflow", "keras", "matplotlib", "jinja2")
+REPORT_MODULES = ("matplotlib", "jinja2")
+"""What a report on packed ``.tflite`` files needs of the extra ``convert``."""
+
+MODULES = ("tensorflow", "keras", *REPORT_MODULES)
 """Import names of the extra ``convert``."""
 
 BUDGET_PANEL = "Budget"

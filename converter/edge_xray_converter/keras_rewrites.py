@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -16,25 +17,32 @@ HEAD_ACTIVATIONS = (
 """Activations after the last layer that leave its logits known."""
 
 
-def entry_rescaling(model: Any) -> Any | None:
+def entry_rescaling(entry: Any, outputs: Iterable[Any]) -> tuple[Any, Any] | None:
     """The `keras.layers.Rescaling` that alone reads the input, if its factors are plain numbers.
 
     Args:
-        model: a functional `keras.Model` with one input.
+        entry: the model's symbolic input.
+        outputs: its symbolic outputs.
+
+    Returns:
+        The layer and its symbolic output; None if the model begins otherwise.
     """
-    entry = model.inputs[0]
-    readers = {
-        id(operation): operation
-        for operation in getattr(model, "operations", [])
-        for node in operation._inbound_nodes
-        if any(tensor is entry for tensor in node.input_tensors)
-    }
-    if len(readers) != 1:
+    readers = []
+    pending, seen = list(outputs), set()
+    # From the outputs back, for a layer may have been called in other models too.
+    while pending:
+        tensor = pending.pop()
+        if tensor is entry or id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
+        layer, inputs = _producer(tensor)
+        if any(source is entry for source in inputs):
+            readers.append((layer, tensor))
+        pending += inputs
+    if len(readers) != 1 or not isinstance(readers[0][0], keras.layers.Rescaling):
         return None
-    (layer,) = readers.values()
-    if not isinstance(layer, keras.layers.Rescaling):
-        return None
-    return layer if np.ndim(layer.scale) == 0 and np.ndim(layer.offset) == 0 else None
+    layer = readers[0][0]
+    return readers[0] if np.ndim(layer.scale) == 0 and np.ndim(layer.offset) == 0 else None
 
 
 def averaged_dense(scores: Any) -> tuple[Any, Any] | None:

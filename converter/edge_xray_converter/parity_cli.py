@@ -58,7 +58,9 @@ def parity_command(
     runtime: Annotated[
         str | None,
         typer.Option(
-            help="ai-edge-litert, tflite-runtime or tensorflow; by default the first found."
+            metavar="NAME[,NAME…]",
+            help="ai-edge-litert, tflite-runtime or tensorflow; one for all models or one a model; "
+            "by default the first found.",
         ),
     ] = None,
     input_range: options.InputRange = "0..255",
@@ -68,9 +70,11 @@ def parity_command(
     """Compare models on the same films, through the code the clinic runs; exit 1 if too much is lost.
 
     A .keras file or SavedModel is run as a float32 .tflite made on the fly. Without --split all films
-    of --data are used; films that set the ranges of an int8 model are refused.
+    of --data are used; films that set the ranges of an int8 model are refused. Packed .tflite files alone
+    need no TensorFlow.
     """
-    require("convert", "edge-xray parity", options.MODULES)
+    trained = any(path.suffix != ".tflite" for path in models)
+    require("convert", "edge-xray parity", options.MODULES if trained else options.REPORT_MODULES)
     from rich.console import Console
     from rich.progress import Progress
 
@@ -99,14 +103,14 @@ def parity_command(
         max_mean_shift,
     )
     command = shlex.join(["edge-xray", *map(_without_folders, sys.argv[1:])])
-    making = Making(resamples, seed, timing, show_films, runtime, command)
+    making = Making(resamples, seed, timing, show_films, command)
     films = read_parity_set(data, split, part)
     with (
         open_models(
             models,
             convert_float=lambda source, path: convert(source, ["float32"], path, conversion),
             operating_point=operating_point,
-            runtime=runtime,
+            runtimes=parse_labels(runtime),
         ) as opened,
         Progress(console=Console(stderr=True), transient=True) as bar,
     ):

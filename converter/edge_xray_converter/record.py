@@ -39,7 +39,6 @@ class Making:
         seed: of them.
         timing: whether latency and memory are measured.
         films: whether films are named and shown; else a hash stands for a name.
-        runtime: as for `edge_xray.classifier.Classifier`.
         command: the command line, for the provenance.
     """
 
@@ -47,7 +46,6 @@ class Making:
     seed: int = 0
     timing: bool = True
     films: bool = True
-    runtime: str | None = None
     command: str = ""
 
 
@@ -102,7 +100,7 @@ def _hashed(text: str) -> str:
 def _model(model: Model, figures: Figures, making: Making) -> dict[str, Any]:
     data = model.path.read_bytes()
     graph = read_graph(data, model.title)
-    delegated = delegation(data, making.runtime)
+    delegated = delegation(data, model.runtime)
     threads = sorted({1, os.cpu_count() or 1}) if making.timing else []
     return {
         "title": model.title,
@@ -121,7 +119,7 @@ def _model(model: Model, figures: Figures, making: Making) -> dict[str, Any]:
         "non_integer_operations": [graph.name_of(operation) for operation in graph.non_integer()],
         "delegation": {**vars(delegated), "left": list(delegated.left)} if delegated else None,
         "runtime": model.classifier.runtime,
-        "timings": [measure(model.path, count, making.runtime).to_dict() for count in threads],
+        "timings": [measure(model.path, count, model.runtime).to_dict() for count in threads],
         "figures": figures_record(figures),
     }
 

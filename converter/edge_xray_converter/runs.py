@@ -52,6 +52,11 @@ class Model:
         """Of the packed model."""
         return self.classifier.metadata
 
+    @property
+    def runtime(self) -> str:
+        """The distribution of the runtime, without its version."""
+        return self.classifier.runtime.partition(" ")[0]
+
 
 @dataclass(eq=False)
 class Run:
@@ -112,7 +117,7 @@ def open_models(
     *,
     convert_float: Callable[[Path, Path], object],
     operating_point: str | None = None,
-    runtime: str | None = None,
+    runtimes: Sequence[str] = (),
 ) -> Iterator[list[Model]]:
     """Load models for a parity run.
 
@@ -120,14 +125,20 @@ def open_models(
         sources: packed ``.tflite`` files, ``.keras`` files or SavedModels.
         convert_float: makes a packed float32 ``.tflite`` (the second path) of a source (the first).
         operating_point: name; None: each model's default one.
-        runtime: as for `Classifier`.
+        runtimes: as for `Classifier`: none, one for all models, or one a model.
 
     Yields:
         The models, in the same order; what was converted on the fly is gone afterwards.
 
     Raises:
         ModelError: one cannot be loaded, or has no such operating point.
+        UsageError: a runtime is not installed, or their number is another.
     """
+    if len(runtimes) not in (0, 1, len(sources)):
+        raise UsageError(
+            f"expected one runtime, or one for each of the {len(sources)} models, got {len(runtimes)}"
+        )
+    several = len(set(runtimes)) > 1
     with tempfile.TemporaryDirectory() as folder:
         models = []
         for index, source in enumerate(sources):
@@ -137,10 +148,11 @@ def open_models(
                 convert_float(source, path)
             elif not source.is_file():
                 raise ModelError(f"model {source}: no such file; name a .tflite or .keras file")
+            runtime = runtimes[index % len(runtimes)] if runtimes else None
             classifier = Classifier(path, runtime=runtime)
             models.append(
                 Model(
-                    source.name,
+                    f"{source.name} on {runtime}" if several else source.name,
                     path,
                     source,
                     file_sha256(source) if source.is_file() else "",

@@ -140,10 +140,10 @@ def network_from_keras(
     named = _named_outputs(model.output, source)
     rewrites: list[str] = []
     start, scale, offset = inputs[0], pixel_range.scale, pixel_range.low
-    rescaling = entry_rescaling(model)
+    rescaling = entry_rescaling(inputs[0], named.values())
     if rescaling is not None:
-        start = rescaling.output
-        factor, summand = float(rescaling.scale), float(rescaling.offset)
+        layer, start = rescaling
+        factor, summand = float(layer.scale), float(layer.offset)
         scale, offset = scale * factor, offset * factor + summand
         rewrites.append("the scaling of pixels was moved into the input's quantization")
     found = averaged_dense(named[SCORES]) if SCORES in named else None

@@ -121,6 +121,17 @@ def test_scaling_at_the_entry_is_taken_out_and_known(keras):
     assert "MUL" not in read_graph(network.exporter.core()).kinds()
 
 
+def test_a_loaded_sequential_model_is_taken(keras, tmp_path):
+    model = small(keras, keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax"))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(films().astype(np.float32), np.arange(5) % 3, verbose=0)
+    model.save(tmp_path / "model.keras")
+    network = load_network(tmp_path / "model.keras")
+    assert network.scale == pytest.approx(1 / 127.5)
+    answers = run(network.exporter.whole("float32"), films())
+    np.testing.assert_allclose(answers, model(films().astype(np.float32)), atol=LIMIT)
+
+
 def test_scaling_in_a_tflite_is_taken_out_and_put_back(keras, tmp_path):
     model = small(keras, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2))
     first = network_from_keras(model)
