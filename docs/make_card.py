@@ -16,7 +16,8 @@ from typing import Any
 
 from edge_xray.errors import EdgeXrayError, UsageError
 from edge_xray.labelled import file_sha256
-from edge_xray.metadata import DISCLAIMER, ModelMetadata, read_metadata
+from edge_xray.metadata import DISCLAIMER, ModelMetadata
+from edge_xray.model_file import read_metadata
 
 ATTRIBUTION = (
     "Daniel Kermany, Kang Zhang, Michael Goldbaum: *Labeled Optical Coherence Tomography (OCT) and Chest "

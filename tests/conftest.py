@@ -26,8 +26,8 @@ from edge_xray.metadata import (
     Label,
     ModelMetadata,
     OperatingPoint,
-    attach_to_keras,
 )
+from edge_xray.model_file import attach_to_keras
 from edge_xray.preprocess import preprocess
 
 LABELS = ("normal", "bacterial", "viral")

@@ -12,12 +12,8 @@ from typing import cast
 
 from edge_xray.errors import ModelError, OutputError, UsageError
 from edge_xray.labelled import Split, file_sha256
-from edge_xray.metadata import (
-    KERAS_MEMBER,
-    METADATA_MEMBER,
-    ModelMetadata,
-    read_metadata,
-)
+from edge_xray.metadata import ModelMetadata
+from edge_xray.model_file import KERAS_MEMBER, METADATA_MEMBER, read_metadata
 from edge_xray_converter.budget import Budget, Check
 from edge_xray_converter.describe import Description, check_fits, describe, parse_labels
 from edge_xray_converter.flatbuffer import Graph, read_graph

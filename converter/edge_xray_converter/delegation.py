@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_xray._runtimes import choose_runtime
-from edge_xray.metadata import split_packed
+from edge_xray.model_file import split_packed
 from edge_xray_converter.flatbuffer import Graph, read_graph
 
 DELEGATE_KIND = "DELEGATE"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_xray.errors import ModelError
-from edge_xray.metadata import split_packed
+from edge_xray.model_file import split_packed
 
 FLATBUFFER_IDENTIFIER = b"TFL3"
 """Bytes 4 to 8 of every TFLite flatbuffer (schema.fbs, ``file_identifier``)."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_xray.errors import ModelError
-from edge_xray.metadata import split_packed
+from edge_xray.model_file import split_packed
 from edge_xray_converter._quiet import import_tensorflow, quiet
 from edge_xray_converter.flatbuffer import Graph, Operation, read_graph, short_name
 from edge_xray_converter.quantize import scaled_inputs, to_integers

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_xray.classifier import GOLDEN_INPUTS, Classifier, golden_input
-from edge_xray.metadata import GoldenVectors, ModelMetadata, pack_model
+from edge_xray.metadata import GoldenVectors, ModelMetadata
+from edge_xray.model_file import pack_model
 from edge_xray_converter.flatbuffer import read_graph
 
 FLOAT_TOLERANCE = 2e-3

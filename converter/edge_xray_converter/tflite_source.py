@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from edge_xray.errors import ModelError
-from edge_xray.metadata import split_packed
+from edge_xray.model_file import split_packed
 from edge_xray_converter.flatbuffer import Graph, read_graph, read_object
 from edge_xray_converter.sources import (
     EVIDENCE,

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from edge_xray.classifier import Classifier
 from edge_xray.errors import UsageError
 from edge_xray.labelled import Split, SplitFilm
-from edge_xray.metadata import ModelMetadata, pack_model
+from edge_xray.metadata import ModelMetadata
+from edge_xray.model_file import pack_model
 from edge_xray_converter.budget import Budget, Check, judge
 from edge_xray_converter.paired import Outcome, compare
 from edge_xray_converter.representative import draw_films, films_root, read_inputs

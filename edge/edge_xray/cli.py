@@ -53,7 +53,7 @@ def _complete_runtimes(incomplete: str) -> list[str]:
 
 
 def _complete_points(context: typer.Context, incomplete: str) -> list[str]:
-    from edge_xray.metadata import parse_metadata
+    from edge_xray.model_file import parse_metadata
     from edge_xray.shipped import read_model
 
     try:

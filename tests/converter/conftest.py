@@ -10,7 +10,7 @@ import typer.testing
 
 from edge_xray.errors import EdgeXrayError
 from edge_xray.labelled import Split, SplitFilm, file_sha256, read_labelled_folder
-from edge_xray.metadata import parse_metadata, split_packed
+from edge_xray.model_file import parse_metadata, split_packed
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_xray.errors import ModelError
-from edge_xray.metadata import split_packed
+from edge_xray.model_file import split_packed
 from edge_xray_converter.delegation import delegation
 from edge_xray_converter.flatbuffer import read_graph, short_name
 from edge_xray_converter.layers import accumulated_errors, own_errors, worst

@@ -160,7 +160,7 @@ def test_flipped_films_are_shown_with_both_heat_maps(
 
 
 def _swapped(model):
-    from edge_xray.metadata import read_metadata
+    from edge_xray.model_file import read_metadata
 
     normal, bacterial, viral = read_metadata(model).labels
     return (normal, viral, bacterial)
@@ -176,7 +176,7 @@ def test_other_films_of_a_patient_that_set_the_ranges_may_not_judge(
     run_cli, tiny_float, tiny_model, film_folder, write_film, tmp_path
 ):
     from edge_xray.labelled import read_labelled_folder
-    from edge_xray.metadata import read_metadata
+    from edge_xray.model_file import read_metadata
     from edge_xray_converter.representative import hash_prefix
 
     known = read_metadata(tiny_model).training["representative"]["patient_sha256_prefixes"]

@@ -8,7 +8,8 @@ import pytest
 
 from edge_xray.errors import UsageError
 from edge_xray.labelled import SplitFilm
-from edge_xray.metadata import Label, read_metadata
+from edge_xray.metadata import Label
+from edge_xray.model_file import read_metadata
 from edge_xray_converter.truth import classes_of
 
 

@@ -11,14 +11,8 @@ from edge_xray import classifier as module
 from edge_xray._runtimes import RUNTIMES, Runtime, choose_runtime
 from edge_xray.classifier import GOLDEN_INPUTS, Classifier, golden_input
 from edge_xray.errors import ModelError, UsageError
-from edge_xray.metadata import (
-    GoldenVectors,
-    InputSpec,
-    OperatingPoint,
-    pack_model,
-    read_metadata,
-    split_packed,
-)
+from edge_xray.metadata import GoldenVectors, InputSpec, OperatingPoint
+from edge_xray.model_file import pack_model, read_metadata, split_packed
 from edge_xray.preprocess import preprocess
 
 

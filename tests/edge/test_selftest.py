@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from edge_xray import preprocess, selftest, toolbox
 from edge_xray.errors import ModelError
 from edge_xray.findings import passed
-from edge_xray.metadata import GoldenVectors, pack_model, read_metadata, split_packed
+from edge_xray.metadata import GoldenVectors
+from edge_xray.model_file import pack_model, read_metadata, split_packed
 
 
 def repack(model: Path, target: Path, golden: GoldenVectors | None) -> Path:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from edge_xray.cli import main
 from edge_xray.labelled import Split
-from edge_xray.metadata import read_metadata
+from edge_xray.model_file import read_metadata
 
 QUICK = ("--architecture", "baseline", "--input-size", "28", "--epochs", "1", "--batch-size", "16")
 

@@ -210,7 +210,8 @@ def test_other_region_four_classes_colour_softmax(tmp_path, capsys):
     import numpy as np
     from PIL import Image
 
-    from edge_xray.metadata import InputSpec, Label, ModelMetadata, OperatingPoint, attach_to_keras
+    from edge_xray.metadata import InputSpec, Label, ModelMetadata, OperatingPoint
+    from edge_xray.model_file import attach_to_keras
 
     names = {"no tumour": "none", "artefact": "none", "glioma": "urgent", "meningioma": "urgent"}
     keras.utils.set_random_seed(0)

@@ -16,7 +16,7 @@ import pytest
 
 from edge_xray.errors import UsageError
 from edge_xray.labelled import Split
-from edge_xray.metadata import read_metadata
+from edge_xray.model_file import read_metadata
 from edge_xray_trainer.augment import Augmentation
 from edge_xray_trainer.options import TrainingOptions, read_config, update_options
 from edge_xray_trainer.run import Listener, RunRequest, draw_split, network_outputs, run

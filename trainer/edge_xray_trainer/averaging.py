@@ -13,7 +13,7 @@ import numpy as np
 
 from edge_xray.errors import UsageError
 from edge_xray.labelled import Split, check_split, file_sha256
-from edge_xray.metadata import attach_to_keras, read_metadata
+from edge_xray.model_file import attach_to_keras, read_metadata
 from edge_xray_trainer.augment import Augmentation
 from edge_xray_trainer.checkpoints import TrainingState
 from edge_xray_trainer.data import load_films

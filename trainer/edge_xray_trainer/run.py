@@ -26,13 +26,8 @@ from edge_xray.labelled import (
     file_sha256,
     read_labelled_folder,
 )
-from edge_xray.metadata import (
-    InputSpec,
-    ModelMetadata,
-    OperatingPoint,
-    attach_to_keras,
-    read_metadata,
-)
+from edge_xray.metadata import InputSpec, ModelMetadata, OperatingPoint
+from edge_xray.model_file import attach_to_keras, read_metadata
 from edge_xray_trainer.checkpoints import BEST_FILE, STATE_FILE, EpochResult, TrainingState
 from edge_xray_trainer.curves import draw_curves
 from edge_xray_trainer.data import FilmSet, load_films, prepare_films

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from edge_xray.calibration import to_logits
 from edge_xray.errors import ModelError
 from edge_xray.labelled import file_sha256
-from edge_xray.metadata import ModelMetadata, read_metadata
+from edge_xray.metadata import ModelMetadata
+from edge_xray.model_file import read_metadata
 
 if TYPE_CHECKING:
     from edge_xray.classifier import Classifier
