@@ -26,7 +26,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from edge_xray.decode import decode
 from edge_xray.errors import EdgeXrayError, UsageError
-from edge_xray.labelled import LabelledFilm, Split, file_sha256, read_labelled_folder
+from edge_xray.labelled import (
+    LabelledFilm,
+    Split,
+    file_sha256,
+    labelled_root,
+    read_labelled_folder,
+)
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
 
@@ -274,7 +280,7 @@ def make_samples(root: Path, split: Path | None, seed: int, out: Path) -> list[P
     Returns:
         The files written, in order.
     """
-    root = root / "train" if (root / "train").is_dir() else root
+    root = labelled_root(root)
     films = usable_films(root, split)
     out.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_xray.decode import decode
 from edge_xray.errors import FilmError, UsageError
-from edge_xray.labelled import Split, SplitFilm, file_sha256, read_labelled_folder
+from edge_xray.labelled import Split, SplitFilm, file_sha256, labelled_root, read_labelled_folder
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
 
@@ -88,7 +88,7 @@ def draw_representative(
     Raises:
         UsageError: no films, or the split lets a film, patient or duplicate group into two parts.
     """
-    root = films_root(data)
+    root = labelled_root(data)
     if split is None:
         pool = [
             SplitFilm(film.path, film.label, film.patient, film.patient, "", "")
@@ -143,15 +143,6 @@ def read_inputs(
 def hash_prefix(text: str) -> str:
     """The first `HASH_DIGITS` hexadecimal digits of a text's SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
-
-
-def films_root(data: Path) -> Path:
-    """The folder that a split's paths are relative to: `data`, or its ``train/`` in the Kaggle copy."""
-    if not data.is_dir():
-        raise UsageError(f"{data}: expected a folder of labelled films, found none")
-    inner = data / "train"
-    has_classes = any((inner / name).is_dir() for name in ("NORMAL", "PNEUMONIA"))
-    return inner if has_classes and not (data / "NORMAL").is_dir() else data
 
 
 def refuse_overlap(representative: Sequence[SplitFilm], measured: Sequence[SplitFilm]) -> None:

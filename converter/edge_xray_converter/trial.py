@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from edge_xray.classifier import Classifier
 from edge_xray.errors import UsageError
-from edge_xray.labelled import Split, SplitFilm
+from edge_xray.labelled import Split, SplitFilm, labelled_root
 from edge_xray.metadata import ModelMetadata
 from edge_xray.model_file import pack_model
 from edge_xray_converter.budget import Budget, Check, judge
 from edge_xray_converter.paired import Outcome, compare
-from edge_xray_converter.representative import draw_films, films_root, read_inputs
+from edge_xray_converter.representative import draw_films, read_inputs
 from edge_xray_converter.runs import Model, Run, ask
 
 VALIDATION_PART = "validation"
@@ -93,7 +93,7 @@ def prepare_trial(
     if split is None or not any(film.part == VALIDATION_PART for film in split.films):
         return None
     drawn = tuple(draw_films(split.part(VALIDATION_PART), films, seed))
-    inputs = tuple(read_inputs(films_root(data), drawn, metadata.input))
+    inputs = tuple(read_inputs(labelled_root(data), drawn, metadata.input))
     reference = _answers(float_network, metadata, drawn, inputs)
     if reference.truth_positive.all() or not reference.truth_positive.any():
         raise UsageError(

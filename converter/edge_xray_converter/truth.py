@@ -12,12 +12,12 @@ from edge_xray.labelled import (
     Split,
     SplitFilm,
     file_sha256,
+    labelled_root,
     read_labelled_folder,
 )
 from edge_xray.metadata import ModelMetadata
 from edge_xray_converter.representative import (
     HASH_DIGITS,
-    films_root,
     hash_prefix,
     refuse_overlap,
 )
@@ -51,7 +51,7 @@ def read_parity_set(data: Path, split_file: Path | None, part: str) -> ParitySet
     Raises:
         UsageError: no films, fewer than two classes, or a film that changed since it was split.
     """
-    root = films_root(data)
+    root = labelled_root(data)
     if split_file is None:
         films = [_hashed(root, film) for film in read_labelled_folder(root)]
         return ParitySet(root, tuple(films), None, "")

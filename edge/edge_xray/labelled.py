@@ -45,6 +45,20 @@ class LabelledFilm:
     patient: str = ""
 
 
+def labelled_root(data: Path) -> Path:
+    """The folder that film paths are relative to: `data`, or its ``train`` in the Kaggle layout.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    if not data.is_dir():
+        raise UsageError(f"{data}: expected a folder with one folder a class in it, found none")
+    inner = data / "train"
+    if inner.is_dir() and {entry.name for entry in inner.iterdir()} >= _KAGGLE_FOLDERS:
+        return inner
+    return data
+
+
 def read_labelled_folder(root: Path) -> list[LabelledFilm]:
     """List the films of a labelled folder, sorted by path.
 
@@ -58,16 +72,10 @@ def read_labelled_folder(root: Path) -> list[LabelledFilm]:
     Raises:
         UsageError: no folder, no class folder, an empty class, or fewer than two classes.
     """
-    if not root.is_dir():
-        raise UsageError(f"{root}: expected a folder with one folder a class in it, found none")
+    root = labelled_root(root)
     classes = sorted(
         entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
     )
-    if (
-        "train" in classes
-        and {entry.name for entry in (root / "train").iterdir()} >= _KAGGLE_FOLDERS
-    ):
-        return read_labelled_folder(root / "train")
     films: list[LabelledFilm] = []
     kaggle = set(classes) == _KAGGLE_FOLDERS
     for name in classes:

@@ -18,8 +18,9 @@ from edge_xray.errors import UsageError
 from edge_xray.labelled import Split
 from edge_xray.model_file import read_metadata
 from edge_xray_trainer.augment import Augmentation
+from edge_xray_trainer.grouping import draw_split
 from edge_xray_trainer.options import TrainingOptions, read_config, update_options
-from edge_xray_trainer.run import Listener, RunRequest, draw_split, network_outputs, run
+from edge_xray_trainer.run import Listener, RunRequest, network_outputs, run
 
 OPTIONS = TrainingOptions(
     architecture="baseline",

@@ -16,11 +16,11 @@ from PIL import Image
 
 from edge_xray.decode import decode, read_file
 from edge_xray.errors import FilmError, UsageError
-from edge_xray.labelled import LabelledFilm, Split, read_labelled_folder
+from edge_xray.labelled import LabelledFilm, Split, labelled_root, read_labelled_folder
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
 from edge_xray_trainer.duplicates import HASH_SIDE, film_hash
-from edge_xray_trainer.scoring import WHOLE_FOLDER, labelled_root
+from edge_xray_trainer.scoring import WHOLE_FOLDER
 from edge_xray_trainer.shortcut import BORDER_SIDE, border_features
 
 AUDIT_SPEC = InputSpec(BORDER_SIDE, BORDER_SIDE)

@@ -12,11 +12,12 @@ import keras
 import numpy as np
 
 from edge_xray.errors import UsageError
-from edge_xray.labelled import Split, check_split, file_sha256
+from edge_xray.labelled import Split, check_split, file_sha256, labelled_root
 from edge_xray.model_file import attach_to_keras, read_metadata
 from edge_xray_trainer.augment import Augmentation
 from edge_xray_trainer.checkpoints import TrainingState
 from edge_xray_trainer.data import load_films
+from edge_xray_trainer.grouping import counter
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.run import (
     MODEL_FILE,
@@ -25,9 +26,7 @@ from edge_xray_trainer.run import (
     Listener,
     RunRequest,
     RunResult,
-    counter,
     fit_metadata,
-    labelled_root,
     network_outputs,
 )
 from edge_xray_trainer.task import Task

@@ -251,7 +251,7 @@ def split_command(
 ) -> None:
     """Split films by patient and duplicate group, in proportion, with the hash of every film."""
     require("train", PURPOSE, MODULES)
-    from edge_xray_trainer.run import grouped_films
+    from edge_xray_trainer.grouping import grouped_films
     from edge_xray_trainer.splits import hold_out_films, make_folds, make_split
 
     with _Display(Console(stderr=True)) as display:

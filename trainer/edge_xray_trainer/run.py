@@ -20,25 +20,23 @@ from edge_xray import __version__
 from edge_xray.calibration import probabilities
 from edge_xray.errors import UsageError
 from edge_xray.labelled import (
-    LabelledFilm,
     Split,
     check_split,
     file_sha256,
-    read_labelled_folder,
+    labelled_root,
 )
 from edge_xray.metadata import InputSpec, ModelMetadata, OperatingPoint
 from edge_xray.model_file import attach_to_keras, read_metadata
 from edge_xray_trainer.checkpoints import BEST_FILE, STATE_FILE, EpochResult, TrainingState
 from edge_xray_trainer.curves import draw_curves
-from edge_xray_trainer.data import FilmSet, load_films, prepare_films
-from edge_xray_trainer.duplicates import duplicate_groups, film_hash
+from edge_xray_trainer.data import FilmSet, load_films
 from edge_xray_trainer.fitting import (
     fit_feature_statistics,
     fit_operating_points,
     fit_temperature,
 )
+from edge_xray_trainer.grouping import Progress, counter, draw_split, silent
 from edge_xray_trainer.options import TrainingOptions
-from edge_xray_trainer.splits import film_groups, make_split, read_labels
 from edge_xray_trainer.task import Task, task_for
 from edge_xray_trainer.training import (
     PREDICT_BATCH,
@@ -53,15 +51,6 @@ RECORD_FILE = "record.json"
 SPLIT_FILE = "split.json"
 CURVES_FILE = "curves.png"
 RECORD_SCHEMA_VERSION = 1
-HASH_SPEC = InputSpec(224, 224)
-"""Films are read at this size for the perceptual hash, whatever the network takes."""
-
-Progress = Callable[[str, int, int], None]
-"""Told ``(what is being done, films or steps done, of how many)``."""
-
-
-def silent(*_: object) -> None:
-    """Hear and say nothing."""
 
 
 @dataclass(frozen=True)
@@ -125,66 +114,6 @@ class Listener:
     progress: Progress = silent
     epoch: Callable[[EpochResult], None] = silent
     note: Callable[[str], None] = silent
-
-
-def draw_split(
-    data: Path,
-    *,
-    seed: int,
-    patients: Path | None = None,
-    progress: Progress = silent,
-) -> Split:
-    """Split a folder by patient and duplicate group into train, validation and test.
-
-    Args:
-        data: the labelled folder.
-        seed: of the draw.
-        patients: a CSV that names patients or labels.
-        progress: told of each film read.
-
-    Raises:
-        UsageError: the folder cannot be split, or a film in it cannot be read.
-    """
-    films, sha256, groups, note = grouped_films(data, patients, progress)
-    return make_split(films, sha256, groups, seed=seed, note=note)
-
-
-def grouped_films(
-    data: Path, patients: Path | None, progress: Progress
-) -> tuple[list[LabelledFilm], list[str], NDArray[np.intp], str]:
-    """List a folder's films with their hashes and the groups that must not be parted.
-
-    Raises:
-        UsageError: a film cannot be read.
-    """
-    films = read_labelled_folder(data)
-    root = labelled_root(data)
-    if patients is not None:
-        films = read_labels(patients, films)
-    sha256 = [file_sha256(root / film.path) for film in films]
-    hashes = []
-    damaged = []
-    for index, pixels in enumerate(prepare_films(root, films, HASH_SPEC)):
-        if isinstance(pixels, Exception):
-            damaged.append(f"{films[index].path}: {pixels}")
-        else:
-            hashes.append(film_hash(pixels[..., 0]))
-        progress("Reading films", index + 1, len(films))
-    if damaged:
-        raise UsageError(
-            f"{len(damaged)} of {len(films)} films cannot be read, the first: {damaged[0]}. "
-            "Mend or remove them; `edge-xray audit` lists them all"
-        )
-    groups, note = film_groups(films, duplicate_groups(sha256, np.array(hashes)))
-    return films, sha256, groups, note
-
-
-def labelled_root(data: Path) -> Path:
-    """The folder that film paths are relative to: `data`, or its ``train`` in the Kaggle layout."""
-    inner = data / "train"
-    if (inner / "NORMAL").is_dir() and not (data / "NORMAL").is_dir():
-        return inner
-    return data
 
 
 def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
@@ -361,18 +290,6 @@ def _split_of(request: RunRequest, tell: Listener) -> Split:
     else:
         split.write(kept)
     return split
-
-
-def counter(progress: Progress, what: str, total: int) -> Callable[[], None]:
-    """A callback that counts its calls and tells the progress."""
-    done = 0
-
-    def count() -> None:
-        nonlocal done
-        done += 1
-        progress(what, done, total)
-
-    return count
 
 
 def _record(

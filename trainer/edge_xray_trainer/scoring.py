@@ -20,6 +20,7 @@ from edge_xray.labelled import (
     SplitFilm,
     check_split,
     file_sha256,
+    labelled_root,
     read_labelled_folder,
 )
 from edge_xray.metadata import ModelMetadata, OperatingPoint
@@ -29,14 +30,6 @@ from edge_xray_trainer.scorers import Scorer
 
 WHOLE_FOLDER = "all"
 """Name of the part where no split is given."""
-
-
-def labelled_root(data: Path) -> Path:
-    """The folder that film paths are relative to: `data`, or its ``train`` in the Kaggle layout."""
-    inner = data / "train"
-    if (inner / "NORMAL").is_dir() and not (data / "NORMAL").is_dir():
-        return inner
-    return data
 
 
 def films_of_part(data: Path, split_file: Path | None, part: str | None) -> list[SplitFilm]:

@@ -1,0 +1,90 @@
+"""A folder's films with the groups that no split may part, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_xray.errors import UsageError
+from edge_xray.labelled import LabelledFilm, Split, file_sha256, labelled_root, read_labelled_folder
+from edge_xray.metadata import InputSpec
+from edge_xray_trainer.data import prepare_films
+from edge_xray_trainer.duplicates import duplicate_groups, film_hash
+from edge_xray_trainer.splits import film_groups, make_split, read_labels
+
+HASH_SPEC = InputSpec(224, 224)
+"""Films are read at this size for the perceptual hash, whatever the network takes."""
+
+Progress = Callable[[str, int, int], None]
+"""Told ``(what is being done, films or steps done, of how many)``."""
+
+
+def silent(*_: object) -> None:
+    """Hear and say nothing."""
+
+
+def draw_split(
+    data: Path,
+    *,
+    seed: int,
+    patients: Path | None = None,
+    progress: Progress = silent,
+) -> Split:
+    """Split a folder by patient and duplicate group into train, validation and test.
+
+    Args:
+        data: the labelled folder.
+        seed: of the draw.
+        patients: a CSV that names patients or labels.
+        progress: told of each film read.
+
+    Raises:
+        UsageError: the folder cannot be split, or a film in it cannot be read.
+    """
+    films, sha256, groups, note = grouped_films(data, patients, progress)
+    return make_split(films, sha256, groups, seed=seed, note=note)
+
+
+def grouped_films(
+    data: Path, patients: Path | None, progress: Progress
+) -> tuple[list[LabelledFilm], list[str], NDArray[np.intp], str]:
+    """List a folder's films with their hashes and the groups that must not be parted.
+
+    Raises:
+        UsageError: a film cannot be read.
+    """
+    films = read_labelled_folder(data)
+    root = labelled_root(data)
+    if patients is not None:
+        films = read_labels(patients, films)
+    sha256 = [file_sha256(root / film.path) for film in films]
+    hashes = []
+    damaged = []
+    for index, pixels in enumerate(prepare_films(root, films, HASH_SPEC)):
+        if isinstance(pixels, Exception):
+            damaged.append(f"{films[index].path}: {pixels}")
+        else:
+            hashes.append(film_hash(pixels[..., 0]))
+        progress("Reading films", index + 1, len(films))
+    if damaged:
+        raise UsageError(
+            f"{len(damaged)} of {len(films)} films cannot be read, the first: {damaged[0]}. "
+            "Mend or remove them; `edge-xray audit` lists them all"
+        )
+    groups, note = film_groups(films, duplicate_groups(sha256, np.array(hashes)))
+    return films, sha256, groups, note
+
+
+def counter(progress: Progress, what: str, total: int) -> Callable[[], None]:
+    """A callback that counts its calls and tells the progress."""
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        progress(what, done, total)
+
+    return count
