@@ -253,7 +253,7 @@ esac
 if [ -n "$films" ]; then
   [ -d "$films" ] || die "$films: no such folder to watch"
   films=$(cd "$films" && pwd -P)
-  command -v systemctl >/dev/null 2>&1 || die "this machine has no systemd; run by hand: edge-xray watch $films"
+  command -v systemctl >/dev/null 2>&1 || die "this machine has no systemd; run by hand: edge-xray watch $films --output $films-results"
   mkdir -p "$units"
   cat >"$unit" <<UNIT
 [Unit]
@@ -261,7 +261,7 @@ Description=edge-xray: score chest films as they arrive in $films
 After=local-fs.target
 
 [Service]
-ExecStart="$prefix/current/venv/bin/edge-xray" watch "$films"
+ExecStart="$prefix/current/venv/bin/edge-xray" watch "$films" --output "$films-results"
 Restart=on-failure
 RestartSec=10
 KillSignal=SIGTERM
@@ -274,7 +274,7 @@ WantedBy=$([ -n "$user" ] && echo default.target || echo multi-user.target)
 UNIT
   systemctl $user daemon-reload && systemctl $user enable --now edge-xray-watch.service ||
     die "$unit is written, and systemd did not take it: systemctl $user status edge-xray-watch"
-  say "Films that arrive in $films are scored by themselves."
+  say "Films that arrive in $films are scored by themselves; the list is in $films-results."
 fi
 
 say "Done. Try it: edge-xray scan $prefix/current/samples"
