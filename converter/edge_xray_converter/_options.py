@@ -24,7 +24,8 @@ def _share(words: str) -> typer.models.OptionInfo:
     return info
 
 
-AccuracyDrop = Annotated[float, _share("Of decisions and of labels, as a share.")]
+AccuracyDrop = Annotated[float, _share("Of decisions, finding or none, as a share.")]
+LabelAccuracyDrop = Annotated[float, _share("Of labels, as a share.")]
 SensitivityDrop = Annotated[float, _share("At the operating point, as a share.")]
 AucDrop = Annotated[float, _share("Of finding against none.")]
 PairAucDrop = Annotated[float, _share("Between the two findings, if there are two.")]

@@ -69,6 +69,7 @@ def convert_command(
         bool, typer.Option("--check/--no-check", help="Try int8 on the split's validation films.")
     ] = True,
     max_accuracy_drop: options.AccuracyDrop = 0.005,
+    max_label_accuracy_drop: options.LabelAccuracyDrop = 0.02,
     max_sensitivity_drop: options.SensitivityDrop = 0.005,
     max_auc_drop: options.AucDrop = 0.002,
     max_pair_auc_drop: options.PairAucDrop = 0.01,
@@ -137,6 +138,7 @@ def convert_command(
             check,
             Budget(
                 max_accuracy_drop,
+                max_label_accuracy_drop,
                 max_sensitivity_drop,
                 max_auc_drop,
                 max_pair_auc_drop,

@@ -39,6 +39,7 @@ def parity_command(
         typer.Option(metavar="NAME", help="Operating point; by default each model's own."),
     ] = None,
     max_accuracy_drop: options.AccuracyDrop = 0.005,
+    max_label_accuracy_drop: options.LabelAccuracyDrop = 0.02,
     max_sensitivity_drop: options.SensitivityDrop = 0.005,
     max_auc_drop: options.AucDrop = 0.002,
     max_pair_auc_drop: options.PairAucDrop = 0.01,
@@ -96,6 +97,7 @@ def parity_command(
     )
     budget = Budget(
         max_accuracy_drop,
+        max_label_accuracy_drop,
         max_sensitivity_drop,
         max_auc_drop,
         max_pair_auc_drop,

@@ -308,7 +308,7 @@ def test_a_foreign_network_and_its_int8_are_compared(run_cli, foreign, write_fil
     code, _, _ = run_cli(
         "parity", foreign, out, "--data", tmp_path / "test", *ranges, "-o", tmp_path / "r",
         "--no-timing", "--resamples", 100, "--max-mean-shift", 1, "--max-flips", 1,
-        "--max-auc-drop", 1, "--max-accuracy-drop", 1, "--max-sensitivity-drop", 1,
+        "--max-auc-drop", 1, "--max-accuracy-drop", 1, "--max-label-accuracy-drop", 1, "--max-sensitivity-drop", 1,
     )  # fmt: skip
     assert code == 0
     record = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
