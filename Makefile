@@ -32,7 +32,7 @@ contracts: $(DEV)/.installed
 	$(DEV)/bin/lint-imports
 
 pytest: $(DEV)/.installed
-	$(DEV)/bin/python -m pytest -n 2 -q
+	$(DEV)/bin/python -m pytest -n 2 --dist worksteal -q
 
 check-docs: $(DEV)/.installed
 	$(DEV)/bin/python docs/make_reference.py --check
