@@ -299,7 +299,7 @@ class _Display:
             if self._task is None or self._task[1] != stage:
                 if self._task is not None:
                     self._live.remove_task(self._task[0])
-                # Steps of an earlier session were not done at this one's pace.
+                # Steps done before this start were not done at its pace.
                 self._task = (self._live.add_task(what, total=total, completed=done - 1), stage)
             self._live.update(self._task[0], description=what, completed=done, total=total)
         elif time.monotonic() - self._said > QUIET_SECONDS:

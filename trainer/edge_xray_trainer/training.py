@@ -20,8 +20,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_xray.calibration import probabilities
 from edge_xray.errors import UsageError
 from edge_xray.measures import auc
+from edge_xray.metadata import ScoreCalibration
 from edge_xray_trainer.architectures import ARCHITECTURES, Architecture
 from edge_xray_trainer.batches import AugmentedBatches
 from edge_xray_trainer.checkpoints import (
@@ -263,9 +265,7 @@ def blend_targets(
     Returns:
         (n, classes) float32, rows sum to 1.
     """
-    scaled = teacher_logits.astype(np.float64) / options.teacher_temperature
-    soft = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    soft /= soft.sum(axis=1, keepdims=True)
+    soft = probabilities(teacher_logits, ScoreCalibration(options.teacher_temperature))
     share = options.teacher_weight
     mixed: NDArray[np.float32] = ((1 - share) * one_hot + share * soft).astype(np.float32)
     return mixed
