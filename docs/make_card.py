@@ -2,8 +2,10 @@
 
     python docs/make_card.py models/NAME.tflite --record RUN/record.json
 
-Reads ``NAME.evaluation.json`` (``edge-xray evaluate``) and ``NAME.parity.json`` (``edge-xray parity``)
-beside the model, and refuses reports on other bytes than the model's. Writes ``NAME.card.md``.
+Reads ``NAME.evaluation.json`` (``edge-xray evaluate``), ``NAME.parity.json`` (``edge-xray parity``) and
+``comparison.json`` (``edge-xray compare``) beside the model, and refuses reports on other bytes than the
+model's. ``NAME.seeds.json``, a comparison of the recipe's seeds, is read where it is there. Writes
+``NAME.card.md``.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ def card(
     evaluation: dict[str, Any],
     parity: dict[str, Any],
     record: dict[str, Any],
+    comparison: dict[str, Any],
+    seeds: dict[str, Any] | None,
 ) -> str:
     """The card as Markdown.
 
@@ -52,6 +56,8 @@ def card(
         evaluation: what ``edge-xray evaluate`` measured on it.
         parity: what ``edge-xray parity`` measured on it.
         record: the training record.
+        comparison: what ``edge-xray compare`` measured on it and on other networks.
+        seeds: the same on runs of its recipe that differ by seed; None if there are none.
     """
     use, point, test = metadata.intended_use, metadata.operating_points[0], evaluation["test"]
     data, films = evaluation["data"], record["data"]["films"]
@@ -107,13 +113,15 @@ def card(
         f"the same films: [parity report]({model.stem}.parity.md), "
         f"{parity['comparisons'][0]['verdict']}.",
         "",
+        *compared(comparison, seeds, model.stem),
         "## What it is not",
         "",
         "- All films are of one hospital, of children of 1 to 5 years, of about 400 to 2,900 pixels a side before they "
         "were made small. Another hospital's films differ; measure on a hundred of your own, read by a "
         "radiologist, before you rely on it.",
-        "- Which germ caused a pneumonia is only partly to be seen on a film: take *bacterial* and *viral* "
-        "for what looks more like it, and refer any child who looks ill.",
+        "- Which germ caused a pneumonia is only partly to be seen on a film, and part of the labels it "
+        "learned from cannot be told apart at all ([the data](../docs/data.md)): take *bacterial* and "
+        "*viral* for what looks more like it, and refer any child who looks ill.",
         "- The official test films of the data set (624) were not used for any choice here.",
         "",
         "## Data and training",
@@ -140,11 +148,70 @@ def card(
         "",
         "## Making it again",
         "",
-        "`models/make_models.sh chest_xray` makes the models, their reports and this card again; the split "
+        "`models/make_models.sh chest_xray` makes the models, their reports, the comparison and this card again; the split "
         "is [split.json](split.json).",
         "",
     ]
     return "\n".join(lines)
+
+
+def compared(comparison: dict[str, Any], seeds: dict[str, Any] | None, name: str) -> list[str]:
+    """The section that sets a model beside others, as lines of Markdown.
+
+    Args:
+        comparison: as in `card`.
+        seeds: as in `card`.
+        name: of the model's file, without its ending.
+    """
+    runs = comparison["runs"]
+    stand_ins = list(dict.fromkeys(own for run in runs for own in run["stand_ins"]))
+    columns = [
+        *("network", "numbers", "input", "MB", "AUC", "accuracy", "bacterial vs viral"),
+        *("error, corrupted", "AUC, border only"),
+        *(f"balanced accuracy, {own}" for own in stand_ins),
+    ]
+    lines = [
+        "## Beside other networks",
+        "",
+        "The same films, each network at its own operating point. Error, corrupted: mean balanced error over "
+        "13 corruptions at 5 severities. Balanced accuracy, *A to B*: the same recipe, shortened, trained "
+        "without the normal films of series *B* and measured on them: a stand-in for another site. More, "
+        "and the command: [comparison](comparison.md).",
+        "",
+        f"| {' | '.join(columns)} |",
+        f"|{'---|' * len(columns)}",
+    ]
+    for run in runs:
+        pair = next(iter(run["pairs"].values()), None)
+        cells = [
+            run["name"],
+            run["quantization"],
+            f"{run['input']['width']} × {run['input']['height']}",
+            f"{run['bytes'] / 1e6:.2f}",
+            number(run["test"]["auc"]),
+            percent(run["test"]["accuracy"]),
+            number(pair) if pair else "–",
+            number(run["robustness"]) if run["robustness"] else "–",
+            number(run["border"]["auc"]) if run["border"] else "–",
+            *(
+                percent(run["stand_ins"][own]) if own in run["stand_ins"] else "–"
+                for own in stand_ins
+            ),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    if seeds is not None:
+        lines += ["", f"Spread over {len(seeds['runs'])} seeds of the recipe, on the same films: "]
+        words = []
+        for label, kind, show in (
+            ("AUC", "auc", ".3f"),
+            ("accuracy", "accuracy", ".1%"),
+            ("sensitivity", "sensitivity", ".1%"),
+            ("specificity", "specificity", ".1%"),
+        ):
+            values = [run["test"][kind]["value"] for run in seeds["runs"]]
+            words.append(f"{label} {min(values):{show}} to {max(values):{show}}")
+        lines[-1] += "; ".join(words) + f" ([each]({name}.seeds.md))."
+    return [*lines, ""]
 
 
 def checked(path: Path, sha256: str, found: list[str]) -> None:
@@ -165,16 +232,24 @@ def main() -> int:
         texts = {
             name: model.with_name(f"{model.stem}.{name}.json") for name in ("evaluation", "parity")
         }
-        evaluation, parity = (json.loads(path.read_text("utf-8")) for path in texts.values())
+        texts["comparison"] = model.with_name("comparison.json")
+        evaluation, parity, comparison = (
+            json.loads(path.read_text("utf-8")) for path in texts.values()
+        )
         checked(texts["evaluation"], sha256, [evaluation["model"]["sha256"]])
         checked(texts["parity"], sha256, [entry["sha256"] for entry in parity["models"]])
+        checked(texts["comparison"], sha256, [run["sha256"] for run in comparison["runs"]])
         record = json.loads(arguments.record.read_text("utf-8"))
+        kept = model.with_name(f"{model.stem}.seeds.json")
+        seeds = json.loads(kept.read_text("utf-8")) if kept.is_file() else None
         text = card(
             model,
             read_metadata(model),
             evaluation,
             parity,
             record,
+            comparison,
+            seeds,
         )
     except EdgeXrayError as error:
         print(f"make_card: {error}", file=sys.stderr)

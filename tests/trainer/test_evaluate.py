@@ -94,6 +94,10 @@ def test_sections_are_there(record):
         own["subgroup"] for own in record["subgroups"] if own["by"] == "series of the file name"
     ]
     assert set(series) == {"IM", "NORMAL2-IM", "person"}
+    # Only a subgroup that has both classes says how well they are told apart.
+    pairs = {own["subgroup"]: own["pairs"] for own in record["subgroups"]}
+    assert pairs["IM"] == {} and list(pairs["person"]) == ["bacterial vs viral"]
+    assert pairs["person"] == record["classes"]["pairs"]
     assert [own["prevalence"] for own in record["predictive_values"]] == [0.05, 0.2, 0.5]
 
 
@@ -109,6 +113,7 @@ def test_markdown_says_it_once(report):
     text = (report / "evaluation.md").read_text()
     assert text.count(DISCLAIMER) == 1
     assert "| AUC |" in text and "nan " not in text.lower()
+    assert "| AUC: bacterial vs viral |" in text
     assert "edge-xray evaluate" in text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from edge_xray.errors import UsageError
-from edge_xray.labelled import Split
+from edge_xray.labelled import Split, file_sha256
 from edge_xray.model_file import read_metadata
 from edge_xray_trainer.augment import Augmentation
 from edge_xray_trainer.grouping import draw_split
@@ -45,6 +46,23 @@ def progress(what, done, total):
     if what.startswith("Training") and done == kill_at:
         os.kill(os.getpid(), signal.SIGKILL)
 run(RunRequest(Path(sys.argv[1]), Path(sys.argv[2]), options), Listener(progress=progress))
+"""
+
+TWO_DEVICES = """
+import json, sys
+from pathlib import Path
+import tensorflow as tf
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
+devices = tf.config.list_logical_devices("CPU")
+# A machine of two GPUs, played by two halves of the processor.
+mirrored = tf.distribute.MirroredStrategy
+tf.config.list_logical_devices = lambda kind: devices
+tf.distribute.MirroredStrategy = lambda: mirrored(devices=[own.name for own in devices])
+from edge_xray_trainer.run import RunRequest, run
+from edge_xray_trainer.options import TrainingOptions
+result = run(RunRequest(Path(sys.argv[1]), Path(sys.argv[2]), TrainingOptions(**json.loads(sys.argv[3]))))
+print(json.dumps([own.loss for own in result.state.epochs]))
 """
 
 
@@ -159,9 +177,50 @@ def test_a_student_learns_from_a_teacher_of_another_size(
     assert any("Asking the teacher" in note for note in notes)
 
 
-def test_a_damaged_film_is_named_before_any_training(film_folder: Path, tmp_path: Path) -> None:
-    import shutil
+def test_several_teachers_give_the_mean_of_their_answers_and_stand_in_the_record(
+    whole_run: Path, film_folder: Path, tmp_path: Path
+) -> None:
+    second = tmp_path / "other" / "model.keras"
+    second.parent.mkdir()
+    shutil.copyfile(whole_run / "model.keras", second)
+    student = update_options(OPTIONS, {"epochs": 1, "teacher": str(whole_run / "model.keras")})
+    both = update_options(student, {"teacher": [str(whole_run / "model.keras"), str(second)]})
+    one = run(RunRequest(film_folder, tmp_path / "one", student))
+    two = run(RunRequest(film_folder, tmp_path / "two", both))
+    # The same teacher twice teaches what it teaches alone.
+    assert two.state.epochs[0].loss == pytest.approx(one.state.epochs[0].loss, rel=1e-5)
+    record = json.loads(two.record.read_text("utf-8"))
+    assert record["options"]["teacher"] == [f"{whole_run.name}/model.keras", "other/model.keras"]
+    assert record["learned_from_sha256"]["other/model.keras"] == file_sha256(second)
+    assert str(tmp_path) not in two.record.read_text("utf-8")
 
+
+def test_two_devices_learn_what_one_does(film_folder: Path, tmp_path: Path) -> None:
+    plain = {"architecture": "baseline", "input_size": 32, "epochs": 2, "batch_size": 16}
+    plain |= {"dropout": 0.0, "seed": 5}
+    one = run(RunRequest(film_folder, tmp_path / "one", TrainingOptions(**plain)))
+    told = subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES, film_folder, tmp_path / "two", json.dumps(plain)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    losses = json.loads(told.stdout.splitlines()[-1])
+    # Sums of halves round otherwise than one sum.
+    assert losses == pytest.approx([own.loss for own in one.state.epochs], rel=3e-3)
+
+
+def test_several_machines_are_refused_in_one_line(
+    film_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}}')
+    with pytest.raises(UsageError, match=r"TF_CONFIG .*unset it and train on one machine"):
+        run(RunRequest(film_folder, tmp_path / "run", OPTIONS))
+
+
+def test_a_damaged_film_is_named_before_any_training(film_folder: Path, tmp_path: Path) -> None:
     data = tmp_path / "films"
     shutil.copytree(film_folder / "train", data)
     victim = sorted((data / "NORMAL").iterdir())[0]
@@ -176,6 +235,7 @@ def test_a_damaged_film_is_named_before_any_training(film_folder: Path, tmp_path
         ("epochs = 0", "epochs must be 1 to 10000, got 0"),
         ("epochs = 'ten'", "epochs must be int, got 'ten'"),
         ("epoch = 3", "unknown option 'epoch'"),
+        ("teacher = 3", "teacher must be a list of words, got 3"),
         ("norm = 'melted'", "norm must be auto, frozen or live"),
         ("epochs = [", "expected a TOML file"),
         ("augmentation = 3", r"augmentation must be a table, \[augmentation\]"),

@@ -93,8 +93,10 @@ def train_command(
         typer.Option(help="A model.keras of the same architecture whose weights to start from."),
     ] = None,
     teacher: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="A model.keras of the same labels to distil from."),
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            help="A model.keras of the same labels to distil from; repeated, the mean of several."
+        ),
     ] = None,
     teacher_weight: Annotated[
         Optional[float],  # noqa: UP045

@@ -21,8 +21,10 @@ from edge_xray_trainer.figures import (
     Classes,
     Measures,
     Reliability,
+    Subgroup,
     measure,
     measure_classes,
+    measure_pairs,
     measure_predictive_values,
     measure_reliability,
     roc_curve,
@@ -112,7 +114,7 @@ class Evaluation:
         predictive: ``(prevalence, PPV, NPV)``.
         reliability: of the probabilities.
         roc: false and true positive rates.
-        subgroups: ``(name, value, figures)``.
+        subgroups: figures on some of the films.
         robustness: on corrupted films; None if not measured.
         shortcut: by variant, figures on films of which a part is blanked.
         films: what was measured on.
@@ -138,7 +140,7 @@ class Evaluation:
     predictive: tuple[tuple[float, Estimate, Estimate], ...]
     reliability: Reliability
     roc: tuple[NDArray[np.float64], NDArray[np.float64]]
-    subgroups: tuple[tuple[str, str, Measures], ...]
+    subgroups: tuple[Subgroup, ...]
     robustness: Robustness | None
     shortcut: Mapping[str, Measures]
     films: PreparedFilms
@@ -199,7 +201,12 @@ def evaluate(scorer: Scorer, request: EvaluationRequest, progress: Progress = un
         reliability=measure_reliability(reference, scored, bootstrap.of(reference.clusters)),
         roc=roc_curve(reference.positive, scored.p_finding),
         subgroups=tuple(
-            (name, value, measure(reference, scored, bootstrap, members))
+            Subgroup(
+                name,
+                value,
+                measure(reference, scored, bootstrap, members),
+                measure_pairs(reference, scored, metadata, bootstrap, members),
+            )
             for name, value, members in subgroups_of(films, request.series, request.groups)
         ),
         robustness=measure_robustness(

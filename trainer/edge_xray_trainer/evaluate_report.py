@@ -128,8 +128,8 @@ def to_record(evaluation: Evaluation, command: str) -> dict[str, Any]:
             "true_positive_rate": evaluation.roc[1],
         },
         "subgroups": [
-            {"by": name, "subgroup": value, **_measures(own)}
-            for name, value, own in evaluation.subgroups
+            {"by": own.by, "subgroup": own.name, **_measures(own.measures), "pairs": own.pairs}
+            for own in evaluation.subgroups
         ],
         "robustness": evaluation.robustness,
         "shortcut": {name: _measures(own) for name, own in evaluation.shortcut.items()},

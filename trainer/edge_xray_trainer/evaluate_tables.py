@@ -10,6 +10,9 @@ from edge_xray_trainer.tables import Cell, Table
 BENCHMARK_FINDING = "pneumonia"
 """The finding of the benchmark whose reference errors are shown beside ours."""
 
+MAX_PAIR_COLUMNS = 3
+"""Pairs of classes that the table of subgroups has columns for; the JSON has all."""
+
 INTERVALS = (
     "In parentheses: 95 % intervals. Rates: Wilson's for the effective number of films, as films of "
     "one patient resemble each other. Areas and means: bootstrap of patients."
@@ -164,10 +167,16 @@ _COLUMNS = ("films", "patients", "AUC", "accuracy", "sensitivity", "specificity"
 
 
 def _subgroups(evaluation: Evaluation) -> Table:
+    pairs = list(dict.fromkeys(pair for own in evaluation.subgroups for pair in own.pairs))
+    if len(pairs) > MAX_PAIR_COLUMNS:
+        pairs = []
     return Table(
         "Subgroups",
-        ("by", "subgroup", *_COLUMNS),
-        tuple((name, value, *_row(own)) for name, value, own in evaluation.subgroups),
+        ("by", "subgroup", *_COLUMNS, *(f"AUC: {pair}" for pair in pairs)),
+        tuple(
+            (own.by, own.name, *_row(own.measures), *(own.pairs.get(pair) for pair in pairs))
+            for own in evaluation.subgroups
+        ),
         "A dash: the subgroup has no films of one kind. Many subgroups are looked at, so one interval in "
         "twenty misses by chance.",
     )

@@ -108,6 +108,23 @@ class Classes:
     pairs: Mapping[str, Estimate]
 
 
+@dataclass(frozen=True, eq=False)
+class Subgroup:
+    """Figures on some of the films.
+
+    Attributes:
+        by: what divides the films.
+        name: which of the divided.
+        measures: normal against finding.
+        pairs: between positive classes, as in `Classes.pairs`.
+    """
+
+    by: str
+    name: str
+    measures: Measures
+    pairs: Mapping[str, Estimate]
+
+
 @dataclass(frozen=True)
 class Reliability:
     """Whether stated probabilities are what happens.
@@ -191,17 +208,6 @@ def measure_classes(
     np.add.at(confusion, (index, decided), 1)
     resamples = bootstrap.of(clusters)
     present = [i for i in range(len(names)) if (index == i).any()]
-    found = [i for i in present if metadata.positive[i]]
-    pairs = {}
-    if len(found) <= MAX_PAIRED_CLASSES:
-        for place, first in enumerate(found):
-            for second in found[place + 1 :]:
-                both = (index == first) | (index == second)
-                ratio = shares[both, first] / (shares[both, first] + shares[both, second])
-                own = bootstrap.of(clusters[both])
-                pairs[f"{names[first]} vs {names[second]}"] = own.auc(
-                    index[both] == first, np.nan_to_num(ratio, nan=0.5)
-                )
     return Classes(
         names=names,
         confusion=confusion,
@@ -211,8 +217,44 @@ def measure_classes(
             for i in present
         },
         one_against_rest={names[i]: resamples.auc(index == i, shares[:, i]) for i in present},
-        pairs=pairs,
+        pairs=measure_pairs(reference, scored, metadata, bootstrap),
     )
+
+
+def measure_pairs(
+    reference: Reference,
+    scored: Scored,
+    metadata: ModelMetadata,
+    bootstrap: Bootstrap,
+    members: NDArray[np.bool_] | None = None,
+) -> dict[str, Estimate]:
+    """Each positive class against each other one; see `Classes.pairs`.
+
+    Args:
+        reference: what the films are.
+        scored: what the model says.
+        metadata: of the model.
+        bootstrap: how intervals are drawn.
+        members: (n,) bool, the films that count; None: all.
+
+    Returns:
+        Empty where fewer than two positive classes are there, or more than `MAX_PAIRED_CLASSES`.
+    """
+    keep = np.ones(len(reference.index), bool) if members is None else members
+    index, shares = reference.index[keep], scored.probabilities[keep]
+    clusters, names = reference.clusters[keep], metadata.label_names
+    found = [i for i in range(len(names)) if metadata.positive[i] and (index == i).any()]
+    pairs: dict[str, Estimate] = {}
+    if len(found) > MAX_PAIRED_CLASSES:
+        return pairs
+    for place, first in enumerate(found):
+        for second in found[place + 1 :]:
+            both = (index == first) | (index == second)
+            ratio = shares[both, first] / (shares[both, first] + shares[both, second])
+            pairs[f"{names[first]} vs {names[second]}"] = bootstrap.of(clusters[both]).auc(
+                index[both] == first, np.nan_to_num(ratio, nan=0.5)
+            )
+    return pairs
 
 
 def measure_predictive_values(

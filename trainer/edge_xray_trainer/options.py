@@ -44,7 +44,8 @@ class TrainingOptions:
         deterministic: ask the backend for reproducible kernels (slower on a GPU).
         initial: a ``.keras`` file of the same architecture and labels whose weights to start from,
             normalization statistics included; empty for none.
-        teacher: a ``.keras`` file of the same labels to distil from; empty for none.
+        teacher: ``.keras`` files of the same labels to distil from, whose answers are averaged; empty
+            for none.
         teacher_weight: share of the target taken from the teacher, 0..1.
         teacher_temperature: softens the teacher's answers (Hinton et al. 2015).
         augmentation: how films are varied.
@@ -69,7 +70,7 @@ class TrainingOptions:
     seed: int = 0
     deterministic: bool = False
     initial: str = ""
-    teacher: str = ""
+    teacher: tuple[str, ...] = ()
     teacher_weight: float = 0.5
     teacher_temperature: float = 2.0
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -98,6 +99,10 @@ class TrainingOptions:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise UsageError(f"{name} must be {low:g} to {high:g}, got {value}")
+        if isinstance(self.teacher, str):
+            # As one name, the way records of one teacher were written.
+            object.__setattr__(self, "teacher", (self.teacher,) if self.teacher else ())
+        object.__setattr__(self, "teacher", tuple(self.teacher))
         if self.norm not in ("auto", "frozen", "live"):
             raise UsageError(f"norm must be auto, frozen or live, got {self.norm!r}")
         if self.channels not in (1, 3):
@@ -156,6 +161,11 @@ def _checked(options: _Options, values: Mapping[str, Any], source: str) -> _Opti
         if name not in known:
             raise UsageError(f"{source}: unknown option {name!r}; expected one of {sorted(known)}")
         wanted = type(known[name])
+        if wanted is tuple:
+            words = [value] if isinstance(value, str) else value
+            if not isinstance(words, list | tuple) or not all(isinstance(x, str) for x in words):
+                raise UsageError(f"{source}: {name} must be a list of words, got {value!r}")
+            continue
         fits = isinstance(value, wanted) or (wanted is float and type(value) is int)
         if not fits or (isinstance(value, bool) and wanted is not bool):
             raise UsageError(f"{source}: {name} must be {wanted.__name__}, got {value!r}")

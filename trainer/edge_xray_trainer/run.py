@@ -249,10 +249,19 @@ def fit_metadata(
 def _taught_targets(
     request: RunRequest, films: FilmSet, tell: Listener
 ) -> NDArray[np.float32] | None:
-    """Labels mixed with the teacher's answers on the same films, at the teacher's own size."""
-    if not request.options.teacher:
+    """Labels mixed with the teachers' mean answer on the same films, each at its own size."""
+    options = request.options
+    if not options.teacher:
         return None
-    path = Path(request.options.teacher)
+    answers = [_teacher_logits(request, Path(name), films, tell) for name in options.teacher]
+    blended = [blend_targets(options, films.one_hot, logits) for logits in answers]
+    targets: NDArray[np.float32] = np.mean(blended, axis=0, dtype=np.float32)
+    return targets
+
+
+def _teacher_logits(
+    request: RunRequest, path: Path, films: FilmSet, tell: Listener
+) -> NDArray[np.float32]:
     metadata = read_metadata(path)
     if metadata.label_names != films.names:
         raise UsageError(
@@ -266,11 +275,11 @@ def _taught_targets(
         films.names,
         on_film=counter(tell.progress, "Loading films for the teacher", len(films)),
     )
-    tell.note(f"Asking the teacher {metadata.name} about {len(own)} films.")
-    logits = logits_model(teacher).predict(
+    tell.note(f"Asking the teacher {path.parent.name}/{path.name} about {len(own)} films.")
+    logits: NDArray[np.float32] = logits_model(teacher).predict(
         own.pixels.astype(np.float32), batch_size=PREDICT_BATCH, verbose=0
     )
-    return blend_targets(request.options, films.one_hot, logits)
+    return logits
 
 
 def _split_of(request: RunRequest, tell: Listener) -> Split:
@@ -309,7 +318,12 @@ def _record(
         "name": metadata.name,
         "model": model.name,
         "model_sha256": file_sha256(model),
-        "options": request.options.to_dict(),
+        "options": _without_places(request.options),
+        "learned_from_sha256": {
+            _short(name): file_sha256(Path(name))
+            for name in (request.options.initial, *request.options.teacher)
+            if name
+        },
         "task": {
             "finding": metadata.finding,
             "labels": [label.to_dict() for label in metadata.labels],
@@ -336,6 +350,19 @@ def _record(
         "machine": platform.machine(),
         "began": began.isoformat(timespec="seconds"),
     }
+
+
+def _without_places(options: TrainingOptions) -> dict[str, Any]:
+    """The options without the folders above a run: a record is shipped and says nothing of a machine."""
+    return {
+        **options.to_dict(),
+        "initial": _short(options.initial),
+        "teacher": [_short(name) for name in options.teacher],
+    }
+
+
+def _short(path: str) -> str:
+    return "/".join(Path(path).parts[-2:]) if path else ""
 
 
 def _backend_version() -> str:

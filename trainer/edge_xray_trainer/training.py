@@ -147,8 +147,9 @@ def train(
         ``(network with the best averaged weights and two outputs, state)``.
 
     Raises:
-        UsageError: the folder holds another run.
+        UsageError: the folder holds another run, or several machines are asked for.
     """
+    distribution = _distribution()
     folder.mkdir(parents=True, exist_ok=True)
     names = films.names
     state = TrainingState(run_fingerprint(options, split_fingerprint, names))
@@ -173,7 +174,7 @@ def train(
 
     steps = len(batches(0))
     checkpoint = folder / STATE_FILE
-    with _distribution():
+    with distribution:
         resuming = checkpoint.exists()
         if resuming:
             state = read_state(checkpoint, state.fingerprint)
@@ -240,13 +241,21 @@ def train(
 
 
 def _distribution() -> Any:
-    """Keras' own data parallelism: several workers by ``TF_CONFIG``, else several GPUs, else one."""
+    """Keras' own data parallelism over all GPUs of this machine.
+
+    Raises:
+        UsageError: ``TF_CONFIG`` asks for several machines, which Keras 3 does not train on.
+    """
     if keras.backend.backend() != "tensorflow":
         return contextlib.nullcontext()
     import tensorflow as tf
 
     if "TF_CONFIG" in os.environ:
-        return tf.distribute.MultiWorkerMirroredStrategy().scope()
+        raise UsageError(
+            "TF_CONFIG asks for workers on several machines, and Keras 3 does not fit a model under "
+            "MultiWorkerMirroredStrategy (github.com/keras-team/keras/issues/20585): unset it and train on "
+            "one machine, all of whose GPUs are used"
+        )
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy().scope()
     return contextlib.nullcontext()
