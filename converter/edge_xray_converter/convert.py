@@ -27,11 +27,9 @@ from edge_xray_converter.representative import (
 from edge_xray_converter.sources import Network, PixelRange, load_network
 from edge_xray_converter.tflite import FLAVOURS, Flavour, Ranged, export, measured
 from edge_xray_converter.trial import prepare_trial
+from edge_xray_converter.truth import SPLIT_NAME
 
 KEEP_NONE, KEEP_AUTO = "none", "auto"
-
-SPLIT_NAME = "split.json"
-"""Where the trainer leaves its split, beside the model."""
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,9 @@ def parity_command(
 ) -> None:
     """Compare models on the same films, through the code the clinic runs; exit 1 if too much is lost.
 
-    A .keras file or SavedModel is run as a float32 .tflite made on the fly. Without --split all films
-    of --data are used; films that set the ranges of an int8 model are refused. Packed .tflite files alone
+    A .keras file or SavedModel is run as a float32 .tflite made on the fly. Without --split the split.json
+    beside the reference decides if it is of --data's films, else all films are used; films that set the ranges
+    of an int8 model are refused. Packed .tflite files alone
     need no TensorFlow.
     """
     trained = any(path.suffix != ".tflite" for path in models)
@@ -88,7 +89,7 @@ def parity_command(
     from edge_xray_converter.record import Making, make_record
     from edge_xray_converter.runs import open_models
     from edge_xray_converter.sources import PixelRange
-    from edge_xray_converter.truth import read_parity_set
+    from edge_xray_converter.truth import read_parity_set, split_beside
 
     conversion = Conversion(
         data=data,
@@ -106,6 +107,10 @@ def parity_command(
     )
     command = shlex.join(["edge-xray", *map(_without_folders, sys.argv[1:])])
     making = Making(resamples, seed, timing, show_films, command)
+    if split is None and (split := split_beside(models[0], data, part)) is not None:
+        typer.echo(
+            f"Films of part {part} of {split.name}, found beside {models[0].name}.", err=True
+        )
     films = read_parity_set(data, split, part)
     with (
         open_models(

@@ -40,6 +40,10 @@ class ParitySet:
     part: str
 
 
+SPLIT_NAME = "split.json"
+"""Where the trainer leaves its split, beside the model."""
+
+
 def read_parity_set(data: Path, split_file: Path | None, part: str) -> ParitySet:
     """Read the films to compare models on.
 
@@ -66,6 +70,29 @@ def read_parity_set(data: Path, split_file: Path | None, part: str) -> ParitySet
     if len({film.label for film in chosen}) < 2:
         raise UsageError(f"{split_file}: expected films of two classes in part {part!r}, found one")
     return ParitySet(root, tuple(sorted(chosen, key=lambda film: film.path)), split, part)
+
+
+def split_beside(reference: Path, data: Path, part: str) -> Path | None:
+    """The split that the trainer left beside a model, if it is one of these films.
+
+    Args:
+        reference: the model file.
+        data: labelled folder.
+        part: which part of the split is asked for.
+
+    Returns:
+        The split file; None if there is none, or `data` lacks a film of the part, as a folder from
+        another hospital does.
+
+    Raises:
+        UsageError: the file beside the model is no split file, or there is no such folder.
+    """
+    path = reference.parent / SPLIT_NAME
+    if not path.is_file():
+        return None
+    root = labelled_root(data)
+    chosen = Split.read(path).part(part)
+    return path if all((root / film.path).is_file() for film in chosen) else None
 
 
 def _hashed(root: Path, film: LabelledFilm) -> SplitFilm:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 from pathlib import Path
 
 import pytest
-import typer.testing
 
-from edge_xray.errors import EdgeXrayError
+from edge_xray.cli import main
 from edge_xray.labelled import Split, SplitFilm, file_sha256, read_labelled_folder
 from edge_xray.model_file import parse_metadata, split_packed
 
@@ -16,21 +17,12 @@ from edge_xray.model_file import parse_metadata, split_packed
 @pytest.fixture(scope="session")
 def run_cli():
     """``run_cli(*arguments) -> (exit code, stdout, stderr)``, through the kit's own front door."""
-    from edge_xray_converter.cli import register
-
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    register(app)
-    runner = typer.testing.CliRunner()
 
     def run(*arguments):
-        result = runner.invoke(app, [str(argument) for argument in arguments])
-        error = result.exception
-        if isinstance(error, EdgeXrayError):
-            return int(error.exit_code), result.stdout, str(error)
-        if error is not None and not isinstance(error, SystemExit):
-            raise error
-        return result.exit_code, result.stdout, result.stderr
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main([str(argument) for argument in arguments])
+        return code, out.getvalue(), err.getvalue().strip()
 
     return run
 

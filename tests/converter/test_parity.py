@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from edge_xray.labelled import Split
 from edge_xray.metadata import DISCLAIMER
 from edge_xray_converter.record import SCHEMA_FILE
 
@@ -166,10 +167,30 @@ def _swapped(model):
     return (normal, viral, bacterial)
 
 
-def test_films_that_set_the_ranges_may_not_judge(run_cli, tiny_keras, tiny_model, film_folder):
-    code, _, err = run_cli("parity", tiny_keras, tiny_model, "--data", film_folder)
+def test_films_that_set_the_ranges_may_not_judge(run_cli, tiny_float, tiny_model, film_folder):
+    code, _, err = run_cli("parity", tiny_float, tiny_model, "--data", film_folder)
     assert code == 2
     assert "int8 ranges were measured on" in err and "\n" not in err
+
+
+def test_the_split_beside_the_reference_says_which_films_judge(
+    run_cli, tiny_keras, tiny_model, film_folder, parity_films, tmp_path
+):
+    stem = tmp_path / "parity"
+    quick = ["--resamples", 100, "--no-timing", "--max-flips", 1, "--max-mean-shift", 1]
+    code, _, err = run_cli(
+        "parity", tiny_keras, tiny_model, "--data", film_folder, "-o", stem, *quick
+    )
+    assert code in (0, 1) and "Films of part test of split.json" in err
+    split = Split.read(tiny_keras.parent / "split.json")
+    record = json.loads(stem.with_suffix(".json").read_text())
+    assert record["films"]["split_fingerprint"] == split.fingerprint()
+    # Films of another place have no part in it: all of them judge.
+    code, _, err = run_cli(
+        "parity", tiny_keras, tiny_model, "--data", parity_films / "films", "-o", stem, *quick
+    )
+    assert code in (0, 1) and "Films of part" not in err
+    assert json.loads(stem.with_suffix(".json").read_text())["films"]["split_fingerprint"] is None
 
 
 def test_other_films_of_a_patient_that_set_the_ranges_may_not_judge(

@@ -36,7 +36,7 @@ def report(tiny_keras, tiny_model, film_folder, tiny_split, tmp_path_factory):
 def test_table_of_runs(report):
     record = json.loads((report / "comparison.json").read_text())
     first, second = record["runs"]
-    assert (first["name"], second["name"]) == ("model", "tiny")
+    assert (first["name"], second["name"]) == ("float/model.keras", "tiny")
     assert (first["quantization"], second["quantization"]) == ("float32", "int8")
     assert second["bytes"] < first["bytes"]
     for own in (first, second):

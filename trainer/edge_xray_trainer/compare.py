@@ -227,8 +227,11 @@ def compare(
 
 
 def _names(models: Sequence[Path]) -> list[str]:
-    """Short names that tell the models apart: file, else folder and file."""
-    stems = [model.stem for model in models]
+    """Short names that tell the models apart: a run's model by its folder, others by file."""
+    stems = [
+        f"{model.resolve().parent.name}/{model.name}" if model.name == KERAS_FILE else model.stem
+        for model in models
+    ]
     if len(set(stems)) == len(stems):
         return stems
     return [f"{model.resolve().parent.name}/{model.name}" for model in models]
