@@ -170,6 +170,34 @@ def test_install_twice_upgrade_roll_back_and_remove(kits: Kits, machine: Machine
     assert machine.install(third, "--uninstall").returncode == 1
 
 
+def test_a_watched_folder_becomes_a_service(kits: Kits, machine: Machine, tmp_path: Path) -> None:
+    told = tmp_path / "systemctl.log"
+    machine.bin.mkdir()
+    systemctl = machine.bin / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$*" >>"{told}"\n')
+    systemctl.chmod(0o755)
+    films, units = tmp_path / "films 100% $new", tmp_path / "units"
+    films.mkdir()
+    first = kits.make("1.0")
+    done = machine.install(first, "--watch", str(films), "--units", str(units))
+    assert done.returncode == 0, done.stderr
+    unit = units / "edge-xray-watch.service"
+    program = machine.prefix / "current/venv/bin/edge-xray"
+    escaped = str(films).replace("%", "%%").replace("$", "$$")
+    assert (
+        f'ExecStart="{program}" watch "{escaped}" --output "{escaped}-results"\n'
+        in unit.read_text()
+    )
+    calls = told.read_text()
+    assert "daemon-reload" in calls and "enable --now edge-xray-watch.service" in calls
+    if os.geteuid() == 0:
+        assert "User=root\n" in unit.read_text() and (tmp_path / f"{films.name}-results").is_dir()
+
+    removed = machine.install(first, "--uninstall", "--units", str(units))
+    assert removed.returncode == 0, removed.stderr
+    assert not unit.exists() and "disable --now edge-xray-watch.service" in told.read_text()
+
+
 def test_a_damaged_kit_changes_nothing(kits: Kits, machine: Machine) -> None:
     assert machine.install(kits.make("1.0")).returncode == 0
     damaged = kits.make("2.0")

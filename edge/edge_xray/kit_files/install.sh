@@ -2,7 +2,7 @@
 # Installs edge-xray from this folder. Needs Python, and no network.
 #
 #   sh install.sh [--prefix DIR] [--bin DIR]    install, or upgrade what is there
-#   sh install.sh --watch FOLDER                also score films as they arrive there (systemd)
+#   sh install.sh --watch FOLDER [--units DIR]  also score films as they arrive there (systemd)
 #   sh install.sh --rollback                    go back to the version before
 #   sh install.sh --uninstall                   remove it; results stay
 #
@@ -37,12 +37,13 @@ die() {
 
 while [ $# -gt 0 ]; do
   case $1 in
-    --prefix | --bin | --watch)
+    --prefix | --bin | --watch | --units)
       [ $# -ge 2 ] || die "$1 wants a folder after it"
       case $1 in
         --prefix) prefix=$2 ;;
         --bin) bin=$2 ;;
         --watch) films=$2 ;;
+        --units) units=$2 ;;
       esac
       shift
       ;;
@@ -97,6 +98,9 @@ if os.path.lexists(new):
 os.symlink(target, new)
 os.replace(new, link)' "$1" "$2"
 }
+
+# As systemd reads it: % and $ stand for something else, a backslash and " end a word.
+quoted() { printf '%s' "$1" | sed 's/\\/\\\\/g; s/"/\\"/g; s/%/%%/g; s/\$/$$/g'; }
 
 ours() { [ -L "$bin/edge-xray" ] && [ "$(readlink "$bin/edge-xray")" = "$prefix/current/venv/bin/edge-xray" ]; }
 
@@ -254,14 +258,23 @@ if [ -n "$films" ]; then
   [ -d "$films" ] || die "$films: no such folder to watch"
   films=$(cd "$films" && pwd -P)
   command -v systemctl >/dev/null 2>&1 || die "this machine has no systemd; run by hand: edge-xray watch $films --output $films-results"
+  account=
+  if [ -z "$user" ]; then
+    # Strangers' files are read by whose films they are, not by root.
+    owner=$(stat -c %U "$films")
+    mkdir -p "$films-results"
+    chown "$owner" "$films-results"
+    account="User=$owner"
+  fi
   mkdir -p "$units"
   cat >"$unit" <<UNIT
 [Unit]
-Description=edge-xray: score chest films as they arrive in $films
+Description=edge-xray: score chest films as they arrive in $(quoted "$films")
 After=local-fs.target
 
 [Service]
-ExecStart="$prefix/current/venv/bin/edge-xray" watch "$films" --output "$films-results"
+ExecStart="$(quoted "$prefix")/current/venv/bin/edge-xray" watch "$(quoted "$films")" --output "$(quoted "$films")-results"
+$account
 Restart=on-failure
 RestartSec=10
 KillSignal=SIGTERM
