@@ -32,10 +32,10 @@ FEATURE_COMPONENTS = 64
 UNLIKE_QUANTILE = 0.995
 """Quantile of validation films' scores above which a film is unlike those the model knows."""
 
-UNLIKE_MARGIN = 1.25
+UNLIKE_MARGIN = 1.1
 """Factor on that quantile: films of the same hospital in other years score higher than validation."""
 
-FOREIGN_FACTOR = 1.35
+FOREIGN_FACTOR = 1.5
 """Factor on the unlike score above which a film is taken for no film of this kind at all."""
 
 
