@@ -39,8 +39,8 @@ for seed in 0 1 2; do
   lite0 "lite0-seed$seed" "$split" --seed "$seed"
   teachers+=(--teacher "$runs/lite0-seed$seed/model.keras")
 done
-train lite0 --split "$split" --epochs 6 --learning-rate 2e-4 --seed 3 \
-  --initial "$runs/lite0-seed0/model.keras" "${teachers[@]}" --teacher-weight 0.6 \
+train lite0 --split "$split" --epochs 12 --learning-rate 3e-4 --seed 3 \
+  --initial "$runs/lite0-seed0/model.keras" "${teachers[@]}" --teacher-weight 0.5 \
   --name edge-xray-lite0 --licence "$licence"
 
 # tiny: from nothing, learning from lite0. baseline: the plain CNN, 50 times 100 steps.
