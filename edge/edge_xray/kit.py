@@ -20,6 +20,7 @@ from typing import Any, Final
 from edge_xray.durable import write_atomically
 from edge_xray.errors import UsageError
 from edge_xray.kit_docs import render_docs
+from edge_xray.kit_model import read_kit_model, with_model
 from edge_xray.kit_targets import Target, target_named
 from edge_xray.kit_wheels import Wheel, collect, read_wheel
 
@@ -133,6 +134,7 @@ def build_kit(
     dicom: bool = True,
     lock: Path | None = None,
     find_links: Path | None = None,
+    model: Path | None = None,
 ) -> Kit:
     """Build a kit.
 
@@ -145,19 +147,24 @@ def build_kit(
         dicom: include what DICOM needs.
         lock: ``requirements.txt`` of an earlier kit, whose versions are taken again.
         find_links: take wheels from this folder alone, without internet; it must hold pip's too.
+        model: a packed model of one's own that the clinic is to use; None: the shipped ones.
 
     Raises:
-        UsageError: the target has no wheel of something, or one could not be downloaded.
+        ModelError: the model is none, or damaged.
+        UsageError: the model has no parity report that says PASS, the target has no wheel of something, or one could not be downloaded.
         OutputError: the zip could not be written.
     """
     target = target_named(target_name)
     target.environment(python)
     root = find_checkout(source)
     pins = read_lock(lock) if lock else None
+    chosen = read_kit_model(model) if model else None
     with tempfile.TemporaryDirectory(prefix="edge-xray-kit-") as scratch:
         folder = Path(scratch)
         (folder / "wheels").mkdir()
         own = wheel or build_wheel(root, folder)
+        if chosen is not None:
+            own = with_model(own, chosen, folder / "own")
         wheels = collect(
             own,
             target,
@@ -169,6 +176,8 @@ def build_kit(
         )
         pip = _pip_wheel(folder, find_links, pins)
         files = contents(root, target, python, wheels, pip)
+        if chosen is not None:
+            files.update({f"models/{name}": data for name, data in chosen.reports.items()})
         identifier = _identifier(wheels, target, python, files)
         files["kit.env"] = _settings(identifier, target, python, wheels)
         files["SHA256SUMS"] = "".join(

@@ -148,6 +148,13 @@ def kit_build(
         Path | None,
         typer.Option(metavar="DIR", help="The edge-xray repository. Default: found by itself."),
     ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A model of your own that the clinic uses; NAME.parity.json beside it must say PASS.",
+        ),
+    ] = None,
 ) -> None:
     """Build the kit: wheels with their hashes, samples, docs as HTML, an installer, an inventory.
 
@@ -164,6 +171,7 @@ def kit_build(
         dicom=dicom,
         lock=lock,
         find_links=find_links,
+        model=model,
     )
     typer.echo(f"edge-xray {built.identifier}", err=True)
     for name in built.wheels:

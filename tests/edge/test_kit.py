@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from edge_xray import kit, toolbox
-from edge_xray.errors import UsageError
+from edge_xray.errors import ModelError, UsageError
 from edge_xray.kit_docs import render_page
 from edge_xray.kit_targets import TARGETS
 from edge_xray.kit_wheels import collect, read_wheel
@@ -250,6 +250,76 @@ def test_wrong_use_is_one_line(arguments: list[str], words: str) -> None:
     result = CliRunner().invoke(app, ["kit", "build", "--output", "/nowhere/kit.zip", *arguments])
     assert isinstance(result.exception, UsageError)
     assert words in str(result.exception) and "\n" not in str(result.exception)
+
+
+def _report(model: Path, verdict: str = "PASS") -> None:
+    """A parity report beside a model, with what is read of it."""
+    sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
+    record = {
+        "models": [{"sha256": "of the reference"}, {"sha256": sha256}],
+        "comparisons": [{"verdict": verdict}],
+    }
+    model.with_name(f"{model.stem}.parity.json").write_text(json.dumps(record))
+
+
+def test_a_model_of_ones_own_becomes_the_clinics_default(
+    project: Path, shelf: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "ward-3.tflite"
+    model.write_bytes(tiny_model.read_bytes())
+    _report(model)
+    kits = []
+    for place in ("one.zip", "two.zip"):
+        path = tmp_path / place
+        kit.build_kit(
+            "rpi64", "3.11", path, source=ROOT, wheel=project, find_links=shelf, model=model
+        )
+        kits.append(path.read_bytes())
+    assert kits[0] == kits[1]
+    files = members(tmp_path / "one.zip")
+    assert json.loads(files["manifest.json"])["models"]["default"] == "ward-3"
+    assert "models/ward-3.parity.json" in files
+    (name,) = (own for own in files if own.startswith("wheels/edge_xray-"))
+    (tmp_path / "own.whl").write_bytes(files[name])
+    with zipfile.ZipFile(tmp_path / "own.whl") as archive:
+        inside = archive.read("edge_xray/models/ward-3.tflite")
+        index = json.loads(archive.read("edge_xray/models/models.json"))
+        (record,) = (own for own in archive.namelist() if own.endswith("/RECORD"))
+        lines = archive.read(record).decode().splitlines()
+    assert inside == model.read_bytes()
+    assert index["models"]["ward-3"]["sha256"] == hashlib.sha256(inside).hexdigest()
+    assert len(lines) == len({line.split(",")[0] for line in lines})
+    assert f"wheels/{name}".split("/")[-1].encode() in files["SHA256SUMS"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "words"),
+    [
+        (lambda model: model.unlink(), ModelError, "expected a packed .tflite file"),
+        (lambda model: model.write_bytes(b"no model"), ModelError, "metadata"),
+        (lambda model: None, UsageError, "has no ward-3.parity.json; make it with"),
+        (lambda model: _report(model, "FAIL"), UsageError, "says FAIL"),
+        (
+            lambda model: _report(model) or model.write_bytes(_flipped(model.read_bytes())),
+            ModelError,
+            "damaged",
+        ),
+    ],
+)
+def test_a_model_that_may_go_to_no_clinic(
+    spoil, error, words: str, project: Path, shelf: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "ward-3.tflite"
+    model.write_bytes(tiny_model.read_bytes())
+    spoil(model)
+    with pytest.raises(error, match=re.escape(words)) as caught:
+        kit.build_kit("rpi64", "3.11", tmp_path / "k.zip", source=ROOT, wheel=project, model=model)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "k.zip").exists()
+
+
+def _flipped(data: bytes) -> bytes:
+    return data[:2000] + bytes([data[2000] ^ 1]) + data[2001:]
 
 
 def test_no_pip_wheel_on_the_shelf(project: Path, shelf: Path, tmp_path: Path) -> None:

@@ -1,0 +1,115 @@
+"""A model of one's own in the kit: the clinic's ``edge-xray`` then uses it by default."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edge_xray.errors import ModelError, UsageError
+from edge_xray.model_file import check_seal, parse_metadata
+from edge_xray.parity_report import REPORT_SUFFIX, fault_of
+from edge_xray.shipped import INDEX, MODEL_SUFFIX
+
+MODELS: Final = "edge_xray/models"
+"""Folder of the models in edge-xray's wheel."""
+
+WHEEL_DATE: Final = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class KitModel:
+    """A model that a kit is built for.
+
+    Attributes:
+        name: what ``--model`` and the list of models call it: the file's name without its ending.
+        data: the whole packed file.
+        reports: its parity report's files, by name.
+    """
+
+    name: str
+    data: bytes
+    reports: Mapping[str, bytes]
+
+
+def read_kit_model(path: Path) -> KitModel:
+    """Read a model that is to go to a clinic, with the report that allows it.
+
+    Args:
+        path: a packed ``.tflite`` file with ``NAME.parity.json`` beside it.
+
+    Raises:
+        ModelError: no packed model, or one whose bytes changed.
+        UsageError: its parity report is missing, of other bytes, or does not say PASS.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: expected a packed {MODEL_SUFFIX} file ({error})") from error
+    parse_metadata(data, str(path))
+    check_seal(data, str(path))
+    fault = fault_of(path)
+    if fault:
+        raise UsageError(
+            f"{path}: goes into no kit without a parity report that says PASS; {fault}"
+        )
+    stem = REPORT_SUFFIX.rpartition(".")[0]
+    reports = sorted(path.parent.glob(f"{path.stem}{stem}.*"))
+    return KitModel(path.stem, data, {report.name: report.read_bytes() for report in reports})
+
+
+def with_model(wheel: Path, model: KitModel, folder: Path) -> Path:
+    """Put a model into edge-xray's wheel, as the default one; the same parts give the same bytes.
+
+    Args:
+        wheel: of edge-xray.
+        model: what to add.
+        folder: where the new wheel is written, under the same name.
+
+    Raises:
+        UsageError: the wheel is none, or ships a model of that name.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            files = {info.filename: archive.read(info) for info in archive.infolist()}
+        record = next(name for name in files if name.endswith(".dist-info/RECORD"))
+        index = json.loads(files[f"{MODELS}/{INDEX}"])
+        known = index["models"]
+    except (OSError, zipfile.BadZipFile, StopIteration, KeyError, ValueError) as error:
+        raise UsageError(f"{wheel}: expected a wheel of edge-xray ({error!r})") from error
+    if model.name in known:
+        raise UsageError(
+            f"{model.name}{MODEL_SUFFIX}: edge-xray ships a model of that name; give the file, and its "
+            f"{REPORT_SUFFIX}, another one"
+        )
+    name = model.name + MODEL_SUFFIX
+    sha256 = hashlib.sha256(model.data).hexdigest()
+    index = {
+        "default": model.name,
+        "models": {**known, model.name: {"file": name, "sha256": sha256}},
+    }
+    files[f"{MODELS}/{name}"] = model.data
+    files[f"{MODELS}/{INDEX}"] = (json.dumps(index, indent=1) + "\n").encode()
+    del files[record]
+    lines = [f"{own},sha256={_urlsafe(data)},{len(data)}\n" for own, data in files.items()]
+    files[record] = "".join([*lines, f"{record},,\n"]).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    made = folder / wheel.name
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for own, data in files.items():
+            entry = zipfile.ZipInfo(own, WHEEL_DATE)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            entry.create_system = 3
+            archive.writestr(entry, data)
+    return made
+
+
+def _urlsafe(data: bytes) -> str:
+    """A hash as a wheel's RECORD has it (PEP 376, PEP 427)."""
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()

@@ -1,0 +1,54 @@
+"""What a parity report says of a model: whether its very bytes passed.
+
+Reports are made by ``edge-xray parity``; a release and a kit take no model without one.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from edge_xray.labelled import file_sha256
+
+PASS: Final = "PASS"  # noqa: S105  a verdict, and no password
+"""The verdict of a comparison whose every check held."""
+
+REPORT_SUFFIX: Final = ".parity.json"
+"""A model ``NAME.tflite`` has its report beside it as ``NAME.parity.json``."""
+
+
+def fault_of(model: Path) -> str:
+    """What keeps a model from being given to a clinic.
+
+    Args:
+        model: a packed ``.tflite`` file.
+
+    Returns:
+        One line; empty if the report beside the model says PASS of a candidate with its hash.
+    """
+    report = model.with_name(model.stem + REPORT_SUFFIX)
+    make = (
+        f"make it with: edge-xray parity REFERENCE {model.name} --no-films -o {model.stem}.parity"
+    )
+    try:
+        record = json.loads(report.read_text(encoding="utf-8"))
+        verdicts = _verdicts(record, file_sha256(model))
+    except OSError:
+        return f"{model.name}: has no {report.name}; {make}"
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        return f"{report.name}: is no parity report ({error!r}); {make}"
+    if not verdicts:
+        return f"{report.name}: is of other bytes than {model.name}; {make}"
+    if any(verdict != PASS for verdict in verdicts):
+        return f"{report.name}: says {', '.join(verdicts)}; convert {model.name} again"
+    return ""
+
+
+def _verdicts(record: dict[str, Any], sha256: str) -> list[str]:
+    """Verdicts on the candidates with that hash."""
+    return [
+        str(comparison["verdict"])
+        for model, comparison in zip(record["models"][1:], record["comparisons"], strict=True)
+        if model["sha256"] == sha256
+    ]
