@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edge_xray.cli import main
+from edge_xray.scan import scan
 
 FILMS = 40
 LEAST_POINTS = 200
@@ -48,6 +50,30 @@ def test_a_scan_killed_at_any_write_loses_and_doubles_nothing(films, tiny_model,
     assert found["points"] >= LEAST_POINTS
     assert found["killed"] >= LEAST_POINTS
     assert (found["lost"], found["doubled"], found["different"]) == ([], [], [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_scan_told_to_stop_keeps_what_is_done_and_says_so(
+    films, tiny_model, tmp_path, monkeypatch, capsys, number
+):
+    words = ["scan", str(films), "-o", str(tmp_path / "out"), "-m", str(tiny_model)]
+
+    def stopped(*arguments):
+        for done, row in enumerate(scan(*arguments)):
+            if done == 10:
+                os.kill(os.getpid(), number)
+            yield row
+
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as told:
+        told.setattr("edge_xray.scan_command.scan", stopped)
+        assert main(words) == 130
+    assert "Interrupted: 10 films are done and kept" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert main(words) == 0
+    assert "10 of them were scored by an earlier scan" in capsys.readouterr().err
+    rows = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
+    assert len(rows) == len({json.loads(row)["path"] for row in rows}) == FILMS
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
