@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +20,9 @@ RUNTIMES: Final[dict[str, tuple[str, str]]] = {
     "tensorflow": ("tensorflow", "lite.Interpreter"),
 }
 """Distribution to module and attribute; in order of preference. Tensorflow takes seconds to start."""
+
+_STDERR = threading.Lock()
+"""Held while file descriptor 2 leads nowhere."""
 
 
 @dataclass(frozen=True)
@@ -99,17 +103,19 @@ def _quiet_start() -> Iterator[None]:
 
     Errors come as exceptions all the same. Not for use while other threads write to stderr.
     """
-    try:
-        sys.stderr.flush()
-        kept = os.dup(2)
-    except (OSError, ValueError, AttributeError):
-        yield
-        return
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    # Two at once would each take the other's nowhere for stderr, and put that back.
+    with _STDERR:
+        try:
+            sys.stderr.flush()
+            kept = os.dup(2)
+        except (OSError, ValueError, AttributeError):
+            yield
+            return
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

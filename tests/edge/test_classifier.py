@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import os
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +30,27 @@ def test_a_film_is_scored_as_what_it_shows(loaded, draw_film):
     for label in names:
         scores = loaded.classify(preprocess(draw_film(label, 901), loaded.metadata.input))
         assert names[int(scores.probabilities.argmax())] == label
+
+
+def test_interpreters_made_at_once_leave_stderr_where_it_was():
+    class Slow:
+        made = itertools.count(1)
+
+        def __init__(self, **_):
+            time.sleep(next(self.made) / 100)  # the first to begin is the first to end
+
+        def allocate_tensors(self):
+            pass
+
+    before = os.fstat(2)
+    runtime = Runtime("slow", "", Slow)
+    threads = [threading.Thread(target=runtime.load, args=(b"", 1)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    after = os.fstat(2)
+    assert (after.st_dev, after.st_ino) == (before.st_dev, before.st_ino)
 
 
 def test_scores_explain_themselves(loaded, draw_film):
