@@ -24,7 +24,8 @@ class EpochResult:
     Attributes:
         epoch: counted from 1.
         loss: mean training loss.
-        validation_loss: negative log-likelihood on validation with averaged weights, unweighted.
+        validation_loss: negative log-likelihood on validation with averaged weights, unweighted, at the
+            temperature that suits the epoch best.
         validation_accuracy: share of films whose most probable class is theirs.
         validation_auc: of "any class but the first"; NaN with an empty class.
         seconds: wall time.

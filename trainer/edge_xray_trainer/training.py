@@ -36,6 +36,7 @@ from edge_xray_trainer.checkpoints import (
     save_weights,
 )
 from edge_xray_trainer.data import FilmSet
+from edge_xray_trainer.fitting import fit_temperature
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.pretrained import load_imagenet_weights
 
@@ -364,7 +365,10 @@ def epoch_result(
         films: the validation films.
         seconds: wall time of the epoch.
     """
-    wide = logits.astype(np.float64)
+    # Calibrated first, as the shipped model will be: a teacher's soft answers or smoothed labels make a
+    # network less sure with each epoch, and the plain loss takes that for getting worse.
+    temperature = fit_temperature(logits, films.labels, "").temperature
+    wide = logits.astype(np.float64) / temperature
     log_probability = wide - np.logaddexp.reduce(wide, axis=1, keepdims=True)
     truth = films.labels
     first = np.exp(log_probability[:, 0])
