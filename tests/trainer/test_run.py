@@ -19,9 +19,11 @@ from edge_xray.errors import UsageError
 from edge_xray.labelled import Split, file_sha256
 from edge_xray.model_file import read_metadata
 from edge_xray_trainer.augment import Augmentation
+from edge_xray_trainer.data import FilmSet
 from edge_xray_trainer.grouping import draw_split
 from edge_xray_trainer.options import TrainingOptions, read_config, update_options
 from edge_xray_trainer.run import Listener, RunRequest, network_outputs, run
+from edge_xray_trainer.training import epoch_result
 
 OPTIONS = TrainingOptions(
     architecture="baseline",
@@ -218,6 +220,17 @@ def test_several_machines_are_refused_in_one_line(
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}}')
     with pytest.raises(UsageError, match=r"TF_CONFIG .*unset it and train on one machine"):
         run(RunRequest(film_folder, tmp_path / "run", OPTIONS))
+
+
+def test_an_epoch_is_not_worse_for_being_less_sure() -> None:
+    generator = np.random.default_rng(4)
+    labels = np.arange(90) % 3
+    logits = np.eye(3)[labels] * 2 + generator.normal(size=(90, 3))
+    films = FilmSet((), np.zeros((90, 1, 1, 1), np.uint8), labels, ("normal", "bacterial", "viral"))
+    sure, unsure = (epoch_result(1, 0.0, logits * by, films, 0.0) for by in (1.0, 0.2))
+    assert unsure.validation_loss == pytest.approx(sure.validation_loss, abs=1e-4)
+    worse = epoch_result(2, 0.0, logits + generator.normal(size=(90, 3)), films, 0.0)
+    assert worse.validation_loss > sure.validation_loss + 0.05
 
 
 def test_a_damaged_film_is_named_before_any_training(film_folder: Path, tmp_path: Path) -> None:
