@@ -33,19 +33,21 @@ baseline() {
 split="$runs/split.json"
 [[ -f "$split" ]] || edge-xray split "$data" -o "$split"
 
-# lite0: three seeds from ImageNet weights; then a student of all three, from the first one's weights.
+# lite0: three seeds from ImageNet weights; a student of all three, from the first one's weights; and the
+# same once more at a lower rate.
 teachers=()
 for seed in 0 1 2; do
   lite0 "lite0-seed$seed" "$split" --seed "$seed"
   teachers+=(--teacher "$runs/lite0-seed$seed/model.keras")
 done
-train lite0 --split "$split" --epochs 8 --learning-rate 3e-4 --seed 3 \
-  --initial "$runs/lite0-seed0/model.keras" "${teachers[@]}" --teacher-weight 0.5 \
+train lite0-student --split "$split" --epochs 12 --learning-rate 3e-4 --seed 3 \
+  --initial "$runs/lite0-seed0/model.keras" "${teachers[@]}" --teacher-weight 0.5
+train lite0 --split "$split" --epochs 4 --learning-rate 2e-4 --seed 4 \
+  --initial "$runs/lite0-student/model.keras" "${teachers[@]}" --teacher-weight 0.5 \
   --name edge-xray-lite0 --licence "$licence"
 
-# tiny: from nothing, learning from lite0. baseline: the plain CNN, 50 times 100 steps.
-tiny tiny "$split" --epochs 20 --teacher "$runs/lite0/model.keras" \
-  --name edge-xray-tiny --licence "$licence"
+# tiny: from nothing, learning from the same three. baseline: the plain CNN, 50 times 100 steps.
+tiny tiny "$split" --epochs 20 "${teachers[@]}" --name edge-xray-tiny --licence "$licence"
 baseline baseline "$split" --epochs 50
 
 # Stand-ins for another site: the same recipes, shortened, without one series of normal films, measured
@@ -64,8 +66,8 @@ for series in NORMAL2 IM; do
   held="$runs/no-$series.json"
   [[ -f "$held" ]] || edge-xray split "$data" -o "$held" --hold-out "$series-*"
   lite0 "lite0-no-$series" "$held" --epochs 3
-  tiny "tiny-no-$series" "$held" --epochs 8 --teacher "$runs/lite0-no-$series/model.keras"
-  baseline "baseline-no-$series" "$held" --epochs 15
+  tiny "tiny-no-$series" "$held" --epochs 6 --teacher "$runs/lite0-no-$series/model.keras"
+  baseline "baseline-no-$series" "$held" --epochs 10
   for network in lite0 tiny baseline; do
     stand_in "$network" "$network-no-$series" "$held" "$name"
   done
