@@ -149,7 +149,8 @@ def card(
         "## Making it again",
         "",
         "`models/make_models.sh chest_xray` makes the models, their reports, the comparison and this card again; the split "
-        "is [split.json](split.json).",
+        "is [split.json](split.json). The weights come out a little different: the shipped ones were made "
+        "before dropout was seeded for each epoch and before the epoch was chosen by calibrated loss.",
         "",
     ]
     return "\n".join(lines)
@@ -200,7 +201,7 @@ def compared(comparison: dict[str, Any], seeds: dict[str, Any] | None, name: str
         ]
         lines.append(f"| {' | '.join(cells)} |")
     if seeds is not None:
-        lines += ["", f"Spread over {len(seeds['runs'])} seeds of the recipe, on the same films: "]
+        lines += ["", f"Spread over {len(seeds['runs'])} seeds of the recipe's first stage, shortened, on the same films: "]
         words = []
         for label, kind, show in (
             ("AUC", "auc", ".3f"),
