@@ -115,6 +115,9 @@ def run_fingerprint(options: TrainingOptions, split: str, names: tuple[str, ...]
     usual = TrainingOptions().to_dict()
     # Options left at their defaults are left out, so that a new option does not orphan old runs.
     chosen = {name: value for name, value in options.to_dict().items() if value != usual[name]}
+    if len(options.teacher) == 1:
+        # As when there could be but one.
+        chosen["teacher"] = options.teacher[0]
     text = json.dumps([chosen, split, names], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
