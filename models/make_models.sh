@@ -54,10 +54,6 @@ done
 
 # Stand-ins for another site: the same recipes, shortened, without one series of normal films, measured
 # on that series.
-printf '[augmentation]\n' >"$runs/plain.toml"
-printf '%s = 0.0\n' zoom zoom_out aspect gamma equalize_chance shading_chance blur_chance resize_chance \
-  noise_chance jpeg_chance border_chance patch_chance >>"$runs/plain.toml"
-printf 'rotation_degrees = 5.0\ncontrast = 0.1\nbrightness = 15.0\n' >>"$runs/plain.toml"
 stand_in() {
   local network="$1" run="$2" held="$3" name="$4"
   edge-xray evaluate "$runs/$run/model.keras" --data "$data" --split "$held" --train-part "" \
@@ -74,9 +70,6 @@ for series in NORMAL2 IM; do
     stand_in "$network" "$network-no-$series" "$held" "$name"
   done
 done
-# The same without what imitates other sites, where the shift is larger.
-lite0 plain-no-NORMAL2 "$runs/no-NORMAL2.json" --epochs 3 --config "$runs/plain.toml"
-stand_in lite0 plain-no-NORMAL2 "$runs/no-NORMAL2.json" "IM to NORMAL2, plain augmentation"
 
 cp "$split" "$models/split.json"
 for name in lite0 tiny; do
