@@ -64,7 +64,7 @@ for series in NORMAL2 IM; do
   held="$runs/no-$series.json"
   [[ -f "$held" ]] || edge-xray split "$data" -o "$held" --hold-out "$series-*"
   lite0 "lite0-no-$series" "$held" --epochs 3
-  tiny "tiny-no-$series" "$held" --epochs 6 --teacher "$runs/lite0-no-$series/model.keras"
+  tiny "tiny-no-$series" "$held" --epochs 15 --teacher "$runs/lite0-no-$series/model.keras"
   baseline "baseline-no-$series" "$held" --epochs 10
   for network in lite0 tiny baseline; do
     stand_in "$network" "$network-no-$series" "$held" "$name"
