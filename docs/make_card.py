@@ -201,7 +201,10 @@ def compared(comparison: dict[str, Any], seeds: dict[str, Any] | None, name: str
         ]
         lines.append(f"| {' | '.join(cells)} |")
     if seeds is not None:
-        lines += ["", f"Spread over {len(seeds['runs'])} seeds of the recipe's first stage, shortened, on the same films: "]
+        lines += [
+            "",
+            f"Spread over {len(seeds['runs'])} seeds of the recipe's first stage, shortened, on the same films: ",
+        ]
         words = []
         for label, kind, show in (
             ("AUC", "auc", ".3f"),
