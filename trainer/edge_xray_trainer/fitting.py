@@ -32,10 +32,11 @@ FEATURE_COMPONENTS = 64
 UNLIKE_QUANTILE = 0.995
 """Quantile of validation films' scores above which a film is unlike those the model knows."""
 
-UNLIKE_MARGIN = 1.1
-"""Factor on that quantile: films of the same hospital in other years score higher than validation."""
+UNLIKE_MARGIN = 1.25
+"""Factor on that quantile: films of the same hospital in other years score higher than validation, and
+so do composites; at 1.1 one of the samples is refused."""
 
-FOREIGN_FACTOR = 1.5
+FOREIGN_FACTOR = 1.35
 """Factor on the unlike score above which a film is taken for no film of this kind at all."""
 
 
