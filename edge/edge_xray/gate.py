@@ -18,9 +18,17 @@ FRONTAL: Final = frozenset({"AP", "PA"})
 
 _LIFTED: Final[dict[str, frozenset[str]]] = {
     "--any-age": frozenset({"unlike_known_films"}),
-    "--any-view": frozenset({"unlike_known_films", "not_a_chest_film"}),
+    "--any-view": frozenset({"unlike_known_films", "not_a_chest_film", "cropped"}),
     "--any-body-part": frozenset(
-        {"unlike_known_films", "not_a_chest_film", "foreign", "inverted", "rotated", "page"}
+        {
+            "unlike_known_films",
+            "not_a_chest_film",
+            "cropped",
+            "foreign",
+            "inverted",
+            "rotated",
+            "page",
+        }
     ),
 }
 """Reasons of the quality gate that an option turns into a warning.

@@ -23,6 +23,7 @@ from edge_xray.kit_docs import render_docs
 from edge_xray.kit_model import read_kit_model, with_model
 from edge_xray.kit_targets import Target, target_named
 from edge_xray.kit_wheels import Wheel, collect, read_wheel
+from edge_xray.stable_zip import stable_entry
 
 KIT_FORMAT: Final = 1
 TOP: Final = "edge-xray-kit"
@@ -30,7 +31,6 @@ TOP: Final = "edge-xray-kit"
 
 EPOCH: Final = "315619200"
 """Seconds since 1970 of 2 January 1980, the first whole day a zip can say, wherever it is read."""
-ZIP_DATE: Final = (1980, 1, 1, 0, 0, 0)
 
 SAMPLE_SUFFIXES: Final = (".jpeg", ".dcm", ".png")
 ENVIRONMENT_BYTES: Final = 30_000_000
@@ -345,8 +345,8 @@ def pack(files: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, data in sorted(files.items()):
-            entry = zipfile.ZipInfo(f"{TOP}/{name}", ZIP_DATE)
-            entry.external_attr = (0o755 if name.endswith(".sh") else 0o644) << 16
-            entry.create_system = 3
+            entry = stable_entry(
+                f"{TOP}/{name}", compression=zipfile.ZIP_STORED, executable=name.endswith(".sh")
+            )
             archive.writestr(entry, data)
     return buffer.getvalue()

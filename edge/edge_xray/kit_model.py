@@ -15,11 +15,10 @@ from edge_xray.errors import ModelError, UsageError
 from edge_xray.model_file import check_seal, parse_metadata
 from edge_xray.parity_report import REPORT_SUFFIX, fault_of
 from edge_xray.shipped import INDEX, MODEL_SUFFIX
+from edge_xray.stable_zip import stable_entry
 
 MODELS: Final = "edge_xray/models"
 """Folder of the models in edge-xray's wheel."""
-
-WHEEL_DATE: Final = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -102,11 +101,7 @@ def with_model(wheel: Path, model: KitModel, folder: Path) -> Path:
     made = folder / wheel.name
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         for own, data in files.items():
-            entry = zipfile.ZipInfo(own, WHEEL_DATE)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o644 << 16
-            entry.create_system = 3
-            archive.writestr(entry, data)
+            archive.writestr(stable_entry(own), data)
     return made
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edge_xray.errors import ModelError
 from edge_xray.metadata import ModelMetadata
+from edge_xray.stable_zip import stable_entry
 
 METADATA_MEMBER = "metadata.json"
 LABELS_MEMBER = "labels.txt"
@@ -107,7 +108,7 @@ def pack_model(network: bytes, metadata: ModelMetadata) -> bytes:
             (LABELS_MEMBER, "".join(f"{label}\n" for label in metadata.label_names)),
             (METADATA_MEMBER, metadata.to_json()),
         ):
-            archive.writestr(_fixed_date_entry(name), text, compresslevel=9)
+            archive.writestr(stable_entry(name), text, compresslevel=9)
         archive.comment = b"0" * SEAL_BYTES
     body = (network + buffer.getvalue())[:-SEAL_BYTES]
     return body + hashlib.sha256(body).hexdigest().encode("ascii")
@@ -143,14 +144,6 @@ def attach_to_keras(path: Path, metadata: ModelMetadata) -> None:
         for item in old.infolist():
             if item.filename != KERAS_MEMBER:
                 new.writestr(item, old.read(item))
-        entry = _fixed_date_entry(KERAS_MEMBER)
+        entry = stable_entry(KERAS_MEMBER)
         new.writestr(entry, metadata.to_json(), compresslevel=9)
     temporary.replace(path)
-
-
-def _fixed_date_entry(name: str) -> zipfile.ZipInfo:
-    """A zip entry without the day it was made, so that equal content gives equal bytes."""
-    entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-    entry.compress_type = zipfile.ZIP_DEFLATED
-    entry.external_attr = 0o644 << 16
-    return entry

@@ -47,6 +47,18 @@ def test_a_turned_or_inverted_film_is_named(film):
     assert reason(255 - film) == "inverted"
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_film_that_ends_within_the_lungs_is_named(draw_film, seed):
+    film = draw_film("normal", seed, height=224, width=240)
+    assert reason(film[:112]) == "cropped"
+    assert reason(film[:112], chest=False) is None
+
+
+def test_no_film_that_ends_within_the_lungs_passes_in_silence(film):
+    report = check_pixels(np.ascontiguousarray(film[:134]))
+    assert report.reason in {"cropped", "rotated"} or report.warnings
+
+
 def test_exposure_far_out_of_range_is_named_and_a_little_is_not(film):
     assert reason(film // 8) in {"too_dark", "no_contrast", "blank"}
     assert reason(230 + film // 12) in {"too_bright", "no_contrast", "page", "blank"}
@@ -169,6 +181,9 @@ def test_real_films_pass_and_so_do_their_composites():
     )
     refused = [path.name for path, film in zip(paths, films, strict=True) if reason(film)]
     assert len(refused) <= 0.01 * len(films), refused
+    cut = [check_pixels(np.ascontiguousarray(film[:134])) for film in films]
+    assert sum(report.reason is not None for report in cut) > 0.4 * len(films)
+    assert sum(bool(report.reason or report.warnings) for report in cut) > 0.85 * len(films)
     draw = np.random.default_rng(1)
     for size in (10, 30, 60):
         mean = films[draw.choice(len(films), size, replace=False)].mean(axis=0)
