@@ -294,7 +294,7 @@ def _bases(coarse: NDArray[np.float32]) -> float:
     return float((_folded(coarse) * LUNG_BASES).sum())
 
 
-def _folded(coarse: NDArray[np.float32]) -> NDArray[np.float32]:
+def _folded(coarse: NDArray[np.floating]) -> NDArray[np.floating]:
     """The left half of a coarse picture, averaged with the mirrored right half."""
     return ((coarse + coarse[:, ::-1]) / 2)[:, : coarse.shape[1] // 2]
 
