@@ -10,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import tree_sitter
+import tree_sitter_powershell
 import typer
 from typer.testing import CliRunner
 
@@ -190,6 +192,19 @@ def test_every_file_has_its_sum_and_every_wheel_its_hash(built: Path) -> None:
         assert f"--hash=sha256:{sums[name]}" in locked
     assert {"install.sh", "install.ps1", "START-HERE.txt", "LICENSE", "index.html"} <= set(files)
     assert "samples/normal-1.jpeg" in files and "samples/README.html" not in files
+
+
+def test_the_windows_installer_parses_and_asks_for_settings_that_the_kit_has(built: Path) -> None:
+    files = members(built)
+    script = files["install.ps1"]
+    parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_powershell.language()))
+    assert not parser.parse(script).root_node.has_error
+    assert parser.parse(script + b"\nif (").root_node.has_error
+    # Windows PowerShell 5.1 reads a script without a byte-order mark in the machine's code page.
+    assert script.isascii()
+    asked = set(re.findall(rb"\$setting\['(\w+)'\]", script)) - {b"name"}
+    given = {line.partition(b"=")[0] for line in files["kit.env"].splitlines()}
+    assert b"KIT_ID" in asked and asked <= given
 
 
 def test_the_inventory_names_every_wheel_and_its_licence(built: Path) -> None:

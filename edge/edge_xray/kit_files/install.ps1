@@ -23,9 +23,9 @@ function Stop-Install([string]$Text) {
 }
 
 function Use-Version([string]$Id) {
-  $program = Join-Path $versions "$Id\venv\Scripts\edge-xray.exe"
+  # Relative to the .cmd file: a folder's name may hold letters that no code page of cmd.exe has.
   $temporary = "$command.new"
-  Set-Content -Path $temporary -Encoding ASCII -Value "@`"$program`" %*"
+  Set-Content -Path $temporary -Encoding ASCII -Value "@`"%~dp0versions\$Id\venv\Scripts\edge-xray.exe`" %*"
   Move-Item -Force $temporary $command
   Set-Content -Path $current -Encoding ASCII -Value $Id
 }
@@ -63,28 +63,49 @@ foreach ($line in Get-Content -Encoding UTF8 (Join-Path $kit 'SHA256SUMS')) {
   }
 }
 
+# Runs a Python program quietly; what it printed, or nothing if it failed.
+function Invoke-Quietly([string[]]$Command, [string]$Code, [string[]]$Rest = @()) {
+  # Windows PowerShell 5.1 takes a redirected line on stderr for an error of the script's own.
+  $ErrorActionPreference = 'Continue'
+  $program = $Command[0]
+  $before = @($Command | Select-Object -Skip 1)
+  if (-not (Get-Command $program -ErrorAction SilentlyContinue)) { return }
+  $said = & $program @before -c $Code @Rest 2>$null
+  if ($LASTEXITCODE -eq 0) { return $said }
+}
+
 $wanted = $setting['KIT_PYTHON']
 $python = $null
 foreach ($candidate in @(@('py', "-$wanted"), @('python'), @('python3'))) {
-  $program = $candidate[0]
-  $before = @($candidate | Select-Object -Skip 1)
-  if (-not (Get-Command $program -ErrorAction SilentlyContinue)) { continue }
-  $found = & $program @before -c "import sys; print('%d.%d' % sys.version_info[:2])" 2>$null
-  if ($LASTEXITCODE -eq 0 -and $found -eq $wanted) {
-    $python = & $program @before -c 'import sys; print(sys.executable)'
+  $found = Invoke-Quietly $candidate "import sys; print('%d.%d' % sys.version_info[:2])"
+  if ($found -eq $wanted) {
+    $python = Invoke-Quietly $candidate 'import sys; print(sys.executable)'
     break
   }
 }
-if (-not $python) { Stop-Install "this kit is for Python $wanted, which is not on this machine" }
+if (-not $python) {
+  Stop-Install "this kit is for Python $wanted, which is not on this machine; install it, or build a kit for the one that is"
+}
+$machine = Invoke-Quietly @($python) 'import platform; print(platform.machine())'
+if (($setting['KIT_MACHINES'] -split ' ') -notcontains $machine) {
+  Stop-Install "this kit is for $($setting['KIT_TITLE']); this machine's Python is for $machine"
+}
 
 $version = Join-Path $versions $id
 if (-not (Test-Path (Join-Path $version '.complete'))) {
+  # What an installation that was cut off left behind goes first.
   if (Test-Path $version) { Remove-Item -Recurse -Force $version }
   New-Item -ItemType Directory -Force $version | Out-Null
+  $free = [int64](Invoke-Quietly @($python) 'import shutil, sys; print(shutil.disk_usage(sys.argv[1]).free)' @($version))
+  $needs = [int64]$setting['KIT_NEEDS_BYTES']
+  if ($free -lt $needs) {
+    Remove-Item -Recurse -Force $version
+    Stop-Install "$([math]::Floor($free / 1e6)) MB free, $([math]::Ceiling($needs / 1e6)) MB needed at $Prefix; nothing was changed"
+  }
   Write-Output "Installing edge-xray $id into $Prefix"
   & $python -m venv --without-pip (Join-Path $version 'venv')
-  if ($LASTEXITCODE -ne 0) { Stop-Install 'Python could not make an environment' }
-  $pip = (Get-ChildItem (Join-Path $kit 'tools\pip-*.whl'))[0].FullName
+  if ($LASTEXITCODE -ne 0) { Stop-Install 'Python could not make an environment; nothing was changed' }
+  $pip = @(Get-ChildItem (Join-Path $kit 'tools\pip-*.whl'))[0].FullName
   & (Join-Path $version 'venv\Scripts\python.exe') "$pip\pip" --isolated --disable-pip-version-check `
     --no-cache-dir --quiet install --no-index --find-links (Join-Path $kit 'wheels') `
     --require-hashes --no-deps -r (Join-Path $kit 'requirements.txt')
