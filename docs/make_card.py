@@ -149,8 +149,8 @@ def card(
         "## Making it again",
         "",
         "`models/make_models.sh chest_xray` makes the models, their reports, the comparison and this card again; the split "
-        "is [split.json](split.json). The weights come out a little different: the shipped ones were made "
-        "before dropout was seeded for each epoch and before the epoch was chosen by calibrated loss.",
+        "is [split.json](split.json). On another processor, or with another number of threads, sums are taken in "
+        "another order and the weights come out a little different.",
         "",
     ]
     return "\n".join(lines)
