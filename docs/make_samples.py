@@ -45,7 +45,7 @@ composites for films that it knows and names the class of each. They show the ki
 COMPOSITES: Final = {"normal": 4, "bacterial": 3, "viral": 3}
 """How many composites of each class."""
 
-FILMS_PER_COMPOSITE: Final = 12
+FILMS_PER_COMPOSITE: Final = 8
 """Films averaged in one composite: of the anatomy of any one of them nothing can be told any more."""
 
 MEAN_SPEC: Final = InputSpec(224, 224, 1)

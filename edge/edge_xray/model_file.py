@@ -23,6 +23,9 @@ LABELS_MEMBER = "labels.txt"
 SEAL_BYTES = 64
 """Length of the zip comment that ends a packed model: SHA-256 of all bytes before it, as hex."""
 
+ZIP_MAGIC, HDF5_MAGIC = b"PK\x03\x04", b"\x89HDF\r\n"
+"""How Keras' own files begin, new and old."""
+
 KERAS_MEMBER = "edge_xray.json"
 """Name of the record inside a ``.keras`` file, where ``metadata.json`` is Keras' own."""
 
@@ -124,6 +127,11 @@ def check_seal(data: bytes, source: str) -> None:
     Raises:
         ModelError: the file is damaged, cut short, or was not written by `pack_model`.
     """
+    if data.startswith((ZIP_MAGIC, HDF5_MAGIC)):
+        raise ModelError(
+            f"model {source}: expected a packed .tflite file, this looks like a Keras model; "
+            "`edge-xray convert` makes the one of the other"
+        )
     seal = hashlib.sha256(data[:-SEAL_BYTES]).hexdigest().encode("ascii")
     if data[-SEAL_BYTES:] != seal:
         raise ModelError(

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,8 @@ def test_wrong_usage_is_one_line_and_exit_2(run, films):
         assert (code, out) == (2, "")
         assert message in err
         assert len(err.splitlines()) == 1
+    with zipfile.ZipFile("mine.keras", "w") as keras_model:
+        keras_model.writestr("config.json", "{}")
     for words, message in {
         ("scan", "films", "--model", "nothing.tflite"): "cannot be read",
         (
@@ -119,6 +122,7 @@ def test_wrong_usage_is_one_line_and_exit_2(run, films):
             "films/normal-910.png",
         ): "damaged, cut short or was not packed",
         ("info", "nothing.tflite"): "cannot be read",
+        ("info", "mine.keras"): "`edge-xray convert` makes the one of the other",
     }.items():
         code, out, err = run(*words, model=False)
         assert (code, out) == (2, "")

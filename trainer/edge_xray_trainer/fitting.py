@@ -32,11 +32,7 @@ FEATURE_COMPONENTS = 64
 UNLIKE_QUANTILE = 0.995
 """Quantile of validation films' scores above which a film is unlike those the model knows."""
 
-UNLIKE_MARGIN = 1.25
-"""Factor on that quantile: films of the same hospital in other years score higher than validation, and
-so do composites; at 1.1 one of the samples is refused."""
-
-FOREIGN_FACTOR = 1.35
+FOREIGN_FACTOR = 1.7
 """Factor on the unlike score above which a film is taken for no film of this kind at all."""
 
 
@@ -161,8 +157,7 @@ def fit_feature_statistics(
         unlike=0.0,
         foreign=0.0,
     )
-    quantile = float(np.quantile(feature_score(validation, draft), UNLIKE_QUANTILE))
-    unlike = quantile * UNLIKE_MARGIN
+    unlike = float(np.quantile(feature_score(validation, draft), UNLIKE_QUANTILE))
     return FeatureStatistics(
         draft.mean,
         draft.components,
@@ -172,5 +167,5 @@ def fit_feature_statistics(
         foreign=unlike * FOREIGN_FACTOR,
         films=len(values),
         fitted_on=f"{fitted_on}; thresholds from {len(validation)} validation films: "
-        f"{UNLIKE_MARGIN:g} x the {UNLIKE_QUANTILE:.1%} quantile, and {FOREIGN_FACTOR:g} x that",
+        f"the {UNLIKE_QUANTILE:.1%} quantile, and {FOREIGN_FACTOR:g} x that",
     )
