@@ -9,14 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
+from edge_xray.calibration import probabilities
 from edge_xray.errors import UsageError
 from edge_xray.labelled import Split, file_sha256
+from edge_xray.metadata import ScoreCalibration
 from edge_xray.model_file import read_metadata
 from edge_xray_trainer.augment import Augmentation
 from edge_xray_trainer.data import FilmSet
@@ -162,6 +165,27 @@ def test_another_run_in_the_same_folder_is_refused(whole_run: Path, film_folder:
     other = update_options(OPTIONS, {"seed": 6})
     with pytest.raises(UsageError, match=r"another run|other options.*--restart"):
         run(RunRequest(film_folder, whole_run, other))
+
+
+def test_films_that_tell_nothing_are_answered_with_the_share_of_each_class(
+    write_film: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = tmp_path / "films"
+    for seed in range(60):
+        label = "normal" if seed % 4 else "rare"
+        write_film(data / label / f"{label}-{seed:03d}.png", "normal", seed, height=40, width=40)
+    plain = {"architecture": "baseline", "input_size": 32, "epochs": 4, "batch_size": 8}
+    plain |= {"dropout": 0.0, "learning_rate": 1e-4, "label_smoothing": 0.0, "seed": 5}
+    taught = run(RunRequest(data, tmp_path / "teacher", TrainingOptions(**plain)))
+    learned = plain | {"teacher": (str(taught.model),)}
+    for result in (taught, run(RunRequest(data, tmp_path / "student", TrainingOptions(**learned)))):
+        network = keras.models.load_model(result.model, compile=False)
+        draw = np.random.default_rng(0)
+        logits, _ = network_outputs(
+            network, draw.integers(40, 160, (16, 32, 32, 1)).astype(np.uint8)
+        )
+        shares = probabilities(logits, ScoreCalibration(1.0)).mean(axis=0)
+        assert shares[result.metadata.label_names.index("rare")] == pytest.approx(0.25, abs=0.1)
 
 
 def test_a_student_learns_from_a_teacher_of_another_size(

@@ -42,6 +42,7 @@ from edge_xray_trainer.training import (
     PREDICT_BATCH,
     architecture_of,
     blend_targets,
+    class_weights,
     logits_model,
     train,
 )
@@ -253,7 +254,11 @@ def _taught_targets(
     options = request.options
     if not options.teacher:
         return None
-    answers = [_teacher_logits(request, Path(name), films, tell) for name in options.teacher]
+    # A teacher answers at the classes' shares; under class weights the student learns weighted ones.
+    weighted = np.log(class_weights(options, films))
+    answers = [
+        _teacher_logits(request, Path(name), films, tell) + weighted for name in options.teacher
+    ]
     blended = [blend_targets(options, films.one_hot, logits) for logits in answers]
     targets: NDArray[np.float32] = np.mean(blended, axis=0, dtype=np.float32)
     return targets

@@ -148,7 +148,8 @@ def train(
         on_resume: told how many epochs were found done.
 
     Returns:
-        ``(network with the best averaged weights and two outputs, state)``.
+        ``(network with the best averaged weights and two outputs, state)``; it answers at the classes'
+        shares in `films`, whatever weight they had (`class_weights`).
 
     Raises:
         UsageError: the folder holds another run, or several machines are asked for.
@@ -186,6 +187,7 @@ def train(
         if not resuming:
             if options.initial:
                 load_initial_weights(network, Path(options.initial))
+                shift_logits(network, np.log(class_weights(options, films)))
             else:
                 _adapt_norms(network, options, batches(0))
         _freeze_norms(network, options)
@@ -241,6 +243,7 @@ def train(
             on_epoch(result)
     network = build_network(TrainingOptions(**{**vars(options), "pretrained": False}), len(names))
     logits_model(network).load_weights(folder / BEST_FILE)
+    shift_logits(network, -np.log(class_weights(options, films)))
     return network, state
 
 
@@ -284,11 +287,40 @@ def blend_targets(
     return mixed
 
 
-def _film_weights(options: TrainingOptions, films: FilmSet) -> NDArray[np.float32]:
+def class_weights(options: TrainingOptions, films: FilmSet) -> NDArray[np.float64]:
+    """What each film of a class counts in the loss: inversely to the class's share, or 1.
+
+    Under weights w a network learns logits of w_c p(c|x), as if all classes were equally common. The
+    weights are taken off again when training ends, as in Saerens et al. 2002, equation 2.4: a finding that is
+    twice as common is then twice as likely, all else equal.
+
+    Args:
+        options: `balance_classes`.
+        films: the training films; every class has some.
+
+    Returns:
+        (classes,), mean over the films 1.
+    """
     if not options.balance_classes:
-        return np.ones(len(films), np.float32)
+        return np.ones(len(films.names))
     counts = np.bincount(films.labels, minlength=len(films.names))
-    return (len(films) / (len(films.names) * counts))[films.labels].astype(np.float32)
+    weights: NDArray[np.float64] = len(films) / (len(films.names) * counts)
+    return weights
+
+
+def shift_logits(network: keras.Model, offsets: NDArray[np.floating]) -> None:
+    """Add a constant to each class's logit, by the bias of its evidence map.
+
+    Args:
+        network: with the layer ``evidence``; changed in place.
+        offsets: (classes,).
+    """
+    bias = network.get_layer("evidence").bias
+    bias.assign(bias + offsets.astype(np.float32))
+
+
+def _film_weights(options: TrainingOptions, films: FilmSet) -> NDArray[np.float32]:
+    return class_weights(options, films)[films.labels].astype(np.float32)
 
 
 def _frozen_norms(network: keras.Model, options: TrainingOptions) -> list[Any]:
