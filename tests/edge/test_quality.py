@@ -67,10 +67,13 @@ def test_exposure_far_out_of_range_is_named_and_a_little_is_not(film):
     assert reason((255 * (film / 255) ** 0.7).astype(np.uint8)) is None
 
 
-def test_a_black_margin_around_a_film_does_not_matter(film):
+def test_a_black_margin_around_a_film_is_doubted_and_hides_nothing(film):
     ground = np.zeros((400, 380), np.uint8)
     ground[60 : 60 + film.shape[0], 100 : 100 + film.shape[1]] = film
-    assert reason(ground) is None
+    report = check_pixels(ground)
+    assert report.reason is None
+    assert report.warnings == ("a black margin surrounds the film; export it without one",)
+    assert reason(np.rot90(ground)) == "rotated"
 
 
 def test_blur_is_doubted_then_refused(film):
