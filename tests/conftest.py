@@ -72,7 +72,8 @@ def _draw_film(
         lungs += np.exp(-((((x - centre) / 0.15) ** 2 + ((y - 0.5) / 0.32) ** 2) ** 3))
     film -= 85.0 * lungs
     spine = np.exp(-(((x - 0.5) / 0.05) ** 2))
-    belly = np.exp(-(((x - 0.5) / 0.4) ** 8)) / (1.0 + np.exp((0.88 - y) / 0.02))
+    edge = 0.87 + draw.uniform(-0.05, 0.05) + draw.uniform(-0.2, 0.2) * (x - 0.5)
+    belly = np.exp(-(((x - 0.5) / 0.4) ** 8)) / (1.0 + np.exp((edge - y) / 0.02))
     film += 45.0 * np.maximum(spine, belly) + 7.0 * np.sin(y * 60.0 + 8.0 * np.abs(x - 0.5))
     if label == "bacterial":
         side = draw.choice([0.3, 0.7])
