@@ -50,3 +50,24 @@ def test_installed_size() -> None:
 def test_no_environment_has_no_size(tmp_path: Path) -> None:
     done = run("benchmarks/installed_size.py", str(tmp_path))
     assert done.returncode == 2 and "expected a virtual environment" in done.stdout
+
+
+def test_the_quality_gate_passes_films_and_refuses_spoilt_ones(
+    tiny_model: Path, film_folder: Path, tiny_split: Path, tmp_path: Path
+) -> None:
+    counts = tmp_path / "gate.json"
+    done = run(
+        *("benchmarks/quality_gate.py", str(tiny_model), "--data", str(film_folder)),
+        *("--split", str(tiny_split), "--json", str(counts)),
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads(counts.read_text())
+    films = record["as it is"]["films"]
+    assert films > 10 and sum(record["as it is"]["reasons"].values()) < 0.2 * films
+    for name, reason in (("inverted", "inverted"), ("on its side", "rotated")):
+        assert record[name]["reasons"][reason] > 0.8 * films
+    missing = run(
+        *("benchmarks/quality_gate.py", str(tiny_model), "--data", str(tmp_path / "none")),
+        *("--split", str(tiny_split)),
+    )
+    assert missing.returncode == 2 and len(missing.stderr.splitlines()) == 1

@@ -159,7 +159,7 @@ def test_too_few_patients_is_one_line(small_folder: Path, tmp_path: Path) -> Non
     )
     assert finished.returncode == 2
     assert finished.stderr.splitlines() == [
-        "make_samples: class normal: expected films of at least 48 patients, found 1"
+        "make_samples: class normal: expected films of at least 32 patients, found 1"
     ]
 
 

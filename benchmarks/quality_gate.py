@@ -1,0 +1,129 @@
+"""What the quality gate refuses: films as they are, films changed a little, and films that nobody should score.
+
+    python benchmarks/quality_gate.py MODEL.tflite --data DATA --split split.json [--part test] [--json FILE]
+
+Each film of the part is changed in every way below and put through the device's own gate, pixels and
+features. Films changed a little should pass; those spoilt should not. Prints a table as Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_xray.classifier import Classifier
+from edge_xray.decode import DecodedFilm, decode
+from edge_xray.errors import EdgeXrayError
+from edge_xray.gate import Limits, check_film, check_scores
+from edge_xray.labelled import Split, labelled_root
+from edge_xray.preprocess import preprocess
+
+Pixels = NDArray[np.uint8]
+
+
+def grey(values: NDArray[np.floating]) -> Pixels:
+    """Rounded and cut to 0..255."""
+    return np.clip(np.round(values), 0, 255).astype(np.uint8)
+
+
+def middle(share: float) -> Callable[[Pixels], Pixels]:
+    """The middle of a film: this share of its height and of its width."""
+
+    def cut(film: Pixels) -> Pixels:
+        top, left = (int(side * (1 - share) / 2) for side in film.shape)
+        return film[top : film.shape[0] - top, left : film.shape[1] - left]
+
+    return cut
+
+
+def margin(share: float) -> Callable[[Pixels], Pixels]:
+    """A film on a black ground that is larger by this share a side."""
+
+    def lay(film: Pixels) -> Pixels:
+        return np.pad(film, [(int(side * share / 2),) * 2 for side in film.shape])
+
+    return lay
+
+
+A_LITTLE: Final[dict[str, Callable[[Pixels], Pixels]]] = {
+    "as it is": lambda film: film,
+    "its middle 95 %": middle(0.95),
+    "its middle 90 %": middle(0.9),
+    "its middle 85 %": middle(0.85),
+    "gamma 0.75": lambda film: grey(255 * (film / 255) ** 0.75),
+    "gamma 1.33": lambda film: grey(255 * (film / 255) ** 1.33),
+    "contrast 0.8": lambda film: grey((film - 128.0) * 0.8 + 128),
+    "contrast 1.25": lambda film: grey((film - 128.0) * 1.25 + 128),
+    "25 levels brighter": lambda film: grey(film + 25.0),
+    "25 levels darker": lambda film: grey(film - 25.0),
+    "mirrored": lambda film: film[:, ::-1],
+}
+SPOILT: Final[dict[str, Callable[[Pixels], Pixels]]] = {
+    "a black margin, 10 % a side more": margin(0.1),
+    "a black margin, 20 % a side more": margin(0.2),
+    "half as bright": lambda film: film // 2,
+    "its middle 60 %": middle(0.6),
+    "its upper 70 %": lambda film: film[: film.shape[0] * 7 // 10],
+    "its upper half": lambda film: film[: film.shape[0] // 2],
+    "its left half": lambda film: film[:, : film.shape[1] // 2],
+    "on its side": lambda film: np.rot90(film),
+    "upside down": lambda film: film[::-1, ::-1],
+    "inverted": lambda film: 255 - film,
+}
+
+
+def verdict(film: Pixels, classifier: Classifier) -> tuple[str, bool]:
+    """The reason not to score a film, or an empty word; and whether a scored one carries a warning."""
+    metadata, limits = classifier.metadata, Limits()
+    pixels = np.ascontiguousarray(film)
+    height, width = pixels.shape[:2]
+    report = check_film(DecodedFilm(pixels, "array", width, height), metadata, limits)
+    if report.reason is None:
+        scores = classifier.classify(preprocess(pixels, metadata.input))
+        report = check_scores(report, scores, metadata, limits)
+    return report.reason or "", bool(report.warnings)
+
+
+def main() -> int:
+    """Parse the command line, measure, print the table."""
+    parser = argparse.ArgumentParser(description="What the quality gate refuses.")
+    parser.add_argument("model", type=Path, help="packed .tflite file")
+    parser.add_argument("--data", type=Path, required=True, help="labelled folder")
+    parser.add_argument("--split", type=Path, required=True, help="split file")
+    parser.add_argument("--part", default="test", help="part of the split; default: %(default)s")
+    parser.add_argument("--json", type=Path, help="also write the counts here")
+    arguments = parser.parse_args()
+    try:
+        classifier = Classifier(arguments.model)
+        root = labelled_root(arguments.data)
+        part = Split.read(arguments.split).part(arguments.part)
+        films = [decode(root / film.path, classifier.metadata.input).pixels for film in part]
+    except EdgeXrayError as error:
+        print(f"quality_gate: {error}", file=sys.stderr)
+        return int(error.exit_code)
+    record = {}
+    print(f"{len(films)} films, {classifier.metadata.name}\n")
+    print("| each film | not scored | scored with a warning | reasons |\n|---|---|---|---|")
+    for name, change in {**A_LITTLE, **SPOILT}.items():
+        seen = [verdict(change(film), classifier) for film in films]
+        reasons = Counter(reason for reason, _ in seen if reason)
+        warned = sum(warning and not reason for reason, warning in seen)
+        record[name] = {"films": len(films), "warned": warned, "reasons": dict(reasons)}
+        most = ", ".join(reason for reason, _ in reasons.most_common(3))
+        refused = reasons.total() / len(films)
+        print(f"| {name} | {refused:.1%} | {warned / len(films):.1%} | {most} |", flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
