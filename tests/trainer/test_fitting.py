@@ -40,6 +40,8 @@ def test_operating_points_keep_their_rules_on_any_scores(
     if len(higher) > 1:
         assert (scores[positive] >= higher[1]).mean() < SCREENING_SENSITIVITY
     assert (scores[~positive] < rule_in.threshold).mean() >= RULE_IN_SPECIFICITY - 1e-9
+    rising = [point.threshold for point in points.values()]
+    assert rising == sorted(rising)
     for point in points.values():
         assert point.review_low <= point.threshold <= point.review_high
         assert point.sensitivity is not None
@@ -47,6 +49,14 @@ def test_operating_points_keep_their_rules_on_any_scores(
             (scores[positive] >= point.threshold).mean()
         )
         assert point.sensitivity.low <= point.sensitivity.value <= point.sensitivity.high
+
+
+def test_a_rule_for_fewer_alarms_never_gives_more_where_all_films_are_told_apart() -> None:
+    positive = np.arange(400) >= 100
+    scores = np.concatenate([np.linspace(0.01, 0.2, 100), np.linspace(0.4, 0.99, 300)])
+    points = fit_operating_points(scores, positive, "films")
+    alarms = [int((scores >= point.threshold).sum()) for point in points]
+    assert alarms == sorted(alarms, reverse=True) and alarms[0] < 300
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])

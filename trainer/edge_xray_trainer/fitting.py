@@ -61,7 +61,7 @@ def fit_temperature(
 def fit_operating_points(
     p_finding: NDArray[np.floating], positive: NDArray[np.bool_], measured_on: str
 ) -> tuple[OperatingPoint, ...]:
-    """Choose the thresholds of ``screening`` (the default), ``balanced`` and ``rule-in``.
+    """Choose the thresholds of ``screening`` (the default), ``balanced`` and ``rule-in``, in rising order.
 
     Args:
         p_finding: (n,) calibrated probability of a finding.
@@ -79,15 +79,22 @@ def fit_operating_points(
     sensitivity = 1.0 - np.searchsorted(found, candidates) / len(found)
     specificity = np.searchsorted(cleared, candidates) / len(cleared)
     balanced = _below(scores, candidates[np.argmax(sensitivity + specificity)])
+    # On films told apart too well the rules cross, and who asks for fewer alarms would get more.
+    balanced = max(balanced, screening)
+    rule_in = max(rule_in, balanced)
     rules = {
         "screening": (
             screening,
             f"highest threshold that finds at least {SCREENING_SENSITIVITY:.1%} of the findings",
         ),
-        "balanced": (balanced, "threshold with the largest sum of sensitivity and specificity"),
+        "balanced": (
+            balanced,
+            "threshold with the largest sum of sensitivity and specificity, no lower than screening",
+        ),
         "rule-in": (
             rule_in,
-            f"lowest threshold that clears at least {RULE_IN_SPECIFICITY:.0%} of the negatives",
+            f"lowest threshold that clears at least {RULE_IN_SPECIFICITY:.0%} of the negatives, no lower "
+            "than balanced",
         ),
     }
     points = []
