@@ -28,6 +28,7 @@ from edge_xray.labelled import (
 from edge_xray.metadata import InputSpec, ModelMetadata, OperatingPoint
 from edge_xray.model_file import attach_to_keras, read_metadata
 from edge_xray_trainer.checkpoints import BEST_FILE, STATE_FILE, EpochResult, TrainingState
+from edge_xray_trainer.class_weights import class_weights
 from edge_xray_trainer.curves import draw_curves
 from edge_xray_trainer.data import FilmSet, load_films
 from edge_xray_trainer.fitting import (
@@ -42,7 +43,6 @@ from edge_xray_trainer.training import (
     PREDICT_BATCH,
     architecture_of,
     blend_targets,
-    class_weights,
     logits_model,
     train,
 )

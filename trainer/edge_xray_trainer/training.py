@@ -35,6 +35,7 @@ from edge_xray_trainer.checkpoints import (
     save_state,
     save_weights,
 )
+from edge_xray_trainer.class_weights import class_weights, film_weights, shift_logits
 from edge_xray_trainer.data import FilmSet
 from edge_xray_trainer.fitting import fit_temperature
 from edge_xray_trainer.options import TrainingOptions
@@ -163,7 +164,7 @@ def train(
 
         tf.config.experimental.enable_op_determinism()
     wanted = films.one_hot if targets is None else targets
-    weights = _film_weights(options, films)
+    weights = film_weights(options, films)
 
     def batches(epoch: int) -> AugmentedBatches:
         return AugmentedBatches(
@@ -285,42 +286,6 @@ def blend_targets(
     share = options.teacher_weight
     mixed: NDArray[np.float32] = ((1 - share) * one_hot + share * soft).astype(np.float32)
     return mixed
-
-
-def class_weights(options: TrainingOptions, films: FilmSet) -> NDArray[np.float64]:
-    """What each film of a class counts in the loss: inversely to the class's share, or 1.
-
-    Under weights w a network learns logits of w_c p(c|x), as if all classes were equally common. The
-    weights are taken off again when training ends, as in Saerens et al. 2002, equation 2.4: a finding that is
-    twice as common is then twice as likely, all else equal.
-
-    Args:
-        options: `balance_classes`.
-        films: the training films; every class has some.
-
-    Returns:
-        (classes,), mean over the films 1.
-    """
-    if not options.balance_classes:
-        return np.ones(len(films.names))
-    counts = np.bincount(films.labels, minlength=len(films.names))
-    weights: NDArray[np.float64] = len(films) / (len(films.names) * counts)
-    return weights
-
-
-def shift_logits(network: keras.Model, offsets: NDArray[np.floating]) -> None:
-    """Add a constant to each class's logit, by the bias of its evidence map.
-
-    Args:
-        network: with the layer ``evidence``; changed in place.
-        offsets: (classes,).
-    """
-    bias = network.get_layer("evidence").bias
-    bias.assign(bias + offsets.astype(np.float32))
-
-
-def _film_weights(options: TrainingOptions, films: FilmSet) -> NDArray[np.float32]:
-    return class_weights(options, films)[films.labels].astype(np.float32)
 
 
 def _frozen_norms(network: keras.Model, options: TrainingOptions) -> list[Any]:
