@@ -1,11 +1,13 @@
 """Make the sample films in ``samples/``: composites, so that no patient's film ships.
 
     python docs/make_samples.py DATA [--split split.json] [--seed N] [--out FOLDER]
+    python docs/make_samples.py DATA [--split split.json] --search MODEL.tflite MODEL.tflite
 
 DATA is a labelled folder (the Kaggle copy of the Guangzhou films, or any with the classes normal,
 bacterial and viral). Each composite is the pixelwise mean of films of one class, every film of another
 patient, with the sharpness and the contrast of single films. The same data, seed and library versions
-give the same bytes. Needs the ``dicom`` extra.
+give the same bytes. Needs the ``dicom`` extra. The second form writes nothing: it looks for the first
+seed whose composites all models named take for films that they know, each of its own class.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import io
 import json
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from edge_xray.classifier import Classifier
+from edge_xray.decision import decide
 from edge_xray.decode import decode
 from edge_xray.errors import EdgeXrayError, UsageError
 from edge_xray.labelled import (
@@ -35,12 +39,20 @@ from edge_xray.labelled import (
 )
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
+from edge_xray.quality import check_pixels, feature_score
 
 SAMPLES: Final = Path(__file__).resolve().parents[1] / "samples"
 
 SEED: Final = 2
-"""Seed of the shipped samples, taken from the first two hundred because both shipped models take all
-its composites for films that they know and name the class of each. They show the kit; they measure nothing."""
+"""Seed of the shipped samples, found with ``--search`` and both shipped models: they name the class of each
+composite. The samples show the kit; they measure nothing."""
+
+SEARCHED: Final = 200
+"""Seeds that ``--search`` tries."""
+
+KNOWN_SHARE: Final = 0.97
+"""Share of the limit of known films (`FeatureStatistics.unlike`) that a composite found stays below, so that
+the last bits of another machine do not make a sample unknown."""
 
 COMPOSITES: Final = {"normal": 4, "bacterial": 3, "viral": 3}
 """How many composites of each class."""
@@ -274,6 +286,63 @@ def mean_of(root: Path, paths: Sequence[str]) -> Image.Image:
     return composite(read_films(root, paths, MEAN_SPEC))
 
 
+def draw_composites(
+    films: Sequence[LabelledFilm], likeness: NDArray[np.float32], seed: int
+) -> Iterator[tuple[str, list[str]]]:
+    """Name and films' paths of each composite that a seed gives; arguments as of `draw_films`."""
+    generator = np.random.default_rng(seed)
+    for label in COMPOSITES:
+        for index, group in enumerate(draw_films(films, likeness, label, generator), 1):
+            yield f"{label}-{index}", [film.path for film in group]
+
+
+def refusal(jpeg: bytes, label: str, classifier: Classifier) -> str:
+    """Why a composite is no sample for a model; empty if it is one.
+
+    Args:
+        jpeg: the composite.
+        label: its class, to be named without a doubt.
+        classifier: the model.
+    """
+    metadata = classifier.metadata
+    film = decode(jpeg, metadata.input)
+    report = check_pixels(film.pixels)
+    if report.reason or report.warnings:
+        return report.reason or report.warnings[0]
+    scores = classifier.classify(preprocess(film.pixels, metadata.input))
+    if metadata.features is not None and scores.features is not None:
+        (far,) = feature_score(scores.features[None], metadata.features)
+        if far > KNOWN_SHARE * metadata.features.unlike:
+            return f"unlike known films ({far:.2f}, limit {metadata.features.unlike:.2f})"
+    decision = decide(scores.probabilities, metadata, metadata.operating_point())
+    if decision.label != label or decision.triage == "review":
+        return f"called {decision.label}, {decision.triage}"
+    return ""
+
+
+def search_seed(root: Path, split: Path | None, models: Sequence[Path]) -> int | None:
+    """The first seed all of whose composites are samples for all models; prints why others are not."""
+    root = labelled_root(root)
+    films = usable_films(root, split)
+    classifiers = [Classifier(model) for model in models]
+    likeness = unit_vectors(read_films(root, [film.path for film in films], LIKENESS_SPEC))
+    for seed in range(SEARCHED):
+        why = next(
+            (
+                f"{name}: {classifier.metadata.name}: {why}"
+                for name, paths in draw_composites(films, likeness, seed)
+                for jpeg in [to_jpeg(mean_of(root, paths))]
+                for classifier in classifiers
+                if (why := refusal(jpeg, name.rsplit("-", 1)[0], classifier))
+            ),
+            "",
+        )
+        print(f"seed {seed}: {why or 'all are samples'}", flush=True)
+        if not why:
+            return seed
+    return None
+
+
 def make_samples(root: Path, split: Path | None, seed: int, out: Path) -> list[Path]:
     """Write all samples.
 
@@ -283,13 +352,8 @@ def make_samples(root: Path, split: Path | None, seed: int, out: Path) -> list[P
     root = labelled_root(root)
     films = usable_films(root, split)
     out.mkdir(parents=True, exist_ok=True)
-    generator = np.random.default_rng(seed)
     likeness = unit_vectors(read_films(root, [film.path for film in films], LIKENESS_SPEC))
-    groups = {
-        f"{label}-{index}": [film.path for film in group]
-        for label in COMPOSITES
-        for index, group in enumerate(draw_films(films, likeness, label, generator), 1)
-    }
+    groups = dict(draw_composites(films, likeness, seed))
     contents: dict[str, bytes] = {}
     for name, paths in groups.items():
         if len({file_sha256(root / path) for path in paths}) < len(paths):
@@ -314,8 +378,12 @@ def main() -> int:
     parser.add_argument("--split", type=Path, help="split file: use films of its part train only")
     parser.add_argument("--seed", type=int, default=SEED, help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=SAMPLES, help="default: samples/")
+    parser.add_argument("--search", type=Path, nargs="+", metavar="MODEL", help="look for a seed")
     arguments = parser.parse_args()
     try:
+        if arguments.search:
+            seed = search_seed(arguments.data, arguments.split, arguments.search)
+            return 0 if seed is not None else 1
         paths = make_samples(arguments.data, arguments.split, arguments.seed, arguments.out)
     except EdgeXrayError as error:
         print(f"make_samples: {error}", file=sys.stderr)

@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from edge_xray import pixel_statistics
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -71,3 +75,59 @@ def test_the_quality_gate_passes_films_and_refuses_spoilt_ones(
         *("--split", str(tiny_split)),
     )
     assert missing.returncode == 2 and len(missing.stderr.splitlines()) == 1
+
+
+@pytest.fixture(scope="session")
+def many_films(draw_film, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hundred drawn films, enough to fit tables of 64 blocks."""
+    folder = tmp_path_factory.mktemp("many")
+    for number in range(100):
+        label = ("normal", "bacterial", "viral")[number % 3]
+        Image.fromarray(draw_film(label, number)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_the_pixel_gates_tables_are_fitted_again(many_films: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    (many_films / "torn.png").write_bytes((many_films / "0.png").read_bytes()[:300])
+    done = run("benchmarks/pixel_gate.py", str(many_films), "--json", str(figures))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    record = json.loads(figures.read_text())
+    assert (record["films"], sum(record["unread"].values())) == (100, 1)
+    template = np.array(record["CHEST_TEMPLATE"])
+    assert template.shape == (8, 8)
+    assert np.array_equal(template, template[:, ::-1])
+    assert template.mean() == pytest.approx(0, abs=0.01)
+    assert template.std() == pytest.approx(1, abs=0.01)
+    # Tables fitted on these films tell them from themselves upside down and cut.
+    assert record["measures"]["uprightness"]["quantiles"][4] > 0
+    assert record["measures"]["uprightness, upside down"]["quantiles"][4] < 0
+    assert (
+        record["measures"]["bases"]["quantiles"][4]
+        > record["measures"]["bases, upper 50%"]["quantiles"][4]
+    )
+
+
+def test_too_few_films_for_tables_is_one_line(film_folder: Path, tmp_path: Path) -> None:
+    film = next(film_folder.rglob("*.png"), None) or next(film_folder.rglob("*.jpeg"))
+    (tmp_path / film.name).write_bytes(film.read_bytes())
+    done = run("benchmarks/pixel_gate.py", str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"pixel_gate: {tmp_path}: expected at least 64 readable films, got 1; name a folder with more"
+    ]
+
+
+@pytest.mark.films
+@pytest.mark.skipif("EDGE_XRAY_DATA" not in os.environ, reason="EDGE_XRAY_DATA names no films")
+def test_the_shipped_tables_are_those_of_the_films(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    films = str(Path(os.environ["EDGE_XRAY_DATA"]) / "train")
+    done = run("benchmarks/pixel_gate.py", films, "--json", str(figures))
+    assert done.returncode == 0, done.stderr
+    record = json.loads(figures.read_text())
+    for name in ("CHEST_TEMPLATE", "UPRIGHT_QUARTER", "LUNG_BASES"):
+        shipped = getattr(pixel_statistics, name)
+        assert np.abs(shipped - np.array(record[name])).max() < 0.015, name
+    assert sum(record["refused"].values()) < 0.005 * record["films"]

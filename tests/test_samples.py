@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edge_xray.classifier import Classifier
 from edge_xray.decode import decode
 from edge_xray.errors import FilmError
 from edge_xray.labelled import Split, SplitFilm, file_sha256, read_labelled_folder
@@ -161,6 +162,18 @@ def test_too_few_patients_is_one_line(small_folder: Path, tmp_path: Path) -> Non
     assert finished.stderr.splitlines() == [
         "make_samples: class normal: expected films of at least 32 patients, found 1"
     ]
+
+
+@pytest.mark.parametrize("model", ["edge-xray-lite0", "edge-xray-tiny"])
+def test_the_search_takes_the_composites_and_nothing_else(script: ModuleType, model: str) -> None:
+    classifier = Classifier(ROOT / "models" / f"{model}.tflite")
+    for path in COMPOSITES:
+        label = path.name.rsplit("-", 1)[0]
+        if path.suffix == ".jpeg":
+            assert script.refusal(path.read_bytes(), label, classifier) == "", path.name
+    normal = (SAMPLES / "normal-1.jpeg").read_bytes()
+    assert script.refusal(normal, "viral", classifier) == "called normal, none"
+    assert script.refusal(script.to_jpeg(script.text_page()), "normal", classifier) == "page"
 
 
 @pytest.mark.films

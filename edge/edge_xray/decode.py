@@ -175,7 +175,8 @@ def read_file(path: Path) -> bytes:
             if not stat.S_ISREG(status.st_mode):
                 raise FilmError("not_a_file", "this is a pipe, a device or a folder, not a film")
             if status.st_size <= MAX_FILE_BYTES:
-                data = stream.read(MAX_FILE_BYTES + 1)
+                # A byte more tells of a file that grew; room for the cap would cost more than the read.
+                data = stream.read(status.st_size + 1)
                 if len(data) <= MAX_FILE_BYTES:
                     return data
     except (OSError, ValueError) as error:
