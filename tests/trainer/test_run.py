@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -109,6 +110,22 @@ def test_the_spatial_mean_of_the_evidence_is_the_logit(whole_run: Path) -> None:
     assert logits.shape == (3, 3)
     assert features.shape[0] == 3
     np.testing.assert_allclose(logits, evidence.mean(axis=(1, 2)), rtol=1e-5, atol=1e-5)
+
+
+def test_the_average_of_a_short_run_has_left_the_first_weights(
+    film_folder: Path, tmp_path: Path
+) -> None:
+    def weights(name: str, **changes: float) -> np.ndarray:
+        options = replace(OPTIONS, epochs=1, steps_per_epoch=60, **changes)
+        run(RunRequest(film_folder, tmp_path / name, options))
+        network = keras.models.load_model(tmp_path / name / "model.keras", compile=False)
+        return np.concatenate([np.ravel(own) for own in network.trainable_weights])
+
+    first = weights("first", learning_rate=1e-8)
+    last = weights("last", weight_average=0.0)
+    averaged = weights("averaged")
+    assert OPTIONS.weight_average == 0.995
+    assert np.linalg.norm(averaged - last) < 0.3 * np.linalg.norm(first - last)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")

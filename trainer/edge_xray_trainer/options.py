@@ -37,7 +37,8 @@ class TrainingOptions:
         weight_decay: decoupled, as in Loshchilov & Hutter 2019.
         label_smoothing: share of the target spread over all classes.
         dropout: of channels before the head.
-        weight_average: momentum of the moving average of weights that is evaluated and kept.
+        weight_average: momentum of the moving average of weights that is evaluated and kept; 0 for none. In a
+            short run it is less, so that the average looks back over a tenth of the steps at most.
         balance_classes: weigh films by the inverse share of their class.
         patience: stop after so many epochs without a better validation loss; 0 never stops.
         seed: of initial weights, film order, augmentation and dropout.

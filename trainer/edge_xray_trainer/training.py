@@ -50,6 +50,9 @@ FINAL_LEARNING_RATE = 0.01
 CLIP_NORM = 1.0
 """Largest global norm of a gradient; keeps the first steps from leaving the pretrained weights."""
 
+AVERAGED_SHARE = 0.1
+"""Share of a run's steps that the moving average of weights looks back over at most."""
+
 PREDICT_BATCH = 64
 
 
@@ -342,12 +345,14 @@ def _optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.Optimiz
         warmup_target=options.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
+    # Keras' average begins at the first weights, and a long one never leaves them in a short run.
+    momentum = min(options.weight_average, 1 - 1 / max(1.0, AVERAGED_SHARE * total))
     optimizer = keras.optimizers.AdamW(
         schedule,
         weight_decay=options.weight_decay,
         global_clipnorm=CLIP_NORM,
-        use_ema=options.weight_average > 0,
-        ema_momentum=options.weight_average,
+        use_ema=momentum > 0,
+        ema_momentum=momentum,
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
