@@ -203,7 +203,7 @@ def compared(comparison: dict[str, Any], seeds: dict[str, Any] | None, name: str
     if seeds is not None:
         lines += [
             "",
-            f"Spread over {len(seeds['runs'])} seeds of the recipe, shortened, on the same films: ",
+            f"Spread over {len(seeds['runs'])} seeds of the recipe, on the same films: ",
         ]
         words = []
         for label, kind, show in (

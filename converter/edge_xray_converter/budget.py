@@ -56,6 +56,24 @@ TOLERANCE = 1e-9
 """Sums of floating point differ in the last digits; a loss of just the limit passes."""
 
 
+def too_few_films(films: int, accuracy_drop: float) -> str:
+    """What to say when one film alone is more than may be lost; empty when there are enough.
+
+    Args:
+        films: how many the verdict is on.
+        accuracy_drop: what the budget allows, as a share, 0..1.
+    """
+    if films < 1 or 1 / films <= accuracy_drop + TOLERANCE:
+        return ""
+    enough = (
+        f"on {math.ceil(1 / accuracy_drop)} films or more" if accuracy_drop > 0 else "on more films"
+    )
+    return (
+        f"One film of {films} is {1 / films:.2%}, more than the {accuracy_drop:.2%} of accuracy that may be "
+        f"lost: on so few films a single one decides. Judge {enough}, or allow more with --max-accuracy-drop."
+    )
+
+
 def judge(comparison: Comparison, films: int, budget: Budget) -> list[Check]:
     """Hold a comparison against the budget.
 

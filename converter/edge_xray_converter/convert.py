@@ -14,7 +14,7 @@ from edge_xray.errors import ModelError, OutputError, UsageError
 from edge_xray.labelled import Split, file_sha256
 from edge_xray.metadata import ModelMetadata
 from edge_xray.model_file import KERAS_MEMBER, METADATA_MEMBER, read_metadata
-from edge_xray_converter.budget import Budget, Check
+from edge_xray_converter.budget import Budget, Check, too_few_films
 from edge_xray_converter.describe import Description, check_fits, describe, parse_labels
 from edge_xray_converter.flatbuffer import Graph, read_graph
 from edge_xray_converter.keep_float import choose_float
@@ -45,6 +45,7 @@ class Converted:
         non_integer: operations that are not integer throughout, by kind and name.
         kept_float: operations left in float to keep the budget, by name.
         checks: how it did on validation films; empty if it was not tried.
+        too_few: what to say if these films are too few for the budget; empty if not.
         ranking: operations by the error each adds, the worst first; empty if the budget was kept.
     """
 
@@ -56,6 +57,7 @@ class Converted:
     non_integer: tuple[str, ...]
     kept_float: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
+    too_few: str = ""
     ranking: tuple[LayerError, ...] = ()
 
     @property
@@ -175,7 +177,10 @@ def _write_int8(
     else:
         metadata = replace(metadata, training={**training, "kept_float": list(keep)})
     written = _write(flatbuffer, metadata, path)
-    return replace(written, kept_float=keep, checks=checks, ranking=tuple(ranking))
+    too_few = (
+        too_few_films(len(trial.films), trial.budget.accuracy_drop) if trial is not None else ""
+    )
+    return replace(written, kept_float=keep, checks=checks, too_few=too_few, ranking=tuple(ranking))
 
 
 def _known_operations(text: str, ranged: Ranged) -> tuple[str, ...]:

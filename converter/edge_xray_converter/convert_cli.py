@@ -173,3 +173,5 @@ def _tell(file: Converted) -> None:
             typer.echo(f"    {layer.relative:6.2f}  {layer.kind} {layer.name}", err=True)
         if not file.kept_float:
             typer.echo("  Try --keep-float auto, or more --films.", err=True)
+        if file.too_few:
+            typer.echo(f"  {file.too_few}", err=True)

@@ -85,7 +85,7 @@ def parity_command(
     from edge_xray_converter.describe import Description, parse_labels
     from edge_xray_converter.parity import make_parity
     from edge_xray_converter.parity_html import render
-    from edge_xray_converter.parity_text import to_json, to_markdown
+    from edge_xray_converter.parity_text import failures, to_json, to_markdown
     from edge_xray_converter.record import Making, make_record
     from edge_xray_converter.runs import open_models
     from edge_xray_converter.sources import PixelRange
@@ -148,6 +148,8 @@ def parity_command(
         typer.echo(str(path))
     typer.echo(record["verdict"], err=True)
     if not parity.passed:
+        for line in failures(record):
+            typer.echo(f"  {line}", err=True)
         raise typer.Exit(ExitCode.FAILED_CHECK)
 
 

@@ -24,6 +24,7 @@ from edge_xray_converter.parity_text import (
     NO_VALUE,
     check_row,
     difference,
+    few_films,
     figure,
 )
 from edge_xray_converter.runs import Run
@@ -143,6 +144,7 @@ def _candidate(
     return {
         "record": comparison,
         "checks": [(*check_row(check), check["passed"]) for check in comparison["checks"]],
+        "few_films": few_films(record, comparison),
         "flips": flips,
         "layers": [layer.to_dict() for layer in worst(parity.layers[index], WORST_LAYERS)],
     }

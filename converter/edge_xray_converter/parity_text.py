@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_xray.metadata import DISCLAIMER
+from edge_xray_converter.budget import too_few_films
 
 FIGURE_TITLES = {
     "accuracy": "Accuracy, finding or none",
@@ -52,6 +53,8 @@ def to_markdown(record: Mapping[str, Any]) -> str:
     ]
     for comparison in record["comparisons"]:
         lines += [*_comparison_lines(comparison, films["count"]), ""]
+        if few := few_films(record, comparison):
+            lines[-1:] = [f"- {few}", ""]
     lines += [*_files_table(models), "", *_provenance_lines(record)]
     return "\n".join(lines) + "\n"
 
@@ -108,6 +111,24 @@ def check_row(check: Mapping[str, Any]) -> tuple[str, str, str]:
         return f"{value + 0.0:.4f}" if "AUC" in check["name"] else f"{100 * value + 0.0:.2f} %"
 
     return check["name"], text(check["measured"]), text(check["limit"])
+
+
+def failures(record: Mapping[str, Any]) -> list[str]:
+    """What was not kept, a line each, and what to know about it."""
+    lines = []
+    for comparison in record["comparisons"]:
+        for check in comparison["checks"]:
+            if not check["passed"]:
+                name, measured, limit = check_row(check)
+                lines.append(f"{comparison['candidate']}: {name} {measured}, allowed {limit}")
+    lines += dict.fromkeys(filter(None, (few_films(record, own) for own in record["comparisons"])))
+    return lines
+
+
+def few_films(record: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
+    """What a reader must know if the films are too few for the budget; empty if they are not."""
+    limits = {check["name"]: check["limit"] for check in comparison["checks"]}
+    return too_few_films(record["films"]["count"], limits["accuracy drop"])
 
 
 def _comparison_lines(comparison: Mapping[str, Any], films: int) -> list[str]:

@@ -78,6 +78,25 @@ def test_swapped_labels_fail(judge, repack, tiny_model, tmp_path):
     assert {"label accuracy drop", "pair AUC drop", "flips"} <= broken
 
 
+def test_a_failure_says_what_was_not_kept_and_that_the_films_are_few(
+    run_cli, repack, tiny_float, tiny_model, parity_films, tmp_path
+):
+    swapped = repack(
+        tiny_model, tmp_path / "swapped.tflite", labels=read_metadata(tiny_model).labels[::-1]
+    )
+    code, _, said = run_cli(
+        "parity", tiny_float, swapped, "--data", parity_films / "films", "-o", tmp_path / "report",
+        "--split", parity_films / "split.json", "--resamples", 100, "--no-timing",
+    )  # fmt: skip
+    count = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["films"]["count"]
+    note = f"One film of {count} is {1 / count:.2%}, more than the 0.50% of accuracy"
+    assert code == 1
+    assert "swapped.tflite: accuracy drop" in said and ", allowed 0.50 %" in said
+    assert note in said
+    assert note in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert note in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_corrupted_weight_fails(judge, repack, tiny_model, tmp_path):
     network, _ = split_packed(tiny_model.read_bytes())
     model = read_object(network, "tiny")
