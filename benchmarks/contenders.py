@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,16 @@ def floor(films: list[Path], models: dict[str, str]) -> list[float]:
         interpreter.invoke()
         scores.append(float(interpreter.get_tensor(output).ravel()[0]) + 0 * (height + width))
     return scores
+
+
+def floor_twice(films: list[Path], models: dict[str, str]) -> list[float]:
+    """The floor in two processes that share nothing, each with half of the films: what a second core is worth."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if floor(films[1::2], models) else 1)
+    scores = floor(films[::2], models)
+    _, status = os.waitpid(child, 0)
+    return scores if status == 0 else []
 
 
 def naive(films: list[Path], models: dict[str, str]) -> list[float]:
@@ -118,6 +129,7 @@ def onnxruntime(films: list[Path], models: dict[str, str]) -> list[float]:
 
 CONTENDERS: dict[str, Callable[[list[Path], dict[str, str]], list[float]]] = {
     "floor": floor,
+    "floor, 2 processes": floor_twice,
     "naive": naive,
     "keras": keras_predict,
     "openvino": openvino,

@@ -33,6 +33,7 @@ OURS: Final = {"edge-xray": 1, "edge-xray, 2 workers": 2}
 
 NEEDS: Final = {
     "floor": ("int8", "ai_edge_litert"),
+    "floor, 2 processes": ("int8", "ai_edge_litert"),
     "naive": ("float", "ai_edge_litert"),
     "keras": ("keras", "keras"),
     "openvino": ("int8", "openvino"),

@@ -32,7 +32,7 @@ def test_all_contenders_take_turns(tiny_model: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     rows = {row["name"]: row for row in json.loads(record.read_text())["rows"]}
-    assert {"edge-xray", "edge-xray, 2 workers", "floor"} <= set(rows)
+    assert {"edge-xray", "edge-xray, 2 workers", "floor", "floor, 2 processes"} <= set(rows)
     assert all(10 < row["peak_mib"] < 400 for row in rows.values())
     assert "2 films of 224 x 224" in done.stdout and "| floor |" in done.stdout
 
