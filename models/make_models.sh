@@ -70,7 +70,7 @@ PLAIN
 stand_in() {
   local run="$1" held="$2"
   edge-xray evaluate "$runs/$run/model.keras" --data "$data" --split "$held" --train-part "" \
-    --no-shortcut -o "$runs/$run" "${@:3}"
+    --no-shortcut --robustness-films 200 -o "$runs/$run" "${@:3}"
 }
 for series in NORMAL2 IM; do
   [[ "$series" == IM ]] && name="NORMAL2 to IM" || name="IM to NORMAL2"
@@ -80,7 +80,9 @@ for series in NORMAL2 IM; do
   tiny "tiny-no-$series" "$held" --epochs 15 --teacher "$runs/lite0-no-$series/model.keras"
   baseline "baseline-no-$series" "$held" --epochs 10
   for network in lite0 tiny baseline; do
-    stand_in "$network-no-$series" "$held" --record "$runs/$network/record.json" --stand-in "$name"
+    robustness=--no-robustness
+    [[ "$network" == lite0 ]] && robustness=--robustness
+    stand_in "$network-no-$series" "$held" "$robustness" --record "$runs/$network/record.json" --stand-in "$name"
   done
   lite0 "plain-no-$series" "$held" --epochs 3 --config "$runs/plain.toml"
   stand_in "plain-no-$series" "$held"
@@ -109,7 +111,8 @@ edge-xray convert "$runs/lite0/model.keras" --float32 --data "$data" \
   -o "$runs/edge-xray-lite0-float32.tflite"
 edge-xray compare "$models/edge-xray-lite0.tflite" "$models/edge-xray-tiny.tflite" "$runs/baseline" \
   "$runs/edge-xray-lite0-float32.tflite" --data "$data" --split "$split" -o "$runs/comparison"
-edge-xray compare "$runs/lite0" "$runs"/lite0-seed[12] --data "$data" --split "$split" -o "$runs/seeds"
+edge-xray compare "$runs/lite0" "$runs"/lite0-seed[12] --data "$data" --split "$split" --no-robustness \
+  -o "$runs/seeds"
 for kind in json md html; do
   cp "$runs/comparison/comparison.$kind" "$models/comparison.$kind"
   cp "$runs/seeds/comparison.$kind" "$models/edge-xray-lite0.seeds.$kind"

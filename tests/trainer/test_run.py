@@ -83,6 +83,7 @@ def test_a_run_leaves_a_model_that_says_how_it_came_to_be(whole_run: Path) -> No
     record = json.loads((whole_run / "record.json").read_text())
     metadata = read_metadata(whole_run / "model.keras")
     split = Split.read(whole_run / "split.json")
+    assert metadata.name == whole_run.name
     assert metadata.label_names == ("normal", "bacterial", "viral")
     assert (
         metadata.training["split_sha256"] == split.fingerprint() == record["data"]["split_sha256"]

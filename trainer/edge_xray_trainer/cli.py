@@ -119,7 +119,7 @@ def train_command(
         Optional[str],  # noqa: UP045
         typer.Option(help="What a positive film shows; names the column p_FINDING."),
     ] = None,
-    name: Annotated[str, typer.Option(help="Name of the model.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the model; default: the run's folder.")] = "",
     model_version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
     licence: Annotated[
         str, typer.Option(help="Licence of the weights, with the data's attribution.")
@@ -199,7 +199,9 @@ def average_command(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs on one split.")],
     data: Annotated[Path, typer.Option(help="The labelled folder of the runs.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the averaged run.")],
-    name: Annotated[str, typer.Option(help="Name of the model.")] = "",
+    name: Annotated[
+        str, typer.Option(help="Name of the model; default: that of the first run.")
+    ] = "",
     model_version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
     licence: Annotated[
         str, typer.Option(help="Licence of the weights, with the data's attribution.")

@@ -66,7 +66,7 @@ class RunRequest:
         split: a split file to use again; None draws one and writes it.
         patients: a CSV that names patients or labels; None trusts file names.
         split_seed: of the draw.
-        name: of the model; empty takes ``edge-xray-ARCHITECTURE``.
+        name: of the model; empty takes the name of the run's folder.
         model_version: of the model.
         licence: of the weights, with the attribution that the data asks for.
         restart: throw an earlier run in the folder away.
@@ -220,7 +220,7 @@ def fit_metadata(
         p_finding, positive[validation.labels], words
     )
     return ModelMetadata(
-        name=request.name or f"edge-xray-{options.architecture}",
+        name=request.name or request.output.resolve().name,
         version=request.model_version,
         labels=task.labels,
         input=spec,
