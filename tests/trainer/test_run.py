@@ -74,7 +74,7 @@ print(json.dumps([own.loss for own in result.state.epochs]))
 
 @pytest.fixture(scope="module")
 def whole_run(film_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("whole")
+    output = tmp_path_factory.mktemp("whole") / "mine"
     run(RunRequest(film_folder, output, OPTIONS))
     return output
 
@@ -83,7 +83,7 @@ def test_a_run_leaves_a_model_that_says_how_it_came_to_be(whole_run: Path) -> No
     record = json.loads((whole_run / "record.json").read_text())
     metadata = read_metadata(whole_run / "model.keras")
     split = Split.read(whole_run / "split.json")
-    assert metadata.name == whole_run.name
+    assert metadata.name == "mine"
     assert metadata.label_names == ("normal", "bacterial", "viral")
     assert (
         metadata.training["split_sha256"] == split.fingerprint() == record["data"]["split_sha256"]
@@ -133,7 +133,7 @@ def test_the_average_of_a_short_run_has_left_the_first_weights(
 def test_a_killed_run_resumes_to_the_same_weights_and_record(
     whole_run: Path, film_folder: Path, tmp_path: Path
 ) -> None:
-    output = tmp_path / "killed"
+    output = tmp_path / "mine"
     steps = -(-len(Split.read(whole_run / "split.json").part("train")) // OPTIONS.batch_size)
     killed = subprocess.run(
         [
