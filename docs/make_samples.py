@@ -18,7 +18,7 @@ import io
 import json
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -320,6 +320,18 @@ def refusal(jpeg: bytes, label: str, classifier: Classifier) -> str:
     return ""
 
 
+def first_refusal(
+    root: Path, composites: Iterable[tuple[str, list[str]]], classifiers: Sequence[Classifier]
+) -> str:
+    """Which composite is no sample for which model, and why; empty if all are samples for all."""
+    for name, paths in composites:
+        jpeg = to_jpeg(mean_of(root, paths))
+        for classifier in classifiers:
+            if why := refusal(jpeg, name.rsplit("-", 1)[0], classifier):
+                return f"{name}: {classifier.metadata.name}: {why}"
+    return ""
+
+
 def search_seed(root: Path, split: Path | None, models: Sequence[Path]) -> int | None:
     """The first seed all of whose composites are samples for all models; prints why others are not."""
     root = labelled_root(root)
@@ -327,16 +339,7 @@ def search_seed(root: Path, split: Path | None, models: Sequence[Path]) -> int |
     classifiers = [Classifier(model) for model in models]
     likeness = unit_vectors(read_films(root, [film.path for film in films], LIKENESS_SPEC))
     for seed in range(SEARCHED):
-        why = next(
-            (
-                f"{name}: {classifier.metadata.name}: {why}"
-                for name, paths in draw_composites(films, likeness, seed)
-                for jpeg in [to_jpeg(mean_of(root, paths))]
-                for classifier in classifiers
-                if (why := refusal(jpeg, name.rsplit("-", 1)[0], classifier))
-            ),
-            "",
-        )
+        why = first_refusal(root, draw_composites(films, likeness, seed), classifiers)
         print(f"seed {seed}: {why or 'all are samples'}", flush=True)
         if not why:
             return seed
