@@ -30,6 +30,7 @@ from edge_xray.classifier import Classifier
 from edge_xray.decision import decide
 from edge_xray.decode import decode
 from edge_xray.errors import EdgeXrayError, UsageError
+from edge_xray.features import feature_score
 from edge_xray.labelled import (
     LabelledFilm,
     Split,
@@ -39,7 +40,7 @@ from edge_xray.labelled import (
 )
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
-from edge_xray.quality import check_pixels, feature_score
+from edge_xray.quality import check_pixels
 
 SAMPLES: Final = Path(__file__).resolve().parents[1] / "samples"
 

@@ -14,7 +14,8 @@ from edge_xray._runtimes import Runtime, choose_runtime
 from edge_xray.calibration import probabilities, to_logits
 from edge_xray.decision import p_finding
 from edge_xray.errors import ModelError
-from edge_xray.metadata import InputSpec, ModelMetadata
+from edge_xray.features import POOLED_PARTS, pool_features
+from edge_xray.metadata import FeaturePooling, InputSpec, ModelMetadata
 from edge_xray.model_file import check_seal, parse_metadata, split_packed
 from edge_xray.shipped import ModelFile, read_model
 
@@ -34,7 +35,8 @@ class Scores:
         p_finding: sum of the probabilities of the positive classes, 0..1.
         evidence: float32, (h, w, classes), whose mean over space is the logits; None if the model
             has no evidence map.
-        features: float32, (c,), middle features averaged over space; None if the model has none.
+        features: float32, (c,), middle features as `edge_xray.features.pool_features` gives them; None if
+            the model has none.
     """
 
     logits: NDArray[np.float64]
@@ -210,8 +212,10 @@ class Classifier:
             )
         others = [detail for detail in details if detail is not fitting[0]]
         statistics = self.metadata.features
+        self._pooling: FeaturePooling = statistics.pooling if statistics else "mean"
+        parts = POOLED_PARTS[self._pooling]
         if statistics is not None and (
-            not others or int(others[0]["shape"][-1]) != len(statistics.mean)
+            not others or parts * int(others[0]["shape"][-1]) != len(statistics.mean)
         ):
             raise ModelError(
                 f"model {self.source}: its metadata has statistics of {len(statistics.mean)} "
@@ -258,8 +262,10 @@ class Classifier:
         features: NDArray[np.float32] | None = None
         if self._features is not None:
             maps = self._features.read(self._interpreter)
-            space = tuple(range(maps.ndim - 1))
-            features = maps.mean(axis=space, dtype=np.float64).astype(np.float32)
+            # A foreign network's may be a vector.
+            grid = maps.shape[:2] if maps.ndim == 3 else (1, 1)
+            shaped = maps.reshape(1, *grid, -1)
+            features = pool_features(shaped, self._pooling)[0].astype(np.float32)
         shares = probabilities(logits, self.metadata.calibration)
         return Scores(logits, shares, p_finding(shares, self.metadata), evidence, features)
 

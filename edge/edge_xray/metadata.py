@@ -23,6 +23,9 @@ SCHEMA_VERSION = 1
 Triage = Literal["urgent", "supportive", "none", "review"]
 """What to do about a film; ``review`` means that a person must decide."""
 
+FeaturePooling = Literal["mean", "quarters"]
+"""How maps of features become a few numbers a film, see `edge_xray.features.pool_features`."""
+
 DISCLAIMER = "A screening aid, not a diagnosis: a clinician decides."
 """Said once in every output that a person reads."""
 
@@ -286,7 +289,7 @@ def _unpack(record: Mapping[str, Any]) -> NDArray[np.float32]:
 class FeatureStatistics:
     """What the middle features of films in range look like, for the device's quality gate.
 
-    A film's features are averaged over space to ``x`` (c,), whitened by a principal component
+    A film's features are pooled over space to ``x`` (c,), whitened by a principal component
     analysis to ``z = components @ (x - mean) / sqrt(variances)``, and scored
     ``sqrt(sum(z**2) / k) + residual / residual_scale``, where ``residual`` is the length of what the
     k components leave out of ``x - mean``.
@@ -300,6 +303,7 @@ class FeatureStatistics:
         foreign: score above which it is taken for no chest film at all; >= ``unlike``.
         films: how many films it was fitted on.
         fitted_on: which, in words, with the quantiles that gave the two scores.
+        pooling: how features are pooled, see `edge_xray.features.pool_features`.
     """
 
     mean: NDArray[np.float32]
@@ -310,9 +314,15 @@ class FeatureStatistics:
     foreign: float
     films: int = 0
     fitted_on: str = ""
+    pooling: FeaturePooling = "mean"
 
     def __post_init__(self) -> None:
         """Refuse arrays whose shapes do not go together."""
+        if self.pooling not in get_args(FeaturePooling):
+            raise ModelError(
+                f"feature statistics: pooling {self.pooling!r}, expected one of "
+                f"{get_args(FeaturePooling)}; update edge-xray or convert the model again"
+            )
         k, c = self.components.shape
         if self.mean.shape != (c,) or self.variances.shape != (k,):
             raise ModelError(
@@ -333,6 +343,7 @@ class FeatureStatistics:
             "foreign": self.foreign,
             "films": self.films,
             "fitted_on": self.fitted_on,
+            "pooling": self.pooling,
         }
 
     @classmethod

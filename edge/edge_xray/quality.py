@@ -19,6 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_xray.features import feature_score
 from edge_xray.metadata import FeatureStatistics
 from edge_xray.pixel_statistics import Layout, percentiles, sharpness, thumbnail
 
@@ -210,35 +211,11 @@ _NO_CHEST: Final = (
 _CROPPED: Final = "the film ends within the lungs; take or export it so that all of them show"
 
 
-def feature_score(
-    features: NDArray[np.floating], statistics: FeatureStatistics
-) -> NDArray[np.float64]:
-    """How far films lie from those the model knows, by its middle features.
-
-    The formula is that of `edge_xray.metadata.FeatureStatistics`: root mean square of the whitened
-    components, plus what the components leave out, in units of what they leave out of known films.
-
-    Args:
-        features: (n, c), each film's features averaged over space.
-        statistics: fitted on films in range.
-
-    Returns:
-        (n,) float64, >= 0; about 2 for a film like those it was fitted on, NaN for features that are
-        no numbers.
-    """
-    centred = np.asarray(features, np.float64) - statistics.mean
-    components = statistics.components.astype(np.float64)
-    projected = centred @ components.T
-    inside = np.sqrt(np.mean(projected**2 / statistics.variances, axis=1))
-    outside = np.linalg.norm(centred - projected @ components, axis=1) / statistics.residual_scale
-    return np.asarray(inside + outside, np.float64)
-
-
 def check_features(features: NDArray[np.floating], statistics: FeatureStatistics) -> QualityReport:
     """Judge a film by the model's middle features.
 
     Args:
-        features: (c,), averaged over space.
+        features: (c,), as `edge_xray.features.pool_features` gives them.
         statistics: from the model's metadata.
 
     Returns:

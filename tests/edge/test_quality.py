@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw, ImageFilter
 
+from edge_xray.features import feature_score
 from edge_xray.metadata import FeatureStatistics
 from edge_xray.quality import (
     QUALITY_REASONS,
     QualityReport,
     check_features,
     check_pixels,
-    feature_score,
 )
 
 FILMS = [(label, seed) for label in ("normal", "bacterial", "viral") for seed in range(6)]

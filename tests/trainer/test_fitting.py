@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_xray.quality import feature_score
+from edge_xray.features import feature_score
+from edge_xray.metadata import FeatureStatistics
 from edge_xray_trainer.fitting import (
     RULE_IN_SPECIFICITY,
     SCREENING_SENSITIVITY,
@@ -74,7 +75,8 @@ def test_feature_statistics_keep_films_of_their_kind_and_refuse_others() -> None
     draw = np.random.default_rng(0)
     mixing = draw.normal(0, 1, (24, 24)) * np.geomspace(3, 0.05, 24)
     training, validation, same = (draw.normal(0, 1, (n, 24)) @ mixing for n in (900, 300, 500))
-    statistics = fit_feature_statistics(training, validation, "drawn films")
+    statistics = fit_feature_statistics(training, training, validation, "drawn films")
+    assert statistics.films == 900
     assert (feature_score(same, statistics) <= statistics.unlike).mean() > 0.98
     other = draw.normal(0, 1, (500, 24)) * 3
     assert (feature_score(other, statistics) > statistics.foreign).mean() > 0.98
@@ -83,5 +85,25 @@ def test_feature_statistics_keep_films_of_their_kind_and_refuse_others() -> None
 def test_fewer_films_than_channels_still_give_usable_statistics() -> None:
     draw = np.random.default_rng(1)
     training, validation = draw.normal(0, 1, (12, 40)), draw.normal(0, 1, (5, 40))
-    statistics = fit_feature_statistics(training, validation, "twelve films")
+    statistics = fit_feature_statistics(training, training + 0.1, validation, "twelve films")
     assert np.isfinite(feature_score(validation, statistics)).all()
+
+
+def test_what_varies_between_sites_makes_no_film_strange() -> None:
+    draw = np.random.default_rng(2)
+    training, validation, same = (draw.normal(0, 1, (n, 24)) for n in (900, 300, 500))
+    exposure = np.zeros(24)
+    exposure[3] = 40.0
+    varied = training + exposure * draw.uniform(-1, 1, (900, 1))
+    elsewhere = same + exposure * draw.uniform(-1, 1, (500, 1))
+
+    def refused(statistics: FeatureStatistics, films: np.ndarray) -> float:
+        return float((feature_score(films, statistics) > statistics.unlike).mean())
+
+    one_site = fit_feature_statistics(training, training, validation, "one site")
+    sites = fit_feature_statistics(training, varied, validation, "one site and its variations")
+    assert refused(one_site, elsewhere) > 0.8
+    assert refused(sites, elsewhere) < 0.05
+    assert refused(sites, same) < 0.03
+    strange = draw.normal(0, 3, (500, 24))
+    assert refused(sites, strange) > 0.98

@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 
 from edge_xray.calibration import probabilities
+from edge_xray.classifier import Classifier
+from edge_xray.cli import main
 from edge_xray.errors import UsageError
 from edge_xray.labelled import Split, file_sha256
-from edge_xray.metadata import ScoreCalibration
+from edge_xray.metadata import FeaturePooling, ScoreCalibration
 from edge_xray.model_file import read_metadata
 from edge_xray_trainer.augment import Augmentation
 from edge_xray_trainer.data import FilmSet
@@ -111,6 +113,27 @@ def test_the_spatial_mean_of_the_evidence_is_the_logit(whole_run: Path) -> None:
     assert logits.shape == (3, 3)
     assert features.shape[0] == 3
     np.testing.assert_allclose(logits, evidence.mean(axis=(1, 2)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("architecture", "pooling"), [("tiny", "quarters"), ("baseline", "mean")])
+def test_the_gate_is_fitted_on_features_pooled_as_the_device_pools_them(
+    architecture: str, pooling: FeaturePooling, film_folder: Path, tmp_path: Path
+) -> None:
+    options = replace(
+        OPTIONS, architecture=architecture, input_size=48, epochs=1, steps_per_epoch=2
+    )
+    result = run(RunRequest(film_folder, tmp_path / "run", options))
+    statistics = result.metadata.features
+    assert statistics is not None and statistics.pooling == pooling
+    packed = tmp_path / "packed.tflite"
+    words = [str(result.model), "--float32", "--data", str(film_folder), "-o", str(packed)]
+    assert main(["convert", *words]) == 0
+    network = keras.models.load_model(result.model, compile=False)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 48, 48, 1)).astype(np.uint8)
+    _, expected = network_outputs(network, pixels, pooling)
+    found = Classifier(packed).classify(pixels).features
+    assert found == pytest.approx(expected[0], abs=1e-3)
+    assert len(found) == len(statistics.mean)
 
 
 def test_the_average_of_a_short_run_has_left_the_first_weights(

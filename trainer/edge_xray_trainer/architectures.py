@@ -5,8 +5,8 @@ Every network here obeys the same contract, which the converter and the device r
 * input: ``(N, H, W, C)`` float32 pixels, 0..255, ``C`` 1 or 3; scaling happens inside the graph;
 * output ``evidence``: ``(N, h, w, classes)`` float32, linear. The mean over ``h`` and ``w`` *is* the
   logit of a class, so the map is an exact explanation of the score;
-* output ``features``: ``(N, h', w', channels)`` float32, a middle block whose spatial mean feeds the
-  device's out-of-range statistics;
+* output ``features``: ``(N, h', w', channels)`` float32, a middle block that, pooled over space, feeds
+  the device's out-of-range statistics;
 * only operations that a full-integer TFLite interpreter runs without leaving int8: convolutions,
   ReLU6, additions, poolings. No squeeze-and-excite, no hard-swish.
 """
@@ -19,6 +19,8 @@ from typing import Any
 
 import keras
 from keras import layers
+
+from edge_xray.metadata import FeaturePooling
 
 BATCH_NORM_EPSILON = 1e-3
 """Epsilon of every batch normalization; the value the EfficientNet-Lite0 weights were trained with."""
@@ -56,7 +58,9 @@ TINY_BLOCKS: tuple[tuple[int, int, int, int, int], ...] = (
 TINY_STEM_CHANNELS = 16
 TINY_HEAD_CHANNELS = 512
 """MobileNetV2 keeps 1,280 here at every width; 512 keeps the int8 file under 0.7 MB."""
-TINY_FEATURE_STAGE = 4
+TINY_FEATURE_STAGE = 2
+"""16 channels at 1/8 resolution. Trained from nothing, the deeper stages know no picture but chest films and
+take others for them; here, in quarters, they are told apart (docs/design.md)."""
 
 BASELINE_CHANNELS = (32, 64, 128, 128)
 BASELINE_DENSE_UNITS = 512
@@ -73,6 +77,7 @@ class Architecture:
         build: ``(height, width, channels, classes, dropout) -> keras.Model`` with the two outputs
             described in the module's docstring.
         pretrained: whether ImageNet weights exist for it (see `edge_xray_trainer.pretrained`).
+        feature_pooling: how the output ``features`` is pooled for the out-of-range statistics.
     """
 
     name: str
@@ -80,6 +85,7 @@ class Architecture:
     input_size: int
     build: Callable[[int, int, int, int, float], keras.Model]
     pretrained: bool = False
+    feature_pooling: FeaturePooling = "mean"
 
 
 def _conv_bn(
@@ -210,6 +216,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             _mobile_network(
                 "tiny", TINY_BLOCKS, TINY_STEM_CHANNELS, TINY_HEAD_CHANNELS, TINY_FEATURE_STAGE
             ),
+            feature_pooling="quarters",
         ),
         Architecture(
             "baseline", "the plain CNN of many notebooks, for comparison", 160, _build_baseline

@@ -6,13 +6,16 @@ the statistics of the middle features on training films, with their thresholds f
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from edge_xray.features import feature_score
 from edge_xray.measures import wilson
-from edge_xray.metadata import FeatureStatistics, OperatingPoint, ScoreCalibration
-from edge_xray.quality import feature_score
+from edge_xray.metadata import FeaturePooling, FeatureStatistics, OperatingPoint, ScoreCalibration
+from edge_xray_trainer.augment import NO_AUGMENTATION
 
 SCREENING_SENSITIVITY = 0.975
 """Share of the findings that the screening point must find on validation.
@@ -28,6 +31,18 @@ REVIEW_SHARE = 0.02
 
 FEATURE_COMPONENTS = 64
 """Whitened principal components kept of the middle features."""
+
+SITE_VARIATION = replace(
+    NO_AUGMENTATION,
+    gamma=0.3,
+    contrast=0.25,
+    brightness=25.0,
+    zoom=0.1,
+    zoom_out=0.12,
+    border_chance=0.2,
+    border=0.1,
+)
+"""How films of one kind differ between machines and those who work them: exposure, framing, black margins."""
 
 UNLIKE_QUANTILE = 0.995
 """Quantile of validation films' scores above which a film is unlike those the model knows."""
@@ -137,16 +152,25 @@ def _review_interval(scores: NDArray[np.float64], threshold: float) -> tuple[flo
 
 
 def fit_feature_statistics(
-    training: NDArray[np.floating], validation: NDArray[np.floating], fitted_on: str
+    training: NDArray[np.floating],
+    varied: NDArray[np.floating],
+    validation: NDArray[np.floating],
+    fitted_on: str,
+    pooling: FeaturePooling = "mean",
 ) -> FeatureStatistics:
     """Fit what the quality gate needs to tell films the model knows from all else.
 
+    Fitted on training films alone, the statistics take a margin or another exposure for a strange film, for
+    these hardly vary within one site.
+
     Args:
-        training: (n, c) middle features of training films, averaged over space.
-        validation: (m, c) the same of validation films, which set the two thresholds.
+        training: (n, c) middle features of training films, as `edge_xray.features.pool_features` gives them.
+        varied: (any, c) the same of training films varied by `SITE_VARIATION`.
+        validation: (m, c) the same of validation films as they are, which set the two thresholds.
         fitted_on: the films, in words.
+        pooling: how the features were pooled.
     """
-    values = np.asarray(training, np.float64)
+    values = np.concatenate([training, varied]).astype(np.float64)
     mean = values.mean(axis=0)
     centred = values - mean
     _, singular, components = np.linalg.svd(centred, full_matrices=False)
@@ -160,19 +184,18 @@ def fit_feature_statistics(
         mean.astype(np.float32),
         components.astype(np.float32),
         variances.astype(np.float32),
-        max(residual_scale, 1e-6 * float(np.sqrt(variances[0]))),
+        # Where nothing is left out, rounding must not count as something.
+        max(residual_scale, float(np.sqrt(variances[-1]))),
         unlike=0.0,
         foreign=0.0,
+        pooling=pooling,
     )
     unlike = float(np.quantile(feature_score(validation, draft), UNLIKE_QUANTILE))
-    return FeatureStatistics(
-        draft.mean,
-        draft.components,
-        draft.variances,
-        draft.residual_scale,
+    return replace(
+        draft,
         unlike=unlike,
         foreign=unlike * FOREIGN_FACTOR,
-        films=len(values),
-        fitted_on=f"{fitted_on}; thresholds from {len(validation)} validation films: "
+        films=len(training),
+        fitted_on=f"{fitted_on}, as they are and varied as films of other sites are; thresholds from {len(validation)} validation films: "
         f"the {UNLIKE_QUANTILE:.1%} quantile, and {FOREIGN_FACTOR:g} x that",
     )

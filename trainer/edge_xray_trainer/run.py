@@ -19,19 +19,21 @@ from numpy.typing import NDArray
 from edge_xray import __version__
 from edge_xray.calibration import probabilities
 from edge_xray.errors import UsageError
+from edge_xray.features import pool_features
 from edge_xray.labelled import (
     Split,
     check_split,
     file_sha256,
     labelled_root,
 )
-from edge_xray.metadata import InputSpec, ModelMetadata, OperatingPoint
+from edge_xray.metadata import FeaturePooling, InputSpec, ModelMetadata, OperatingPoint
 from edge_xray.model_file import attach_to_keras, read_metadata
 from edge_xray_trainer.checkpoints import BEST_FILE, STATE_FILE, EpochResult, TrainingState
 from edge_xray_trainer.class_weights import class_weights
 from edge_xray_trainer.curves import draw_curves
 from edge_xray_trainer.data import FilmSet, load_films
 from edge_xray_trainer.fitting import (
+    SITE_VARIATION,
     fit_feature_statistics,
     fit_operating_points,
     fit_temperature,
@@ -169,22 +171,23 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
 
 
 def network_outputs(
-    network: keras.Model, pixels: NDArray[np.uint8]
+    network: keras.Model, pixels: NDArray[np.uint8], pooling: FeaturePooling = "mean"
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Run a network of this kit on many films.
 
     Args:
         network: with the outputs ``evidence`` and ``features``.
         pixels: (n, H, W, C) uint8.
+        pooling: of the features.
 
     Returns:
-        ``(logits (n, classes), features (n, c))``: both outputs averaged over space.
+        ``(logits (n, classes), features (n, c))``: the evidence averaged over space, and the features pooled.
     """
     logits, features = [], []
     for start in range(0, len(pixels), PREDICT_BATCH):
         answer = network.predict_on_batch(pixels[start : start + PREDICT_BATCH].astype(np.float32))
         logits.append(np.asarray(answer["evidence"], np.float64).mean(axis=(1, 2)))
-        features.append(np.asarray(answer["features"], np.float64).mean(axis=(1, 2)))
+        features.append(pool_features(np.asarray(answer["features"]), pooling))
     return np.concatenate(logits), np.concatenate(features)
 
 
@@ -211,8 +214,17 @@ def fit_metadata(
     options = request.options
     validation = sets["validation"]
     words = f"validation films of {request.data.name} (split seed {split.seed})"
-    logits, features = network_outputs(network, validation.pixels)
-    _, training_features = network_outputs(network, sets["train"].pixels)
+    pooling = architecture_of(options).feature_pooling
+    logits, features = network_outputs(network, validation.pixels, pooling)
+    training = sets["train"].pixels
+    varied = np.stack(
+        [
+            SITE_VARIATION(film, np.random.default_rng([options.seed, index]))
+            for index, film in enumerate(training)
+        ]
+    )
+    _, training_features = network_outputs(network, training, pooling)
+    _, varied_features = network_outputs(network, varied, pooling)
     calibration = fit_temperature(logits, validation.labels, words)
     positive = np.array([label.triage != "none" for label in task.labels])
     p_finding = probabilities(logits, calibration)[:, positive].sum(axis=1)
@@ -230,8 +242,10 @@ def fit_metadata(
         intended_use=task.intended_use,
         features=fit_feature_statistics(
             training_features,
+            varied_features,
             features,
             f"training films of {request.data.name} (split seed {split.seed})",
+            pooling,
         ),
         architecture=options.architecture,
         training={
