@@ -118,7 +118,7 @@ def main() -> int:
                 Image.fromarray(picture).save(folder / f"{path.name.split('.')[0]} {name}.png")
             for classifier in classifiers:
                 counts = reasons[classifier.metadata.name].setdefault(kind, Counter())
-                counts[verdict(picture, classifier)[0] or "scored"] += 1
+                counts[verdict(picture, classifier).reason or "scored"] += 1
     for model, kinds in reasons.items():
         print(f"\n{model}\n\n| picture | number | not scored | reasons |\n|---|---|---|---|")
         for kind, counts in kinds.items():

@@ -3,7 +3,8 @@
     python benchmarks/quality_gate.py MODEL.tflite --data DATA --split split.json [--part test] [--json FILE]
 
 Each film of the part is changed in every way below and put through the device's own gate, pixels and
-features. Films changed a little should pass; those spoilt should not. Prints a table as Markdown.
+features. Films changed a little should pass; those spoilt should not. Prints a table as Markdown, with the
+sensitivity and the specificity of the model at its operating point on the films that passed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -80,16 +82,38 @@ SPOILT: Final[dict[str, Callable[[Pixels], Pixels]]] = {
 }
 
 
-def verdict(film: Pixels, classifier: Classifier) -> tuple[str, bool]:
-    """The reason not to score a film, or an empty word; and whether a scored one carries a warning."""
+@dataclass(frozen=True)
+class Verdict:
+    """What the device makes of a picture.
+
+    Attributes:
+        reason: why it is not scored; empty if it is.
+        warned: whether its row carries a warning.
+        found: whether a scored one has a finding at the model's operating point.
+    """
+
+    reason: str
+    warned: bool
+    found: bool
+
+
+def verdict(film: Pixels, classifier: Classifier) -> Verdict:
+    """Put a picture through the gate and score it."""
     metadata, limits = classifier.metadata, Limits()
     pixels = np.ascontiguousarray(film)
     height, width = pixels.shape[:2]
     report = check_film(DecodedFilm(pixels, "array", width, height), metadata, limits)
+    found = False
     if report.reason is None:
         scores = classifier.classify(preprocess(pixels, metadata.input))
         report = check_scores(report, scores, metadata, limits)
-    return report.reason or "", bool(report.warnings)
+        found = scores.p_finding >= metadata.operating_point(None).threshold
+    return Verdict(report.reason or "", bool(report.warnings), found)
+
+
+def share(hits: Sequence[bool]) -> str:
+    """Percent of hits, or a dash where there is nothing to count."""
+    return f"{sum(hits) / len(hits):.1%}" if hits else "–"
 
 
 def main() -> int:
@@ -106,20 +130,39 @@ def main() -> int:
         root = labelled_root(arguments.data)
         part = Split.read(arguments.split).part(arguments.part)
         films = [decode(root / film.path, classifier.metadata.input).pixels for film in part]
+        positive = {own.name for own in classifier.metadata.labels if own.triage != "none"}
+        ill = [film.label in positive for film in part]
     except EdgeXrayError as error:
         print(f"quality_gate: {error}", file=sys.stderr)
         return int(error.exit_code)
     record = {}
     print(f"{len(films)} films, {classifier.metadata.name}\n")
-    print("| each film | not scored | scored with a warning | reasons |\n|---|---|---|---|")
+    print("| each film | not scored | with a warning | sensitivity | specificity | reasons |")
+    print("|---|---|---|---|---|---|")
     for name, change in {**A_LITTLE, **SPOILT}.items():
         seen = [verdict(change(film), classifier) for film in films]
-        reasons = Counter(reason for reason, _ in seen if reason)
-        warned = sum(warning and not reason for reason, warning in seen)
-        record[name] = {"films": len(films), "warned": warned, "reasons": dict(reasons)}
+        reasons = Counter(own.reason for own in seen if own.reason)
+        warned = sum(own.warned for own in seen if not own.reason)
+        sensitivity = share(
+            [x.found for x, sick in zip(seen, ill, strict=True) if sick and not x.reason]
+        )
+        specificity = share(
+            [not x.found for x, sick in zip(seen, ill, strict=True) if not sick and not x.reason]
+        )
+        record[name] = {
+            "films": len(films),
+            "warned": warned,
+            "reasons": dict(reasons),
+            "sensitivity": sensitivity,
+            "specificity": specificity,
+        }
         most = ", ".join(reason for reason, _ in reasons.most_common(3))
         refused = reasons.total() / len(films)
-        print(f"| {name} | {refused:.1%} | {warned / len(films):.1%} | {most} |", flush=True)
+        print(
+            f"| {name} | {refused:.1%} | {warned / len(films):.1%} | {sensitivity} | {specificity} "
+            f"| {most} |",
+            flush=True,
+        )
     if arguments.json:
         arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return 0
