@@ -26,7 +26,7 @@ from quality_gate import verdict
 from scipy.ndimage import rotate, zoom
 
 from edge_xray.classifier import Classifier
-from edge_xray.errors import EdgeXrayError
+from edge_xray.errors import EdgeXrayError, UsageError
 
 Values = NDArray[np.floating]
 
@@ -50,10 +50,18 @@ BODY_EXTENT: Final = 0.15
 
 
 def read_volume(path: Path) -> tuple[NDArray[np.float32], tuple[float, float, float]]:
-    """A CT in Hounsfield units, (z, y, x) with the head last, and the spacing of its axes in millimetres."""
+    """A CT in Hounsfield units, (z, y, x) with the head last, and the spacing of its axes in millimetres.
+
+    Raises:
+        UsageError: SimpleITK cannot read it as a volume.
+    """
     import SimpleITK
 
-    image = SimpleITK.DICOMOrient(SimpleITK.ReadImage(str(path)), "LPS")
+    try:
+        image = SimpleITK.DICOMOrient(SimpleITK.ReadImage(str(path)), "LPS")
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UsageError(f"{path}: expected a CT volume that SimpleITK reads ({reason})") from error
     spacing = image.GetSpacing()[::-1]
     values = SimpleITK.GetArrayFromImage(image).astype(np.float32)
     return np.maximum(values, -1000), (spacing[0], spacing[1], spacing[2])
@@ -96,6 +104,34 @@ def pictures(path: Path) -> Iterator[tuple[str, str, NDArray[np.uint8]]]:
             yield "slice seen from the side", f"{x} {name}", shown(side, low, high)
 
 
+def count_reasons(
+    volumes: list[Path], models: list[Path], folder: Path | None
+) -> dict[str, dict[str, Counter[str]]]:
+    """Model to kind of picture to how many were scored, or were not for which reason.
+
+    Args:
+        volumes: CTs.
+        models: packed .tflite files.
+        folder: where pictures are written as well; None for nowhere.
+
+    Raises:
+        EdgeXrayError: a volume cannot be read, or a model not be used.
+    """
+    classifiers = [Classifier(model) for model in models]
+    reasons: dict[str, dict[str, Counter[str]]] = {own.metadata.name: {} for own in classifiers}
+    for path in volumes:
+        for kind, name, picture in pictures(path):
+            if folder is not None:
+                (folder / kind).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(picture).save(
+                    folder / kind / f"{path.name.split('.')[0]} {name}.png"
+                )
+            for classifier in classifiers:
+                counts = reasons[classifier.metadata.name].setdefault(kind, Counter())
+                counts[verdict(picture, classifier).reason or "scored"] += 1
+    return reasons
+
+
 def main() -> int:
     """Parse the command line, make the pictures, print a table a model."""
     parser = argparse.ArgumentParser(description="What the gate makes of pictures from chest CTs.")
@@ -105,20 +141,10 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write the counts here")
     arguments = parser.parse_args()
     try:
-        classifiers = [Classifier(model) for model in arguments.model]
+        reasons = count_reasons(arguments.volumes, arguments.model, arguments.pictures)
     except EdgeXrayError as error:
         print(f"ct_pictures: {error}", file=sys.stderr)
         return int(error.exit_code)
-    reasons: dict[str, dict[str, Counter[str]]] = {own.metadata.name: {} for own in classifiers}
-    for path in arguments.volumes:
-        for kind, name, picture in pictures(path):
-            if arguments.pictures:
-                folder = arguments.pictures / kind
-                folder.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(picture).save(folder / f"{path.name.split('.')[0]} {name}.png")
-            for classifier in classifiers:
-                counts = reasons[classifier.metadata.name].setdefault(kind, Counter())
-                counts[verdict(picture, classifier).reason or "scored"] += 1
     for model, kinds in reasons.items():
         print(f"\n{model}\n\n| picture | number | not scored | reasons |\n|---|---|---|---|")
         for kind, counts in kinds.items():

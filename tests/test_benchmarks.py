@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 from PIL import Image
 
 from edge_xray import pixel_statistics
@@ -85,6 +86,45 @@ def many_films(draw_film, tmp_path_factory: pytest.TempPathFactory) -> Path:
         label = ("normal", "bacterial", "viral")[number % 3]
         Image.fromarray(draw_film(label, number)).save(folder / f"{number}.png")
     return folder
+
+
+def test_pictures_from_a_ct_show_a_chest_from_all_sides(tiny_model: Path, tmp_path: Path) -> None:
+    z, y, x = np.mgrid[-1:1:20j, -1:1:40j, -1:1:40j]
+    chest = np.full(z.shape, -1000, np.int16)
+    chest[(x / 0.9) ** 2 + (y / 0.6) ** 2 < 1] = 40
+    for side in (-0.4, 0.4):
+        chest[((x - side) / 0.3) ** 2 + (y / 0.4) ** 2 + (z / 0.8) ** 2 < 1] = -800
+    volume = SimpleITK.GetImageFromArray(chest)
+    volume.SetSpacing((8.0, 8.0, 16.0))
+    SimpleITK.WriteImage(volume, tmp_path / "chest.nii.gz")
+    record = tmp_path / "reasons.json"
+    done = run(
+        *("benchmarks/ct_pictures.py", str(tmp_path / "chest.nii.gz"), "--model", str(tiny_model)),
+        *("--pictures", str(tmp_path), "--json", str(record)),
+    )
+    assert done.returncode == 0, done.stderr
+    ((_, kinds),) = json.loads(record.read_text()).items()
+    numbers = {kind: sum(counts.values()) for kind, counts in kinds.items()}
+    assert numbers == {
+        "from the front": 15,
+        "from half the side": 18,
+        "from the side": 24,
+        "slice across": 24,
+        "slice seen from the front": 24,
+        "slice seen from the side": 24,
+    }
+    front, side = (
+        np.asarray(Image.open(tmp_path / name), float)
+        for name in ("from the front/chest 0 linear.png", "from the side/chest 90 linear.png")
+    )
+    # Two lungs beside a mediastinum from the front, and a narrower body from the side.
+    middle = front[len(front) // 2]
+    width = len(middle)
+    assert middle[width // 2] > middle[width // 4] and middle[width // 2] > middle[3 * width // 4]
+    assert side.shape[0] == front.shape[0] and side.shape[1] < 0.8 * front.shape[1]
+    none = run("benchmarks/ct_pictures.py", str(record), "--model", str(tiny_model))
+    assert none.returncode == 2 and "expected a CT volume" in none.stderr
+    assert len(none.stderr.splitlines()) == 1
 
 
 def test_the_pixel_gates_tables_are_fitted_again(many_films: Path, tmp_path: Path) -> None:

@@ -89,8 +89,7 @@ films in five have less than 0.036 after a Gaussian blur of 4 pixels in 224."""
 
 MARGIN_DOUBTED: Final = 0.14
 """Share of the picture that is black margin from which a row says so; one film in two hundred has more.
-With as little as a tenth more a side, the features of seven films in ten are unlike those the model knows
-(`benchmarks/quality_gate.py`)."""
+Such films are scored, a little less well than without it (`benchmarks/quality_gate.py`)."""
 
 FOOT_REFUSED: Final = 0.48
 """Brightness of the lowest rows of the thumbnail, in units of the 95th percentile, below which it is no
