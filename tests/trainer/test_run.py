@@ -24,7 +24,7 @@ from edge_xray.errors import UsageError
 from edge_xray.labelled import Split, file_sha256
 from edge_xray.metadata import FeaturePooling, ScoreCalibration
 from edge_xray.model_file import read_metadata
-from edge_xray_trainer.augment import Augmentation
+from edge_xray_trainer.augment import NO_AUGMENTATION, Augmentation
 from edge_xray_trainer.data import FilmSet
 from edge_xray_trainer.grouping import draw_split
 from edge_xray_trainer.options import TrainingOptions, read_config, update_options
@@ -244,6 +244,26 @@ def test_a_student_learns_from_a_teacher_of_another_size(
     assert any("Asking the teacher" in note for note in notes)
 
 
+def test_a_teacher_that_sees_views_is_asked_about_what_the_student_is_shown(
+    whole_run: Path, film_folder: Path, tmp_path: Path
+) -> None:
+    def loss(name: str, **changes: object) -> float:
+        taught = {"epochs": 1, "teacher": str(whole_run / "model.keras"), "teacher_weight": 1.0}
+        # A teacher of two epochs is sure of nothing; sharpened, it tells films apart.
+        taught |= {"teacher_temperature": 0.1}
+        options = update_options(OPTIONS, taught | changes)
+        return run(RunRequest(film_folder, tmp_path / name, options)).state.epochs[0].loss
+
+    # Films that are not varied are the teacher's own: to see them once or each time is the same.
+    plain = {"augmentation": NO_AUGMENTATION}
+    once = loss("once", **plain)
+    assert loss("each", teacher_sees="view", **plain) == pytest.approx(once, rel=1e-4)
+    varied = {"augmentation": replace(NO_AUGMENTATION, brightness=120.0, contrast=0.8)}
+    assert abs(loss("dark", teacher_sees="view", **varied) - loss("fixed", **varied)) > 1e-3
+    small = loss("small", teacher_sees="view", input_size=28)
+    assert np.isfinite(small)
+
+
 def test_several_teachers_give_the_mean_of_their_answers_and_stand_in_the_record(
     whole_run: Path, film_folder: Path, tmp_path: Path
 ) -> None:
@@ -314,6 +334,7 @@ def test_a_damaged_film_is_named_before_any_training(film_folder: Path, tmp_path
         ("epochs = 'ten'", "epochs must be int, got 'ten'"),
         ("epoch = 3", "unknown option 'epoch'"),
         ("teacher = 3", "teacher must be a list of words, got 3"),
+        ("teacher_sees = 'dreams'", "teacher_sees must be film or view, got 'dreams'"),
         ("norm = 'melted'", "norm must be auto, frozen or live"),
         ("epochs = [", "expected a TOML file"),
         ("augmentation = 3", r"augmentation must be a table, \[augmentation\]"),

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from edge_xray_trainer.augment import Augmentation
 from edge_xray_trainer.data import FilmSet
+from edge_xray_trainer.distillation import Targets
 
 
 class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -20,7 +21,7 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
     def __init__(
         self,
         films: FilmSet,
-        targets: NDArray[np.float32],
+        targets: Targets,
         weights: NDArray[np.float32],
         augmentation: Augmentation,
         *,
@@ -58,4 +59,4 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
                 for place, film in enumerate(chosen)
             ]
         )
-        return pixels.astype(np.float32), self._targets[chosen], self._weights[chosen]
+        return pixels.astype(np.float32), self._targets(chosen, pixels), self._weights[chosen]

@@ -98,6 +98,12 @@ def train_command(
             help="A model.keras of the same labels to distil from; repeated, the mean of several."
         ),
     ] = None,
+    teacher_sees: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="film: asked once about each; view: about each varied film, which pays in a long run."
+        ),
+    ] = None,
     teacher_weight: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(help="Share of the target taken from the teacher, 0 to 1."),
@@ -154,6 +160,7 @@ def train_command(
             "deterministic": deterministic,
             "initial": initial,
             "teacher": teacher,
+            "teacher_sees": teacher_sees,
             "teacher_weight": teacher_weight,
         },
     )

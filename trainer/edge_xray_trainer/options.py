@@ -47,6 +47,8 @@ class TrainingOptions:
             normalization statistics included; empty for none.
         teacher: ``.keras`` files of the same labels to distil from, whose answers are averaged; empty
             for none.
+        teacher_sees: ``film`` asks about each film once, as it is; ``view`` about each varied film as the student is
+            shown it, which costs the teacher's time in every epoch and pays in a long run.
         teacher_weight: share of the target taken from the teacher, 0..1.
         teacher_temperature: softens the teacher's answers (Hinton et al. 2015).
         augmentation: how films are varied.
@@ -72,6 +74,7 @@ class TrainingOptions:
     deterministic: bool = False
     initial: str = ""
     teacher: tuple[str, ...] = ()
+    teacher_sees: Literal["film", "view"] = "film"
     teacher_weight: float = 0.5
     teacher_temperature: float = 2.0
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -104,6 +107,8 @@ class TrainingOptions:
             # As one name, the way records of one teacher were written.
             object.__setattr__(self, "teacher", (self.teacher,) if self.teacher else ())
         object.__setattr__(self, "teacher", tuple(self.teacher))
+        if self.teacher_sees not in ("film", "view"):
+            raise UsageError(f"teacher_sees must be film or view, got {self.teacher_sees!r}")
         if self.norm not in ("auto", "frozen", "live"):
             raise UsageError(f"norm must be auto, frozen or live, got {self.norm!r}")
         if self.channels not in (1, 3):

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from edge_xray import __version__
 from edge_xray.calibration import probabilities
-from edge_xray.errors import UsageError
 from edge_xray.features import pool_features
 from edge_xray.labelled import (
     Split,
@@ -27,11 +26,11 @@ from edge_xray.labelled import (
     labelled_root,
 )
 from edge_xray.metadata import FeaturePooling, InputSpec, ModelMetadata, OperatingPoint
-from edge_xray.model_file import attach_to_keras, read_metadata
+from edge_xray.model_file import attach_to_keras
 from edge_xray_trainer.checkpoints import BEST_FILE, STATE_FILE, EpochResult, TrainingState
-from edge_xray_trainer.class_weights import class_weights
 from edge_xray_trainer.curves import draw_curves
 from edge_xray_trainer.data import FilmSet, load_films
+from edge_xray_trainer.distillation import Targets, Teacher, taught_on_films, taught_on_views
 from edge_xray_trainer.fitting import (
     SITE_VARIATION,
     fit_feature_statistics,
@@ -44,8 +43,6 @@ from edge_xray_trainer.task import Task, task_for
 from edge_xray_trainer.training import (
     PREDICT_BATCH,
     architecture_of,
-    blend_targets,
-    logits_model,
     train,
 )
 
@@ -154,7 +151,7 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
         sets["train"],
         sets["validation"],
         split_fingerprint=split.fingerprint(),
-        targets=_taught_targets(request, sets["train"], tell),
+        targets=_targets(request, sets["train"], tell),
         on_step=lambda done, total, loss: tell.progress(f"Training, loss {loss:.3f}", done, total),
         on_epoch=tell.epoch,
         on_resume=lambda done: tell.note(f"Going on after {done} finished epochs."),
@@ -261,44 +258,28 @@ def fit_metadata(
     )
 
 
-def _taught_targets(
-    request: RunRequest, films: FilmSet, tell: Listener
-) -> NDArray[np.float32] | None:
-    """Labels mixed with the teachers' mean answer on the same films, each at its own size."""
+def _targets(request: RunRequest, films: FilmSet, tell: Listener) -> Targets | None:
+    """What the teachers say, each at its own size; None without any."""
     options = request.options
     if not options.teacher:
         return None
-    # A teacher answers at the classes' shares; under class weights the student learns weighted ones.
-    weighted = np.log(class_weights(options, films))
-    answers = [
-        _teacher_logits(request, Path(name), films, tell) + weighted for name in options.teacher
-    ]
-    blended = [blend_targets(options, films.one_hot, logits) for logits in answers]
-    targets: NDArray[np.float32] = np.mean(blended, axis=0, dtype=np.float32)
-    return targets
-
-
-def _teacher_logits(
-    request: RunRequest, path: Path, films: FilmSet, tell: Listener
-) -> NDArray[np.float32]:
-    metadata = read_metadata(path)
-    if metadata.label_names != films.names:
-        raise UsageError(
-            f"teacher {path}: its labels are {list(metadata.label_names)}, expected {list(films.names)}"
+    teachers = [Teacher(Path(name), films.names) for name in options.teacher]
+    words = ", ".join(_short(name) for name in options.teacher)
+    if options.teacher_sees == "view":
+        tell.note(f"Asking {words} about each varied film.")
+        return taught_on_views(options, films, teachers)
+    answers = []
+    for name, teacher in zip(options.teacher, teachers, strict=True):
+        own = load_films(
+            labelled_root(request.data),
+            films.films,
+            teacher.input,
+            films.names,
+            on_film=counter(tell.progress, "Loading films for the teacher", len(films)),
         )
-    teacher = keras.models.load_model(path, compile=False)
-    own = load_films(
-        labelled_root(request.data),
-        films.films,
-        metadata.input,
-        films.names,
-        on_film=counter(tell.progress, "Loading films for the teacher", len(films)),
-    )
-    tell.note(f"Asking the teacher {path.parent.name}/{path.name} about {len(own)} films.")
-    logits: NDArray[np.float32] = logits_model(teacher).predict(
-        own.pixels.astype(np.float32), batch_size=PREDICT_BATCH, verbose=0
-    )
-    return logits
+        tell.note(f"Asking the teacher {_short(name)} about {len(own)} films.")
+        answers.append(teacher.logits(own.pixels))
+    return taught_on_films(options, films, answers)
 
 
 def _split_of(request: RunRequest, tell: Listener) -> Split:

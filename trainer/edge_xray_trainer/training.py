@@ -20,10 +20,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.calibration import probabilities
 from edge_xray.errors import UsageError
 from edge_xray.measures import auc
-from edge_xray.metadata import ScoreCalibration
 from edge_xray_trainer.architectures import ARCHITECTURES, Architecture
 from edge_xray_trainer.batches import AugmentedBatches
 from edge_xray_trainer.checkpoints import (
@@ -37,6 +35,7 @@ from edge_xray_trainer.checkpoints import (
 )
 from edge_xray_trainer.class_weights import class_weights, film_weights, shift_logits
 from edge_xray_trainer.data import FilmSet
+from edge_xray_trainer.distillation import Targets, labels_alone
 from edge_xray_trainer.fitting import fit_temperature
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.pretrained import load_imagenet_weights
@@ -133,7 +132,7 @@ def train(
     validation: FilmSet,
     *,
     split_fingerprint: str,
-    targets: NDArray[np.float32] | None = None,
+    targets: Targets | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
     on_epoch: Callable[[EpochResult], None] | None = None,
     on_resume: Callable[[int], None] | None = None,
@@ -146,7 +145,7 @@ def train(
         films: the training films.
         validation: the validation films; they choose the epoch that is kept, and nothing else here.
         split_fingerprint: `edge_xray.labelled.Split.fingerprint`.
-        targets: (n, classes) what to learn instead of the labels, as `blend_targets` makes it.
+        targets: what to learn instead of the labels alone.
         on_step: told ``(steps done, steps in all, loss)``.
         on_epoch: told each epoch's result.
         on_resume: told how many epochs were found done.
@@ -166,7 +165,7 @@ def train(
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
-    wanted = films.one_hot if targets is None else targets
+    wanted = targets or labels_alone(films)
     weights = film_weights(options, films)
 
     def batches(epoch: int) -> AugmentedBatches:
@@ -270,25 +269,6 @@ def _distribution() -> Any:
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy().scope()
     return contextlib.nullcontext()
-
-
-def blend_targets(
-    options: TrainingOptions, one_hot: NDArray[np.float32], teacher_logits: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Mix the labels with a teacher's softened answers (Hinton et al. 2015).
-
-    Args:
-        options: `teacher_weight` and `teacher_temperature`.
-        one_hot: (n, classes) labels.
-        teacher_logits: (n, classes) the teacher's answers.
-
-    Returns:
-        (n, classes) float32, rows sum to 1.
-    """
-    soft = probabilities(teacher_logits, ScoreCalibration(options.teacher_temperature))
-    share = options.teacher_weight
-    mixed: NDArray[np.float32] = ((1 - share) * one_hot + share * soft).astype(np.float32)
-    return mixed
 
 
 def _frozen_norms(network: keras.Model, options: TrainingOptions) -> list[Any]:

@@ -1,0 +1,129 @@
+"""Learning from networks that were trained before (Hinton et al. 2015)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_xray.calibration import probabilities
+from edge_xray.errors import UsageError
+from edge_xray.metadata import ScoreCalibration
+from edge_xray.model_file import read_metadata
+from edge_xray.preprocess import preprocess
+from edge_xray_trainer.class_weights import class_weights
+from edge_xray_trainer.data import FilmSet
+from edge_xray_trainer.options import TrainingOptions
+
+Targets = Callable[[NDArray[np.intp], NDArray[np.uint8]], NDArray[np.float32]]
+"""``targets(films, views)``: what a network is to answer for the films of a batch, (n, classes) with rows that
+sum to 1; ``films`` are their places among the training films, ``views`` (n, H, W, C) uint8 what the network is shown.
+Called from several threads."""
+
+ANSWER_BATCH = 64
+
+
+class Teacher:
+    """A trained network that is asked about films."""
+
+    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
+        """Load it.
+
+        Args:
+            path: a ``.keras`` file of this kit.
+            names: class names that it must have, in order.
+
+        Raises:
+            UsageError: it has other labels.
+            ModelError: it is no network of this kit.
+        """
+        metadata = read_metadata(path)
+        if metadata.label_names != names:
+            raise UsageError(
+                f"teacher {path}: its labels are {list(metadata.label_names)}, expected {list(names)}"
+            )
+        self.input = metadata.input
+        self._network = keras.models.load_model(path, compile=False)
+        # Batches are prepared in several threads, and Keras builds its function at the first call.
+        self._lock = threading.Lock()
+
+    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Answers to films, (n, classes).
+
+        Args:
+            pixels: (n, H, W, C) uint8, 0..255; of another size or colour than the teacher's, they are prepared
+                as the device would.
+        """
+        wanted = self.input.shape[1:]
+        if pixels.shape[1:] != wanted:
+            plain = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+            pixels = np.concatenate([preprocess(film, self.input) for film in plain])
+        answers = []
+        for start in range(0, len(pixels), ANSWER_BATCH):
+            batch = pixels[start : start + ANSWER_BATCH].astype(np.float32)
+            with self._lock:
+                evidence = self._network.predict_on_batch(batch)["evidence"]
+            answers.append(np.asarray(evidence, np.float32).mean(axis=(1, 2)))
+        return np.concatenate(answers)
+
+
+def labels_alone(films: FilmSet) -> Targets:
+    """Targets without a teacher."""
+    one_hot = films.one_hot
+    return lambda chosen, _: one_hot[chosen]
+
+
+def taught_on_films(
+    options: TrainingOptions, films: FilmSet, answers: Sequence[NDArray[np.floating]]
+) -> Targets:
+    """Labels mixed with what teachers made of each film as it is: asked once, learned from in every view.
+
+    Args:
+        options: `teacher_weight`, `teacher_temperature`, `balance_classes`.
+        films: the training films.
+        answers: each teacher's logits for them, (n, classes).
+    """
+    targets = _blend(options, films, films.one_hot, answers)
+    return lambda chosen, _: targets[chosen]
+
+
+def taught_on_views(
+    options: TrainingOptions, films: FilmSet, teachers: Sequence[Teacher]
+) -> Targets:
+    """Labels mixed with what teachers make of each varied film, just as the student is shown it.
+
+    The student learns what a teacher makes of a dark, a cropped or a blurred film, and not only the training films'
+    own answers, which a long run would learn by heart (Beyer et al. 2022, "a good teacher is patient and consistent").
+
+    Args:
+        options: as for `taught_on_films`.
+        films: the training films.
+        teachers: asked about each view.
+    """
+    one_hot = films.one_hot
+
+    def targets(chosen: NDArray[np.intp], views: NDArray[np.uint8]) -> NDArray[np.float32]:
+        answers = [teacher.logits(views) for teacher in teachers]
+        return _blend(options, films, one_hot[chosen], answers)
+
+    return targets
+
+
+def _blend(
+    options: TrainingOptions,
+    films: FilmSet,
+    one_hot: NDArray[np.float32],
+    answers: Sequence[NDArray[np.floating]],
+) -> NDArray[np.float32]:
+    """Labels and the mean of softened answers, in the shares of the options."""
+    # A teacher answers at the classes' shares; under class weights the student learns weighted ones.
+    weighted = np.log(class_weights(options, films))
+    softened = ScoreCalibration(options.teacher_temperature)
+    soft = np.mean([probabilities(own + weighted, softened) for own in answers], axis=0)
+    share = options.teacher_weight
+    mixed: NDArray[np.float32] = ((1 - share) * one_hot + share * soft).astype(np.float32)
+    return mixed
