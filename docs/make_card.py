@@ -39,6 +39,18 @@ def number(estimate: dict[str, float]) -> str:
     return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
 
 
+def learned_from(options: dict[str, Any]) -> str:
+    """A sentence on the networks that training began from and learned from; empty if it was neither."""
+    parts = []
+    if options["initial"]:
+        parts.append(f"began from the weights of an earlier run (`{options['initial']}`)")
+    if options["teacher"]:
+        asked = "each varied film" if options["teacher_sees"] == "view" else "each film"
+        words = ", ".join(f"`{name}`" for name in options["teacher"])
+        parts.append(f"learned from the labels and from what {words} says of {asked}")
+    return f"It {' and '.join(parts)}. " if parts else ""
+
+
 def card(
     model: Path,
     metadata: ModelMetadata,
@@ -131,6 +143,7 @@ def card(
         + ", ".join(f"{part} {count}" for part, count in sorted(whole.items()))
         + "; seed "
         f"{record['data']['split_seed']}, SHA-256 of the split `{record['data']['split_sha256']}`). "
+        f"{learned_from(record['options'])}"
         f"Architecture {metadata.architecture}; options and every epoch are in the "
         f"[training record]({model.stem}.record.json). Score calibration (temperature "
         f"{metadata.calibration.temperature:.3f}) and operating points were fitted on validation films only:",

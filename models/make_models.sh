@@ -34,15 +34,14 @@ split="$runs/split.json"
 [[ -f "$split" ]] || edge-xray split "$data" -o "$split"
 
 # lite0: from ImageNet weights. baseline: the plain CNN, 50 times 100 steps. tiny: from nothing, learning from
-# lite0; then twice more from where it came to, with lite0 asked about every varied film.
+# lite0; then on from where it came to, with lite0 asked about every varied film.
 lite0 lite0 "$split" --epochs 24 --name edge-xray-lite0 --licence "$licence"
 first=(--learning-rate 2e-3 --teacher-weight 0.6)
 again=(--learning-rate 1e-3 --teacher-weight 0.8 --teacher-sees view --teacher "$runs/lite0/model.keras")
 tiny tiny "$split" --epochs 60 "${first[@]}" --teacher "$runs/lite0/model.keras"
-tiny tiny-2 "$split" --epochs 30 "${again[@]}" --initial "$runs/tiny/model.keras"
-tiny tiny-3 "$split" --epochs 20 "${again[@]}" --initial "$runs/tiny-2/model.keras" \
+tiny tiny-2 "$split" --epochs 30 "${again[@]}" --initial "$runs/tiny/model.keras" \
   --name edge-xray-tiny --licence "$licence"
-declare -A shipped=([lite0]=lite0 [tiny]=tiny-3 [baseline]=baseline)
+declare -A shipped=([lite0]=lite0 [tiny]=tiny-2 [baseline]=baseline)
 baseline baseline "$split" --epochs 50
 
 # lite0 with two more seeds.
@@ -95,10 +94,12 @@ for series in NORMAL2 IM; do
 done
 
 cp "$split" "$models/split.json"
+# Draws of the representative films that flip few decisions on validation.
+declare -A draw=([lite0]=1 [tiny]=2)
 for name in lite0 tiny; do
   model="$models/edge-xray-$name"
   run="$runs/${shipped[$name]}"
-  edge-xray convert "$run/model.keras" --int8 --seed 1 --data "$data" -o "$model.tflite"
+  edge-xray convert "$run/model.keras" --int8 --seed "${draw[$name]}" --data "$data" -o "$model.tflite"
   (
     cd "$models"
     edge-xray parity "$run/model.keras" "edge-xray-$name.tflite" --data "$data" \
