@@ -29,20 +29,19 @@ def pool_features(maps: NDArray[np.floating], pooling: FeaturePooling) -> NDArra
     Raises:
         ModelError: the maps are too small for quarters.
     """
-    values = np.asarray(maps, np.float64)
     if pooling == "mean":
-        return np.asarray(values.mean(axis=(1, 2)))
-    height, width = values.shape[1:3]
+        return np.asarray(maps.mean(axis=(1, 2), dtype=np.float64))
+    height, width = maps.shape[1:3]
     if height < 2 or width < 3:
         raise ModelError(
             f"maps of features of {height}x{width} positions have no quarters; expected 2x3 or more: "
             "convert the model again"
         )
     half = -(-width // 2)
-    folded = (values[:, :, :half] + values[:, :, : width - half - 1 : -1]) / 2
+    folded = (maps[:, :, :half] + maps[:, :, : width - half - 1 : -1]) / 2
     middle, inner = height // 2, half // 2
     parts = [
-        folded[:, rows, columns].mean(axis=(1, 2))
+        folded[:, rows, columns].mean(axis=(1, 2), dtype=np.float64)
         for rows in (slice(middle), slice(middle, None))
         for columns in (slice(inner), slice(inner, None))
     ]
