@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,23 +31,33 @@ def pool_features(maps: NDArray[np.floating], pooling: FeaturePooling) -> NDArra
     Raises:
         ModelError: the maps are too small for quarters.
     """
+    count, height, width, channels = maps.shape
     if pooling == "mean":
         return np.asarray(maps.mean(axis=(1, 2), dtype=np.float64))
-    height, width = maps.shape[1:3]
     if height < 2 or width < 3:
         raise ModelError(
             f"maps of features of {height}x{width} positions have no quarters; expected 2x3 or more: "
             "convert the model again"
         )
-    half = -(-width // 2)
-    folded = (maps[:, :, :half] + maps[:, :, : width - half - 1 : -1]) / 2
-    middle, inner = height // 2, half // 2
+    pooled = _quarters(height, width) @ maps.reshape(count, height * width, channels)
+    return pooled.reshape(count, -1)
+
+
+@lru_cache(maxsize=8)
+def _quarters(height: int, width: int) -> NDArray[np.float64]:
+    """What each position counts in each part, (4, height * width); rows add up to 1."""
+    columns = np.arange(width)
+    folded = np.minimum(columns, columns[::-1])
+    # The middle column of an odd width lies on itself.
+    counted = np.where(columns == columns[::-1], 1.0, 0.5)
+    inner = folded >= (width + 1) // 2 // 2
+    lower = np.arange(height) >= height // 2
     parts = [
-        folded[:, rows, columns].mean(axis=(1, 2), dtype=np.float64)
-        for rows in (slice(middle), slice(middle, None))
-        for columns in (slice(inner), slice(inner, None))
+        np.outer(rows, across * counted).ravel()
+        for rows in (~lower, lower)
+        for across in (~inner, inner)
     ]
-    return np.concatenate(parts, axis=1)
+    return np.stack([part / part.sum() for part in parts])
 
 
 def feature_score(
