@@ -147,6 +147,7 @@ class Classifier:
         self._model = model
         self._runtime = runtime
         self._threads = threads
+        self._pooling: FeaturePooling = metadata.features.pooling if metadata.features else "mean"
         self._interpreter: Any = runtime.load(self._network, threads)
         self._input, self._levels = self._check_input()
         self._scores, self._features = self._check_outputs()
@@ -212,7 +213,6 @@ class Classifier:
             )
         others = [detail for detail in details if detail is not fitting[0]]
         statistics = self.metadata.features
-        self._pooling: FeaturePooling = statistics.pooling if statistics else "mean"
         parts = POOLED_PARTS[self._pooling]
         if statistics is not None and (
             not others or parts * int(others[0]["shape"][-1]) != len(statistics.mean)
