@@ -37,9 +37,10 @@ split="$runs/split.json"
 # lite0; then on from where it came to, with lite0 asked about every varied film.
 lite0 lite0 "$split" --epochs 24 --name edge-xray-lite0 --licence "$licence"
 first=(--learning-rate 2e-3 --teacher-weight 0.6)
-again=(--learning-rate 1e-3 --teacher-weight 0.8 --teacher-sees view --teacher "$runs/lite0/model.keras")
-tiny tiny "$split" --epochs 60 "${first[@]}" --teacher "$runs/lite0/model.keras"
-tiny tiny-2 "$split" --epochs 30 "${again[@]}" --initial "$runs/tiny/model.keras" \
+again=(--learning-rate 1e-3 --teacher-weight 0.8 --teacher-sees view)
+teacher=(--teacher "$runs/lite0/model.keras")
+tiny tiny "$split" --epochs 60 "${first[@]}" "${teacher[@]}"
+tiny tiny-2 "$split" --epochs 30 "${again[@]}" "${teacher[@]}" --initial "$runs/tiny/model.keras" \
   --name edge-xray-tiny --licence "$licence"
 declare -A shipped=([lite0]=lite0 [tiny]=tiny-2 [baseline]=baseline)
 baseline baseline "$split" --epochs 50
@@ -81,12 +82,15 @@ for series in NORMAL2 IM; do
   held="$runs/no-$series.json"
   [[ -f "$held" ]] || edge-xray split "$data" -o "$held" --hold-out "$series-*"
   lite0 "lite0-no-$series" "$held" --epochs 3
-  tiny "tiny-no-$series" "$held" --epochs 15 "${first[@]}" --teacher "$runs/lite0-no-$series/model.keras"
+  teacher=(--teacher "$runs/lite0-no-$series/model.keras")
+  tiny "tiny-no-$series" "$held" --epochs 15 "${first[@]}" "${teacher[@]}"
+  tiny "tiny-2-no-$series" "$held" --epochs 8 "${again[@]}" "${teacher[@]}" \
+    --initial "$runs/tiny-no-$series/model.keras"
   baseline "baseline-no-$series" "$held" --epochs 10
   for network in lite0 tiny baseline; do
     robustness=--no-robustness
     [[ "$network" == lite0 ]] && robustness=--robustness
-    stand_in "$network-no-$series" "$held" "$robustness" --record "$runs/${shipped[$network]}/record.json" \
+    stand_in "${shipped[$network]}-no-$series" "$held" "$robustness" --record "$runs/${shipped[$network]}/record.json" \
       --stand-in "$name"
   done
   lite0 "plain-no-$series" "$held" --epochs 3 --config "$runs/plain.toml"

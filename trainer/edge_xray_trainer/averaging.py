@@ -104,7 +104,9 @@ def average_runs(
     )
     task = Task(metadata.labels, metadata.finding, metadata.intended_use)
     state = TrainingState("average")
-    fitted = fit_metadata(request, averaged, sets, task, metadata.input, split, state)
+    fitted = fit_metadata(
+        request, averaged, sets, task, metadata.input, split, state, tell.progress
+    )
     kept = {
         name: value
         for name, value in fitted.training.items()

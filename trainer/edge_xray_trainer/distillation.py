@@ -17,6 +17,7 @@ from edge_xray.model_file import read_metadata
 from edge_xray.preprocess import preprocess
 from edge_xray_trainer.class_weights import class_weights
 from edge_xray_trainer.data import FilmSet
+from edge_xray_trainer.grouping import silent
 from edge_xray_trainer.options import TrainingOptions
 
 Targets = Callable[[NDArray[np.intp], NDArray[np.uint8]], NDArray[np.float32]]
@@ -51,12 +52,15 @@ class Teacher:
         # Batches are prepared in several threads, and Keras builds its function at the first call.
         self._lock = threading.Lock()
 
-    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def logits(
+        self, pixels: NDArray[np.uint8], on_film: Callable[[], None] = silent
+    ) -> NDArray[np.float32]:
         """Answers to films, (n, classes).
 
         Args:
             pixels: (n, H, W, C) uint8, 0..255; of another size or colour than the teacher's, they are prepared
                 as the device would.
+            on_film: called for each film that was asked about.
         """
         wanted = self.input.shape[1:]
         if pixels.shape[1:] != wanted:
@@ -68,6 +72,8 @@ class Teacher:
             with self._lock:
                 evidence = self._network.predict_on_batch(batch)["evidence"]
             answers.append(np.asarray(evidence, np.float32).mean(axis=(1, 2)))
+            for _ in batch:
+                on_film()
         return np.concatenate(answers)
 
 

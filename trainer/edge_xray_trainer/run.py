@@ -157,7 +157,7 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
         on_resume=lambda done: tell.note(f"Going on after {done} finished epochs."),
     )
     tell.note("Fitting score calibration, operating points and the quality gate.")
-    metadata = fit_metadata(request, network, sets, task, spec, split, state)
+    metadata = fit_metadata(request, network, sets, task, spec, split, state, tell.progress)
     model = output / MODEL_FILE
     network.save(model)
     attach_to_keras(model, metadata)
@@ -168,7 +168,10 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
 
 
 def network_outputs(
-    network: keras.Model, pixels: NDArray[np.uint8], pooling: FeaturePooling = "mean"
+    network: keras.Model,
+    pixels: NDArray[np.uint8],
+    pooling: FeaturePooling = "mean",
+    on_film: Callable[[], None] = silent,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Run a network of this kit on many films.
 
@@ -176,6 +179,7 @@ def network_outputs(
         network: with the outputs ``evidence`` and ``features``.
         pixels: (n, H, W, C) uint8.
         pooling: of the features.
+        on_film: called for each film that was asked about.
 
     Returns:
         ``(logits (n, classes), features (n, c))``: the evidence averaged over space, and the features pooled.
@@ -185,6 +189,8 @@ def network_outputs(
         answer = network.predict_on_batch(pixels[start : start + PREDICT_BATCH].astype(np.float32))
         logits.append(np.asarray(answer["evidence"], np.float64).mean(axis=(1, 2)))
         features.append(pool_features(np.asarray(answer["features"]), pooling))
+        for _ in features[-1]:
+            on_film()
     return np.concatenate(logits), np.concatenate(features)
 
 
@@ -196,6 +202,7 @@ def fit_metadata(
     spec: InputSpec,
     split: Split,
     state: TrainingState,
+    progress: Progress = silent,
 ) -> ModelMetadata:
     """Fit calibration, operating points and gate statistics, and write them with the provenance.
 
@@ -207,21 +214,17 @@ def fit_metadata(
         spec: the network's input.
         split: the split in use.
         state: the epochs.
+        progress: told how many films the network has been asked about.
     """
     options = request.options
     validation = sets["validation"]
     words = f"validation films of {request.data.name} (split seed {split.seed})"
     pooling = architecture_of(options).feature_pooling
-    logits, features = network_outputs(network, validation.pixels, pooling)
     training = sets["train"].pixels
-    varied = np.stack(
-        [
-            SITE_VARIATION(film, np.random.default_rng([options.seed, index]))
-            for index, film in enumerate(training)
-        ]
-    )
-    _, training_features = network_outputs(network, training, pooling)
-    _, varied_features = network_outputs(network, varied, pooling)
+    asked = counter(progress, "Asking about films", len(validation) + 2 * len(training))
+    logits, features = network_outputs(network, validation.pixels, pooling, asked)
+    _, training_features = network_outputs(network, training, pooling, asked)
+    varied_features = _varied_features(network, training, options.seed, pooling, asked)
     calibration = fit_temperature(logits, validation.labels, words)
     positive = np.array([label.triage != "none" for label in task.labels])
     p_finding = probabilities(logits, calibration)[:, positive].sum(axis=1)
@@ -258,6 +261,24 @@ def fit_metadata(
     )
 
 
+def _varied_features(
+    network: keras.Model,
+    pixels: NDArray[np.uint8],
+    seed: int,
+    pooling: FeaturePooling,
+    on_film: Callable[[], None],
+) -> NDArray[np.float64]:
+    """Features of films varied by `SITE_VARIATION`, (n, c); varied copies are held a batch at a time."""
+    features = []
+    for start in range(0, len(pixels), PREDICT_BATCH):
+        varied = [
+            SITE_VARIATION(film, np.random.default_rng([seed, start + place]))
+            for place, film in enumerate(pixels[start : start + PREDICT_BATCH])
+        ]
+        features.append(network_outputs(network, np.stack(varied), pooling, on_film)[1])
+    return np.concatenate(features)
+
+
 def _targets(request: RunRequest, films: FilmSet, tell: Listener) -> Targets | None:
     """What the teachers say, each at its own size; None without any."""
     options = request.options
@@ -278,7 +299,8 @@ def _targets(request: RunRequest, films: FilmSet, tell: Listener) -> Targets | N
             on_film=counter(tell.progress, "Loading films for the teacher", len(films)),
         )
         tell.note(f"Asking the teacher {_short(name)} about {len(own)} films.")
-        answers.append(teacher.logits(own.pixels))
+        asked = counter(tell.progress, "Asking the teacher", len(own))
+        answers.append(teacher.logits(own.pixels, asked))
     return taught_on_films(options, films, answers)
 
 
