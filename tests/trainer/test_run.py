@@ -122,7 +122,10 @@ def test_the_gate_is_fitted_on_features_pooled_as_the_device_pools_them(
     options = replace(
         OPTIONS, architecture=architecture, input_size=48, epochs=1, steps_per_epoch=2
     )
-    result = run(RunRequest(film_folder, tmp_path / "run", options))
+    told: list[tuple[str, int, int]] = []
+    listener = Listener(progress=lambda what, done, total: told.append((what, done, total)))
+    result = run(RunRequest(film_folder, tmp_path / "run", options), listener)
+    assert told[-1][0] == "Asking about films" and told[-1][1] == told[-1][2]
     statistics = result.metadata.features
     assert statistics is not None and statistics.pooling == pooling
     packed = tmp_path / "packed.tflite"
