@@ -28,7 +28,8 @@ from edge_xray_trainer.augment import NO_AUGMENTATION, Augmentation
 from edge_xray_trainer.data import FilmSet
 from edge_xray_trainer.grouping import draw_split
 from edge_xray_trainer.options import TrainingOptions, read_config, update_options
-from edge_xray_trainer.run import Listener, RunRequest, network_outputs, run
+from edge_xray_trainer.outputs import network_outputs
+from edge_xray_trainer.run import Listener, RunRequest, run
 from edge_xray_trainer.training import epoch_result
 
 OPTIONS = TrainingOptions(

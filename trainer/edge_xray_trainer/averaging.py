@@ -19,6 +19,7 @@ from edge_xray_trainer.checkpoints import TrainingState
 from edge_xray_trainer.data import load_films
 from edge_xray_trainer.grouping import counter
 from edge_xray_trainer.options import TrainingOptions
+from edge_xray_trainer.outputs import network_outputs
 from edge_xray_trainer.run import (
     MODEL_FILE,
     RECORD_FILE,
@@ -27,7 +28,6 @@ from edge_xray_trainer.run import (
     RunRequest,
     RunResult,
     fit_metadata,
-    network_outputs,
 )
 from edge_xray_trainer.task import Task
 from edge_xray_trainer.training import epoch_result

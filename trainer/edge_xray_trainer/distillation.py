@@ -19,13 +19,12 @@ from edge_xray_trainer.class_weights import class_weights
 from edge_xray_trainer.data import FilmSet
 from edge_xray_trainer.grouping import silent
 from edge_xray_trainer.options import TrainingOptions
+from edge_xray_trainer.outputs import network_outputs
 
 Targets = Callable[[NDArray[np.intp], NDArray[np.uint8]], NDArray[np.float32]]
 """``targets(films, views)``: what a network is to answer for the films of a batch, (n, classes) with rows that
 sum to 1; ``films`` are their places among the training films, ``views`` (n, H, W, C) uint8 what the network is shown.
 Called from several threads."""
-
-ANSWER_BATCH = 64
 
 
 class Teacher:
@@ -54,7 +53,7 @@ class Teacher:
 
     def logits(
         self, pixels: NDArray[np.uint8], on_film: Callable[[], None] = silent
-    ) -> NDArray[np.float32]:
+    ) -> NDArray[np.float64]:
         """Answers to films, (n, classes).
 
         Args:
@@ -66,15 +65,9 @@ class Teacher:
         if pixels.shape[1:] != wanted:
             plain = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
             pixels = np.concatenate([preprocess(film, self.input) for film in plain])
-        answers = []
-        for start in range(0, len(pixels), ANSWER_BATCH):
-            batch = pixels[start : start + ANSWER_BATCH].astype(np.float32)
-            with self._lock:
-                evidence = self._network.predict_on_batch(batch)["evidence"]
-            answers.append(np.asarray(evidence, np.float32).mean(axis=(1, 2)))
-            for _ in batch:
-                on_film()
-        return np.concatenate(answers)
+        with self._lock:
+            logits, _ = network_outputs(self._network, pixels, on_film=on_film)
+        return logits
 
 
 def labels_alone(films: FilmSet) -> Targets:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from edge_xray import __version__
 from edge_xray.calibration import probabilities
-from edge_xray.features import pool_features
 from edge_xray.labelled import (
     Split,
     check_split,
@@ -39,9 +38,9 @@ from edge_xray_trainer.fitting import (
 )
 from edge_xray_trainer.grouping import Progress, counter, draw_split, silent
 from edge_xray_trainer.options import TrainingOptions
+from edge_xray_trainer.outputs import PREDICT_BATCH, network_outputs
 from edge_xray_trainer.task import Task, task_for
 from edge_xray_trainer.training import (
-    PREDICT_BATCH,
     architecture_of,
     train,
 )
@@ -165,33 +164,6 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
     record = _record(request, metadata, split, state, began, model)
     (output / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return RunResult(model, output / RECORD_FILE, metadata, state)
-
-
-def network_outputs(
-    network: keras.Model,
-    pixels: NDArray[np.uint8],
-    pooling: FeaturePooling = "mean",
-    on_film: Callable[[], None] = silent,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Run a network of this kit on many films.
-
-    Args:
-        network: with the outputs ``evidence`` and ``features``.
-        pixels: (n, H, W, C) uint8.
-        pooling: of the features.
-        on_film: called for each film that was asked about.
-
-    Returns:
-        ``(logits (n, classes), features (n, c))``: the evidence averaged over space, and the features pooled.
-    """
-    logits, features = [], []
-    for start in range(0, len(pixels), PREDICT_BATCH):
-        answer = network.predict_on_batch(pixels[start : start + PREDICT_BATCH].astype(np.float32))
-        logits.append(np.asarray(answer["evidence"], np.float64).mean(axis=(1, 2)))
-        features.append(pool_features(np.asarray(answer["features"]), pooling))
-        for _ in features[-1]:
-            on_film()
-    return np.concatenate(logits), np.concatenate(features)
 
 
 def fit_metadata(

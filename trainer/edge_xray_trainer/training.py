@@ -38,6 +38,7 @@ from edge_xray_trainer.data import FilmSet
 from edge_xray_trainer.distillation import Targets, labels_alone
 from edge_xray_trainer.fitting import fit_temperature
 from edge_xray_trainer.options import TrainingOptions
+from edge_xray_trainer.outputs import PREDICT_BATCH
 from edge_xray_trainer.pretrained import load_imagenet_weights
 
 NORM_ADAPTATION_BATCHES = 40
@@ -51,8 +52,6 @@ CLIP_NORM = 1.0
 
 AVERAGED_SHARE = 0.1
 """Share of a run's steps that the moving average of weights looks back over at most."""
-
-PREDICT_BATCH = 64
 
 
 def logits_model(network: keras.Model) -> keras.Model:
