@@ -96,11 +96,11 @@ def pictures(path: Path) -> Iterator[tuple[str, str, NDArray[np.uint8]]]:
     depth, height, width = volume.shape
     for share in np.linspace(0.12, 0.88, SLICES):
         z, y, x = int(share * depth), int(share * height), int(share * width)
+        front = zoom(volume[::-1, y], stretch, order=1)
+        side = zoom(volume[::-1, :, x], stretch, order=1)
         for name, (low, high) in WINDOWS.items():
             yield "slice across", f"{z} {name}", shown(volume[z], low, high)
-            front = zoom(volume[::-1, y], stretch, order=1)
             yield "slice seen from the front", f"{y} {name}", shown(front, low, high)
-            side = zoom(volume[::-1, :, x], stretch, order=1)
             yield "slice seen from the side", f"{x} {name}", shown(side, low, high)
 
 

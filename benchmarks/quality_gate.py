@@ -130,8 +130,9 @@ def main() -> int:
         root = labelled_root(arguments.data)
         part = Split.read(arguments.split).part(arguments.part)
         films = [decode(root / film.path, classifier.metadata.input).pixels for film in part]
-        positive = {own.name for own in classifier.metadata.labels if own.triage != "none"}
-        ill = [film.label in positive for film in part]
+        metadata = classifier.metadata
+        positive = dict(zip(metadata.label_names, metadata.positive, strict=True))
+        ill = [positive.get(film.label, False) for film in part]
     except EdgeXrayError as error:
         print(f"quality_gate: {error}", file=sys.stderr)
         return int(error.exit_code)
@@ -143,12 +144,9 @@ def main() -> int:
         seen = [verdict(change(film), classifier) for film in films]
         reasons = Counter(own.reason for own in seen if own.reason)
         warned = sum(own.warned for own in seen if not own.reason)
-        sensitivity = share(
-            [x.found for x, sick in zip(seen, ill, strict=True) if sick and not x.reason]
-        )
-        specificity = share(
-            [not x.found for x, sick in zip(seen, ill, strict=True) if not sick and not x.reason]
-        )
+        passed = [(own.found, sick) for own, sick in zip(seen, ill, strict=True) if not own.reason]
+        sensitivity = share([found for found, sick in passed if sick])
+        specificity = share([not found for found, sick in passed if not sick])
         record[name] = {
             "films": len(films),
             "warned": warned,

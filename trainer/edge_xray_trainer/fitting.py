@@ -196,6 +196,7 @@ def fit_feature_statistics(
         unlike=unlike,
         foreign=unlike * FOREIGN_FACTOR,
         films=len(training),
-        fitted_on=f"{fitted_on}, as they are and varied as films of other sites are; thresholds from {len(validation)} validation films: "
+        fitted_on=f"{fitted_on}, as they are and varied as films of other sites are; "
+        f"thresholds from {len(validation)} validation films: "
         f"the {UNLIKE_QUANTILE:.1%} quantile, and {FOREIGN_FACTOR:g} x that",
     )
