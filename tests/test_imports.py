@@ -63,6 +63,22 @@ def test_the_front_door_brings_nothing_heavy() -> None:
     assert not {name.partition(".")[0] for name in loaded} & set(HEAVY)
 
 
+def test_a_scan_that_is_piped_brings_neither_the_workshop_nor_what_draws_on_terminals(
+    tmp_path: Path,
+) -> None:
+    film = next((ROOT / "samples").glob("normal*.jpeg"))
+    words = ["scan", str(film), "--quiet", "-o", str(tmp_path / "results")]
+    loaded = json.loads(
+        run_python(
+            "import json, sys\nfrom edge_xray.cli import main\n"
+            f"assert main({words!r}) == 0\nprint(json.dumps(sorted(sys.modules)))"
+        )
+    )
+    assert "edge_xray.scan" in loaded
+    packages = {name.partition(".")[0] for name in loaded}
+    assert not packages & {*HEAVY, "edge_xray_trainer", "edge_xray_converter", "rich"}
+
+
 def test_every_device_module_imports_on_the_base_install() -> None:
     modules = device_modules()
     assert "edge_xray.decode" in modules

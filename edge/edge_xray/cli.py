@@ -2,14 +2,13 @@
 
 The clinic's commands are here; the workshop's plug in through the entry points
 ``edge_xray.commands``, so the device imports nothing of theirs. Whatever costs time to import is
-imported by the command that needs it.
+imported by the command that needs it, and of the clinic's commands the one that is called is built alone.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from importlib.metadata import entry_points
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -313,8 +312,20 @@ def _root(
     """
 
 
-def build_app() -> typer.Typer:
-    """The application with the commands of every installed room."""
+CLINIC_COMMANDS: Final[dict[str, Callable[..., None]]] = {
+    "scan": scan_command,
+    "watch": watch_command,
+    "info": info_command,
+}
+
+
+def build_app(command: str = "") -> typer.Typer:
+    """The application.
+
+    Args:
+        command: what is called. One of `CLINIC_COMMANDS` is built alone, for all the others would be a sixth of
+            the start of a scan; anything else gets the commands of every installed room.
+    """
     app = typer.Typer(
         name=PROGRAM,
         callback=_root,
@@ -322,13 +333,21 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
     )
-    app.command("scan", rich_help_panel=CLINIC)(scan_command)
-    app.command("watch", rich_help_panel=CLINIC)(watch_command)
-    app.command("info", rich_help_panel=CLINIC)(info_command)
-    toolbox.register(app)
+    alone = command in CLINIC_COMMANDS
+    for name in (command,) if alone else CLINIC_COMMANDS:
+        app.command(name, rich_help_panel=CLINIC)(CLINIC_COMMANDS[name])
+    if not alone:
+        toolbox.register(app)
+        _add_plugins(app)
+    return app
+
+
+def _add_plugins(app: typer.Typer) -> None:
+    # What reads the entry points takes longer to import than typer.
+    from importlib.metadata import entry_points
+
     for plugin in sorted(entry_points(group=PLUGIN_GROUP), key=lambda plugin: plugin.name):
         _add(app, plugin)
-    return app
 
 
 def _add(app: typer.Typer, plugin: Any) -> None:
@@ -366,8 +385,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # A terminal that has no “…” or “é” shows an escape instead of stopping the scan.
             reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
-    app = build_app()
     command = next((word for word in words if not word.startswith("-")), "")
+    app = build_app(command)
     known = any(command == registered.name for registered in app.registered_commands)
     try:
         if command in WORKSHOP_EXTRAS and not known:

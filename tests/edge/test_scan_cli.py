@@ -509,7 +509,7 @@ def test_a_plug_in_that_cannot_be_loaded_costs_only_its_own_commands(run, films,
         def load(self):
             raise ImportError("no such part")
 
-    monkeypatch.setattr(cli, "entry_points", lambda group: [Broken()])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [Broken()])
     monkeypatch.setattr(cli, "_BROKEN", [])
     assert run("scan", "films", "--format", "csv")[0] == 0
     code, _, err = run("train")
@@ -521,7 +521,7 @@ def test_a_plug_in_that_cannot_be_loaded_costs_only_its_own_commands(run, films,
 def test_without_the_workshop_its_commands_say_what_to_install(run, monkeypatch):
     from edge_xray import cli
 
-    monkeypatch.setattr(cli, "entry_points", lambda group: [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [])
     for command, extra in cli.WORKSHOP_EXTRAS.items():
         code, out, err = run(command, "--help")
         assert (code, out) == (2, "")
