@@ -13,7 +13,9 @@ fits them again and says how far they are from these. What follows from the figu
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
@@ -92,9 +94,8 @@ def percentiles(histogram: list[int], *percents: float) -> list[float]:
         histogram: pixels by grey level, `PIL.Image.Image.histogram`.
         percents: shares, 0..100.
     """
-    below = np.cumsum(histogram)
-    levels = np.searchsorted(below, np.array(percents) / 100 * below[-1])
-    return [float(level) for level in levels]
+    below = list(accumulate(histogram))
+    return [float(bisect_left(below, percent / 100 * below[-1])) for percent in percents]
 
 
 def sharpness(thumb: Image.Image) -> float:
@@ -103,11 +104,20 @@ def sharpness(thumb: Image.Image) -> float:
     Args:
         thumb: grey, not all of one level.
     """
-    grey = np.asarray(thumb, np.float32)
-    inner = 4 * grey[1:-1, 1:-1]
-    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
-    measured = float(np.abs(inner - around).mean())
-    return math.sqrt(max(0.0, measured**2 - ROUNDING_LAPLACIAN**2)) / float(grey.std())
+    grey = np.asarray(thumb, np.int16)
+    laplacian = 4 * grey[1:-1, 1:-1]
+    for neighbour in (grey[:-2, 1:-1], grey[2:, 1:-1], grey[1:-1, :-2], grey[1:-1, 2:]):
+        laplacian -= neighbour
+    measured = int(np.abs(laplacian).sum(dtype=np.int64)) / laplacian.size
+    return math.sqrt(max(0.0, measured**2 - ROUNDING_LAPLACIAN**2)) / _spread(thumb.histogram())
+
+
+def _spread(histogram: list[int]) -> float:
+    """Standard deviation of the grey levels that were counted."""
+    counts = np.array(histogram)
+    levels = np.arange(len(histogram))
+    mean = (counts @ levels) / counts.sum()
+    return math.sqrt((counts @ (levels - mean) ** 2) / counts.sum())
 
 
 @dataclass(frozen=True)
@@ -139,9 +149,7 @@ class Layout:
         rest = rest.resize((THUMB, THUMB), Image.Resampling.BOX)
         (bright,) = percentiles(rest.histogram(), 95)
         grey = np.asarray(rest)
-        side = CHEST_TEMPLATE.shape[0]
-        block = THUMB // side
-        coarse = grey.reshape(side, block, side, block).mean(axis=(1, 3), dtype=np.float32)
+        coarse = _BLOCK_MEANS @ grey.astype(np.float32) @ _BLOCK_MEANS.T
         return cls(margin, standardized(coarse), grey, bright)
 
     @property
@@ -203,6 +211,12 @@ def _without_margin(thumb: Image.Image, p99: float) -> Image.Image:
     box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
     return thumb.crop(box)
 
+
+_BLOCK: Final = THUMB // len(CHEST_TEMPLATE)
+_BLOCK_MEANS: Final[NDArray[np.float32]] = np.repeat(
+    np.eye(len(CHEST_TEMPLATE), dtype=np.float32) / np.float32(_BLOCK), _BLOCK, axis=1
+)
+"""(8, THUMB): from both sides, the mean of each block of a thumbnail."""
 
 _TURNED_TEMPLATES: Final = (
     np.stack([np.rot90(CHEST_TEMPLATE, -quarters).ravel() for quarters in range(4)])
