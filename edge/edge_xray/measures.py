@@ -20,6 +20,9 @@ BOOTSTRAP_RESAMPLES = 2000
 CALIBRATION_BINS = 15
 """Bins of the calibration error, as in Guo et al. 2017."""
 
+CHANCE_DRAWS = 1000
+"""Draws for the calibration error that chance alone makes."""
+
 
 def auc(positive: NDArray[np.bool_], score: NDArray[np.floating]) -> float:
     """Area under the ROC curve: the chance that a positive scores above a negative, ties half.
@@ -128,6 +131,38 @@ def expected_calibration_error(
     stated = np.bincount(index, weights=probability, minlength=bins)
     observed = np.bincount(index, weights=np.asarray(positive, np.float64), minlength=bins)
     return float(np.abs(stated - observed).sum() / count.sum())
+
+
+def calibration_error_by_chance(
+    probability: NDArray[np.floating],
+    bins: int = CALIBRATION_BINS,
+    *,
+    draws: int = CHANCE_DRAWS,
+    seed: int = 0,
+) -> float:
+    """What `expected_calibration_error` is on average where what is stated is what happens.
+
+    The error of a sample is never 0: with few films in a bin, the observed share misses the stated one by
+    chance. Each draw lets every film be positive with its stated probability (Broecker & Smith 2007).
+
+    Args:
+        probability: (n,) 0..1, of being positive.
+        bins: how many.
+        draws: how many samples the mean is of.
+        seed: of the draws.
+
+    Returns:
+        0..1; 0 for no films.
+    """
+    probability = np.asarray(probability, np.float64)
+    generator = np.random.default_rng(seed)
+    errors = [
+        expected_calibration_error(
+            probability, generator.random(len(probability)) < probability, bins
+        )
+        for _ in range(draws)
+    ]
+    return float(np.mean(errors))
 
 
 def mcnemar_exact(only_first: int, only_second: int) -> float:

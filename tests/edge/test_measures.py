@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from edge_xray.clustered import ClusterResamples, clustered_share, effective_count
 from edge_xray.measures import (
     auc,
+    calibration_error_by_chance,
     cluster_bootstrap,
     complement,
     difference,
@@ -151,6 +152,21 @@ def test_predictive_values_by_bayes():
     never_positive, all_cleared = predictive_values(0.0, 1.0, 30, 30, 0.1)
     assert math.isnan(never_positive.value) and all_cleared.value == pytest.approx(0.9)
     assert math.isnan(predictive_values(0.9, math.nan, 30, 0, 0.1)[0].value)
+
+
+def test_chance_makes_a_calibration_error_that_more_films_wear_down():
+    # One film of probability p is off by 1 - p or by p: 2 p (1 - p) on average.
+    assert calibration_error_by_chance(np.array([0.2])) == pytest.approx(0.32, abs=0.03)
+    few, many = np.full(30, 0.5), np.full(3000, 0.5)
+    assert calibration_error_by_chance(few) > 8 * calibration_error_by_chance(many) > 0
+    assert calibration_error_by_chance(np.array([0.0, 1.0])) == 0.0
+    assert calibration_error_by_chance(np.zeros(0)) == 0.0
+    generator = np.random.default_rng(1)
+    stated = generator.random(400)
+    honest = expected_calibration_error(stated, generator.random(400) < stated)
+    boastful = expected_calibration_error(stated, generator.random(400) < 0.5 + stated / 4)
+    by_chance = calibration_error_by_chance(stated)
+    assert honest < 1.6 * by_chance < boastful
 
 
 def test_calibration_error_and_mcnemar_by_hand():

@@ -147,6 +147,8 @@ def test_finding_without_class_and_renamed_labels(tiny_keras, write_film, tmp_pa
     assert list(measured["data"]["skipped"]) == ["pneumonia/broken.png"]
     assert measured["classes"]["confusion"][1] == [0, 0, 0]
     assert measured["score_calibration"]["classes"]["value"] is None
+    assert measured["score_calibration"]["classes_by_chance"] is None
+    assert 0 < measured["score_calibration"]["finding_by_chance"] < 0.5
 
 
 def test_subgroups_from_a_csv(tiny_keras, film_folder, tmp_path, capsys):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edge_xray_trainer.corruptions import ALEXNET_BALANCED_ERROR, CORRUPTIONS, SEVERITIES
 from edge_xray_trainer.evaluate import Evaluation
 from edge_xray_trainer.figures import Measures
-from edge_xray_trainer.tables import Cell, Table
+from edge_xray_trainer.tables import DECIMALS, Cell, Table
 
 BENCHMARK_FINDING = "pneumonia"
 """The finding of the benchmark whose reference errors are shown beside ours."""
@@ -128,8 +128,8 @@ def _confusion(evaluation: Evaluation) -> Table:
 
 
 def _calibration(evaluation: Evaluation) -> Table:
-    reliability = evaluation.reliability
-    used = [i for i, films in enumerate(reliability.films) if films]
+    reliability, films = evaluation.reliability, evaluation.test.films
+    used = [i for i, count in enumerate(reliability.films) if count]
     rows: list[tuple[Cell, ...]] = [
         (
             f"stated {reliability.stated[i]:.2f}",
@@ -139,8 +139,10 @@ def _calibration(evaluation: Evaluation) -> Table:
         for i in used
     ]
     rows = [
-        ("ECE of the finding", reliability.finding, evaluation.test.films),
-        ("ECE of the class", reliability.classes, evaluation.test.films),
+        ("ECE of the finding", reliability.finding, films),
+        ("by chance alone", round(reliability.finding_by_chance, DECIMALS), films),
+        ("ECE of the class", reliability.classes, films),
+        ("by chance alone", round(reliability.classes_by_chance, DECIMALS), films),
         *rows,
     ]
     return Table(
@@ -148,7 +150,8 @@ def _calibration(evaluation: Evaluation) -> Table:
         ("", "value, or share of positives", "films"),
         tuple(rows),
         f"Expected calibration error over {len(reliability.films)} bins (Guo et al. 2017); with few "
-        "films it and its interval lean high.",
+        "films it and its interval lean high. By chance alone: its mean if each film were positive with just the "
+        "probability stated.",
     )
 
 

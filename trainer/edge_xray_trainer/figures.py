@@ -18,6 +18,7 @@ from edge_xray.clustered import ClusterResamples, clustered_share, effective_cou
 from edge_xray.measures import (
     BOOTSTRAP_RESAMPLES,
     CALIBRATION_BINS,
+    calibration_error_by_chance,
     complement,
     expected_calibration_error,
     predictive_values,
@@ -133,6 +134,8 @@ class Reliability:
         finding: expected calibration error of the probability of the finding; its interval, by
             bootstrap, leans high, as the error itself does where films are few.
         classes: the same of the most probable class' probability (Guo et al. 2017).
+        finding_by_chance: what `finding` would be on average if what is stated were what happens.
+        classes_by_chance: the same of `classes`.
         stated: mean stated probability in each bin; NaN in an empty one.
         observed: share of positives in each bin.
         films: in each bin.
@@ -140,6 +143,8 @@ class Reliability:
 
     finding: Estimate
     classes: Estimate
+    finding_by_chance: float
+    classes_by_chance: float
     stated: tuple[float, ...]
     observed: tuple[Estimate, ...]
     films: tuple[int, ...]
@@ -298,8 +303,9 @@ def measure_reliability(
     members = [index == place for place in range(bins)]
     confidence = scored.probabilities.max(axis=1)
     right = scored.probabilities.argmax(axis=1) == reference.index
-    classes = Estimate(math.nan, math.nan, math.nan)
+    classes, classes_by_chance = Estimate(math.nan, math.nan, math.nan), math.nan
     if (reference.index >= 0).all():
+        classes_by_chance = calibration_error_by_chance(confidence, bins)
         classes = resamples.estimate(
             expected_calibration_error(confidence, right, bins),
             resamples.calibration_errors(confidence, right, bins),
@@ -310,6 +316,8 @@ def measure_reliability(
             resamples.calibration_errors(p, positive, bins),
         ),
         classes=classes,
+        finding_by_chance=calibration_error_by_chance(p, bins),
+        classes_by_chance=classes_by_chance,
         stated=tuple(float(p[own].mean()) if own.any() else math.nan for own in members),
         observed=tuple(clustered_share(positive[own], reference.clusters[own]) for own in members),
         films=tuple(int(own.sum()) for own in members),
