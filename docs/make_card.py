@@ -110,8 +110,11 @@ def card(
     ]
     lines.append(f"| Accuracy of the label, all classes | {percent(classes['accuracy'])} |")
     lines += [f"| AUC, {name} | {number(value)} |" for name, value in classes["pairs"].items()]
-    ece = evaluation["score_calibration"]["finding"]
-    lines.append(f"| Calibration error (ECE) of the finding | {number(ece)} |")
+    calibration = evaluation["score_calibration"]
+    lines.append(
+        f"| Calibration error (ECE) of the finding | {number(calibration['finding'])}; chance alone would make "
+        f"{calibration['finding_by_chance']:.3f} |"
+    )
     if corrupted:
         lines.append(
             f"| Mean balanced error over {len(corrupted['by_corruption'])} corruptions | "
