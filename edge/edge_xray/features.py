@@ -7,57 +7,48 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.errors import ModelError
 from edge_xray.metadata import FeaturePooling, FeatureStatistics
 
-POOLED_PARTS: dict[FeaturePooling, int] = {"mean": 1, "quarters": 4}
+POOLED_PARTS: dict[FeaturePooling, int] = {"mean": 1, "sixths": 6}
 """How many numbers a channel gives."""
 
 
 def pool_features(maps: NDArray[np.floating], pooling: FeaturePooling) -> NDArray[np.float64]:
     """Average maps of features over space, whole or by parts of the picture.
 
-    ``quarters`` lays the right half on the left one, mirrored, and averages four parts of it: outer and
-    inner above, outer and inner below. In a chest film from the front these are the lungs and what lies
-    between them, in one from the side they are not; and a mirrored film has the same features.
+    ``sixths`` lays the right half on the left one, mirrored, and averages six parts of it: outer and inner, in three
+    rows. In a chest film from the front these are the lungs and what lies between them, from the shoulders to
+    the belly; in other pictures they are not. A mirrored film has the same features.
 
     Args:
         maps: (n, h, w, c).
         pooling: how.
 
     Returns:
-        (n, c) for ``mean``, (n, 4 c) for ``quarters``.
-
-    Raises:
-        ModelError: the maps are too small for quarters.
+        (n, c) for ``mean``, (n, 6 c) for ``sixths``.
     """
     count, height, width, channels = maps.shape
     if pooling == "mean":
         return np.asarray(maps.mean(axis=(1, 2), dtype=np.float64))
-    if height < 2 or width < 3:
-        raise ModelError(
-            f"maps of features of {height}x{width} positions have no quarters; expected 2x3 or more: "
-            "convert the model again"
-        )
-    pooled = _quarters(height, width) @ maps.reshape(count, height * width, channels)
+    pooled = _sixths(height, width) @ maps.reshape(count, height * width, channels)
     return pooled.reshape(count, -1)
 
 
 @lru_cache(maxsize=8)
-def _quarters(height: int, width: int) -> NDArray[np.float64]:
-    """What each position counts in each part, (4, height * width); rows add up to 1."""
-    columns = np.arange(width)
-    folded = np.minimum(columns, columns[::-1])
-    # The middle column of an odd width lies on itself.
-    counted = np.where(columns == columns[::-1], 1.0, 0.5)
-    inner = folded >= (width + 1) // 2 // 2
-    lower = np.arange(height) >= height // 2
-    parts = [
-        np.outer(rows, across * counted).ravel()
-        for rows in (~lower, lower)
-        for across in (~inner, inner)
-    ]
-    return np.stack([part / part.sum() for part in parts])
+def _sixths(height: int, width: int) -> NDArray[np.float64]:
+    """What each position counts in each part, (6, height * width); rows add up to 1."""
+    left_outer, left_inner, right_inner, right_outer = _shares(width, 4)
+    columns = np.stack([left_outer + right_outer, left_inner + right_inner]) / 2
+    return np.kron(_shares(height, 3), columns)
+
+
+def _shares(length: int, parts: int) -> NDArray[np.float64]:
+    """What each position counts in each of some equal parts of a line, (parts, length); rows add up to 1."""
+    edges = np.linspace(0.0, length, parts + 1)
+    positions = np.arange(length)
+    from_left = np.maximum(positions, edges[:-1, np.newaxis])
+    to_right = np.minimum(positions + 1, edges[1:, np.newaxis])
+    return np.maximum(to_right - from_left, 0.0) * parts / length
 
 
 def feature_score(

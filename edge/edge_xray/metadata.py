@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 Triage = Literal["urgent", "supportive", "none", "review"]
 """What to do about a film; ``review`` means that a person must decide."""
 
-FeaturePooling = Literal["mean", "quarters"]
+FeaturePooling = Literal["mean", "sixths"]
 """How maps of features become a few numbers a film, see `edge_xray.features.pool_features`."""
 
 DISCLAIMER = "A screening aid, not a diagnosis: a clinician decides."

@@ -14,7 +14,7 @@ from edge_xray.metadata import FeatureStatistics
 
 maps_of_features = hnp.arrays(
     np.float64,
-    st.tuples(st.integers(1, 3), st.integers(2, 9), st.integers(3, 9), st.integers(1, 4)),
+    st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.integers(1, 4)),
     elements=st.floats(-100, 100),
 )
 
@@ -28,39 +28,34 @@ def test_a_mirrored_film_has_the_same_features(maps):
 
 
 @given(maps_of_features)
-def test_parts_of_one_size_average_to_the_whole(maps):
-    maps = np.repeat(np.repeat(maps, 2, axis=1), 4, axis=2)
-    parts = pool_features(maps, "quarters").reshape(len(maps), 4, -1)
+def test_parts_average_to_the_whole_whatever_the_size(maps):
+    parts = pool_features(maps, "sixths").reshape(len(maps), 6, -1)
     assert parts.mean(axis=1) == pytest.approx(pool_features(maps, "mean"), abs=1e-9)
 
 
-def test_quarters_tell_above_from_below_and_outside_from_inside():
-    maps = np.zeros((1, 4, 8, 2))
+def test_sixths_tell_above_from_below_and_outside_from_inside():
+    maps = np.zeros((1, 6, 8, 2))
     maps[0, :2, :2, 0] = 4.0
-    maps[0, 2:, 3:5, 1] = 1.0
-    # Upper outer, upper inner, lower outer, lower inner; two channels each.
-    assert pool_features(maps, "quarters")[0] == pytest.approx([2, 0, 0, 0, 0, 0, 0, 0.5])
-    assert pool_features(maps, "mean")[0] == pytest.approx([0.5, 0.125])
+    maps[0, 4:, 3:5, 1] = 1.0
+    # Outer and inner, above, in the middle and below; two channels each.
+    expected = [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.5]
+    assert pool_features(maps, "sixths")[0] == pytest.approx(expected)
+    assert pool_features(maps, "mean")[0] == pytest.approx([1 / 3, 1 / 12])
 
 
-def test_the_middle_column_of_an_odd_width_counts_once():
-    maps = np.zeros((1, 2, 5, 1))
-    maps[0, :, 2] = 6.0
-    # Folded, five columns are three, of which the last two are inner ones.
-    assert pool_features(maps, "quarters")[0] == pytest.approx([0, 3, 0, 3])
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 8, 2), (1, 8, 2, 2)])
-def test_maps_too_small_for_quarters_are_refused(shape):
-    with pytest.raises(ModelError, match="have no quarters; expected 2x3 or more"):
-        pool_features(np.zeros(shape), "quarters")
+def test_a_position_on_an_edge_counts_in_both_parts_by_its_shares():
+    maps = np.zeros((1, 3, 5, 1))
+    maps[0, :, 1] = 8.0
+    # Of five columns each quarter is 1.25 wide: the second column is outer by 0.25, inner by 0.75.
+    outer, inner = 8 * 0.25 / 1.25 / 2, 8 * 0.75 / 1.25 / 2
+    assert pool_features(maps, "sixths")[0] == pytest.approx([outer, inner] * 3)
 
 
 def test_statistics_keep_their_pooling_and_older_ones_are_of_the_mean():
     ones = np.ones(8, np.float32)
-    made = FeatureStatistics(ones, ones[None], ones[:1], 1.0, 2.0, 3.0, pooling="quarters")
+    made = FeatureStatistics(ones, ones[None], ones[:1], 1.0, 2.0, 3.0, pooling="sixths")
     record = made.to_dict()
-    assert FeatureStatistics.from_dict(record).pooling == "quarters"
+    assert FeatureStatistics.from_dict(record).pooling == "sixths"
     del record["pooling"]
     assert FeatureStatistics.from_dict(record).pooling == "mean"
     with pytest.raises(ModelError, match="pooling 'thirds', expected one of"):

@@ -42,8 +42,8 @@ LITE0_BLOCKS: tuple[tuple[int, int, int, int, int], ...] = (
 )
 LITE0_STEM_CHANNELS = 32
 LITE0_HEAD_CHANNELS = 1280
-LITE0_FEATURE_STAGE = 4
-"""Index in `LITE0_BLOCKS` of the stage whose output is ``features``: 112 channels at 1/16 resolution."""
+LITE0_FEATURE_BLOCK = 10
+"""Block whose output is ``features``, counted from 0: 112 channels at 1/16 resolution."""
 
 TINY_BLOCKS: tuple[tuple[int, int, int, int, int], ...] = (
     # MobileNetV2 (Sandler et al. 2018, table 2) at width 0.35, channels rounded to multiples of 8
@@ -58,9 +58,9 @@ TINY_BLOCKS: tuple[tuple[int, int, int, int, int], ...] = (
 TINY_STEM_CHANNELS = 16
 TINY_HEAD_CHANNELS = 512
 """MobileNetV2 keeps 1,280 here at every width; 512 keeps the int8 file under 0.7 MB."""
-TINY_FEATURE_STAGE = 2
-"""16 channels at 1/8 resolution. Trained from nothing, the deeper stages know no picture but chest films and
-take others for them; here, in quarters, they are told apart (docs/design.md)."""
+TINY_FEATURE_BLOCK = 7
+"""24 channels at 1/16 resolution. Trained from nothing, the deeper blocks know no picture but chest films and
+take others for them; here, in sixths, they are told apart (docs/design.md)."""
 
 BASELINE_CHANNELS = (32, 64, 128, 128)
 BASELINE_DENSE_UNITS = 512
@@ -154,22 +154,22 @@ def _mobile_network(
     stages: tuple[tuple[int, int, int, int, int], ...],
     stem_channels: int,
     head_channels: int,
-    feature_stage: int,
+    feature_block: int,
 ) -> Callable[[int, int, int, int, float], keras.Model]:
     def build(height: int, width: int, channels: int, classes: int, dropout: float) -> keras.Model:
         pixels, x = _scaled_input(height, width, channels)
         x = _conv_bn(x, "stem", stem_channels, 3, 2)
         middle = x
         block = 0
-        for stage, (expansion, kernel, stage_channels, repeats, first_stride) in enumerate(stages):
+        for expansion, kernel, stage_channels, repeats, first_stride in stages:
             for repeat in range(repeats):
                 stride = first_stride if repeat == 0 else 1
                 x = _inverted_residual(
                     x, f"block{block}", expansion, kernel, stage_channels, stride
                 )
+                if block == feature_block:
+                    middle = x
                 block += 1
-            if stage == feature_stage:
-                middle = x
         top = _conv_bn(x, "head", head_channels, 1)
         return _with_evidence_head(name, pixels, top, middle, classes, dropout)
 
@@ -205,7 +205,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             "EfficientNet-Lite0, 3.4 M parameters, ImageNet weights; the default",
             224,
             _mobile_network(
-                "lite0", LITE0_BLOCKS, LITE0_STEM_CHANNELS, LITE0_HEAD_CHANNELS, LITE0_FEATURE_STAGE
+                "lite0", LITE0_BLOCKS, LITE0_STEM_CHANNELS, LITE0_HEAD_CHANNELS, LITE0_FEATURE_BLOCK
             ),
             pretrained=True,
         ),
@@ -214,9 +214,9 @@ ARCHITECTURES: dict[str, Architecture] = {
             "MobileNetV2 of width 0.35, for a Pi Zero 2; under 0.7 MB as int8",
             160,
             _mobile_network(
-                "tiny", TINY_BLOCKS, TINY_STEM_CHANNELS, TINY_HEAD_CHANNELS, TINY_FEATURE_STAGE
+                "tiny", TINY_BLOCKS, TINY_STEM_CHANNELS, TINY_HEAD_CHANNELS, TINY_FEATURE_BLOCK
             ),
-            feature_pooling="quarters",
+            feature_pooling="sixths",
         ),
         Architecture(
             "baseline", "the plain CNN of many notebooks, for comparison", 160, _build_baseline
