@@ -31,7 +31,7 @@ def pool_features(maps: NDArray[np.floating], pooling: FeaturePooling) -> NDArra
     if pooling == "mean":
         return np.asarray(maps.mean(axis=(1, 2), dtype=np.float64))
     pooled = _sixths(height, width) @ maps.reshape(count, height * width, channels)
-    return pooled.reshape(count, -1)
+    return np.asarray(pooled.reshape(count, -1), np.float64)
 
 
 @lru_cache(maxsize=8)
@@ -39,7 +39,7 @@ def _sixths(height: int, width: int) -> NDArray[np.float64]:
     """What each position counts in each part, (6, height * width); rows add up to 1."""
     left_outer, left_inner, right_inner, right_outer = _shares(width, 4)
     columns = np.stack([left_outer + right_outer, left_inner + right_inner]) / 2
-    return np.kron(_shares(height, 3), columns)
+    return np.asarray(np.kron(_shares(height, 3), columns), np.float64)
 
 
 def _shares(length: int, parts: int) -> NDArray[np.float64]:
