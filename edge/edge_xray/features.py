@@ -39,7 +39,9 @@ def _sixths(height: int, width: int) -> NDArray[np.float64]:
     """What each position counts in each part, (6, height * width); rows add up to 1."""
     left_outer, left_inner, right_inner, right_outer = _shares(width, 4)
     columns = np.stack([left_outer + right_outer, left_inner + right_inner]) / 2
-    return np.asarray(np.kron(_shares(height, 3), columns), np.float64)
+    rows = _shares(height, 3)
+    parts = rows[:, np.newaxis, :, np.newaxis] * columns[np.newaxis, :, np.newaxis, :]
+    return parts.reshape(-1, height * width)
 
 
 def _shares(length: int, parts: int) -> NDArray[np.float64]:
@@ -48,7 +50,7 @@ def _shares(length: int, parts: int) -> NDArray[np.float64]:
     positions = np.arange(length)
     from_left = np.maximum(positions, edges[:-1, np.newaxis])
     to_right = np.minimum(positions + 1, edges[1:, np.newaxis])
-    return np.maximum(to_right - from_left, 0.0) * parts / length
+    return np.asarray(np.maximum(to_right - from_left, 0.0) * parts / length, np.float64)
 
 
 def feature_score(
