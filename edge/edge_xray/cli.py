@@ -312,18 +312,19 @@ def _root(
     """
 
 
-CLINIC_COMMANDS: Final[dict[str, Callable[..., None]]] = {
+DAILY_COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "scan": scan_command,
     "watch": watch_command,
     "info": info_command,
 }
+"""What a clinic calls day by day, and so what must start soon."""
 
 
 def build_app(command: str = "") -> typer.Typer:
     """The application.
 
     Args:
-        command: what is called. One of `CLINIC_COMMANDS` is built alone, for all the others would be a sixth of
+        command: what is called. One of `DAILY_COMMANDS` is built alone, for all the others would be a sixth of
             the start of a scan; anything else gets the commands of every installed room.
     """
     app = typer.Typer(
@@ -333,9 +334,9 @@ def build_app(command: str = "") -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
     )
-    alone = command in CLINIC_COMMANDS
-    for name in (command,) if alone else CLINIC_COMMANDS:
-        app.command(name, rich_help_panel=CLINIC)(CLINIC_COMMANDS[name])
+    alone = command in DAILY_COMMANDS
+    for name in (command,) if alone else DAILY_COMMANDS:
+        app.command(name, rich_help_panel=CLINIC)(DAILY_COMMANDS[name])
     if not alone:
         toolbox.register(app)
         _add_plugins(app)
