@@ -121,7 +121,7 @@ def schema() -> Any:
             continue
     raise ModelError(
         "looking into a .tflite file needs ai-edge-litert or tensorflow, found neither. "
-        'Run: pip install "edge-xray[convert]"'
+        'In the folder of edge-xray, run: pip install ".[convert]"'
     )
 
 

@@ -43,7 +43,7 @@ REASONS: Final = {
     "damaged": "the content breaks the rules of its format, or its checksums do not fit",
     "decoder_crashed": "the decoder broke down, and only its own process with it",
     "dicom_decoder_missing": "a DICOM file compressed in a way that no installed decoder reads",
-    "dicom_extra_missing": "a DICOM file, and the part of the kit that reads DICOM is not installed",
+    "dicom_extra_missing": "a DICOM file, and the extra `dicom`, which reads it, is not installed",
     "empty_file": "no byte in it",
     "file_too_large": f"more than {MAX_FILE_BYTES // 2**20} MiB",
     "jpeg_12_bit": "a JPEG of more than 8 bits a sample",
@@ -210,10 +210,11 @@ def decoder_errors() -> Iterator[None]:
     except (MemoryError, Image.DecompressionBombError) as error:
         raise FilmError("too_large", "the film does not fit into the memory allowed") from error
     except Exception as error:
-        reason = "truncated" if "truncated" in str(error).lower() else "damaged"
-        raise FilmError(
-            reason, f"the film is damaged ({_short(error)}); copy or export it again"
-        ) from error
+        if "truncated" in str(error).lower():
+            raise FilmError(
+                "truncated", "the file ends before the film does; copy it again from where it came"
+            ) from error
+        raise FilmError("damaged", "the film is damaged; copy or export it again") from error
 
 
 def quiet_decoders() -> None:
@@ -221,11 +222,6 @@ def quiet_decoders() -> None:
     for module in ("PIL", "pydicom"):
         warnings.filterwarnings("ignore", module=rf"{module}\.")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-
-
-def _short(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 120 else text[:119] + "…"
 
 
 def check_size(width: int, height: int) -> None:

@@ -25,7 +25,7 @@ from edge_xray.decode import (
     load_jpeg,
 )
 from edge_xray.dicom_tags import DicomTags, read_tags
-from edge_xray.errors import FilmError, MissingExtraError
+from edge_xray.errors import FilmError
 from edge_xray.jpeg_lossless import decode_jpeg_lossless
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import reduction_factor
@@ -68,8 +68,11 @@ def decode_dicom(data: bytes, spec: InputSpec) -> DecodedFilm:
     try:
         import pydicom  # noqa: F401
     except ImportError as error:
-        missing = MissingExtraError("dicom", "the film is a DICOM file: reading it")
-        raise FilmError("dicom_extra_missing", str(missing)) from error
+        raise FilmError(
+            "dicom_extra_missing",
+            "this machine was set up without DICOM: export the film as JPEG, or ask the person who "
+            "set the machine up",
+        ) from error
     with decoder_errors():
         dataset = _read_dataset(data)
         width, height = _check_header(dataset)

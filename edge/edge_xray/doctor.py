@@ -110,7 +110,7 @@ def check_packages() -> Finding:
             "packages",
             "WARN",
             f"{message}; no pydicom",
-            'DICOM files will not be scored; for them: pip install "edge-xray[dicom]"',
+            'DICOM files will not be scored; for them: pip install ".[dicom]" in the folder of edge-xray, or a kit, which has it',
             versions,
         )
     return Finding("packages", "OK", message, values=versions)

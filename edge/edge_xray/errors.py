@@ -48,7 +48,7 @@ class MissingExtraError(UsageError):
         """
         super().__init__(
             f"{purpose}: needs a part of the kit that is not installed. "
-            f'Run: pip install "edge-xray[{extra}]"'
+            f'In the folder of edge-xray, run: pip install ".[{extra}]"'
         )
         self.extra = extra
 
@@ -67,7 +67,7 @@ class FilmError(EdgeXrayError):
     """One film cannot be scored.
 
     Attributes:
-        reason: a short, stable word from `edge_xray.decode.Reason` for the row.
+        reason: a short, stable word from `edge_xray.decode.REASONS` for the row.
     """
 
     def __init__(self, reason: str, message: str) -> None:

@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from edge_xray.dicom_tags import DicomTags
 
 INTENDED_USE_REASONS: Final = {
-    "other_modality": "the DICOM tags name another kind of picture than the model is for",
-    "other_body_part": "the DICOM tags name another part of the body",
-    "other_view": "the DICOM tags name another view",
-    "other_age": "the patient's age is outside the range the model is for",
+    "other_modality": "the DICOM tags name another kind of picture than the model is for; "
+    "`--any-body-part` scores it all the same",
+    "other_body_part": "the DICOM tags name another part of the body; `--any-body-part` scores it "
+    "all the same",
+    "other_view": "the DICOM tags name another view; `--any-view` scores it all the same",
+    "other_age": "the patient's age is outside the range the model is for; `--any-age` scores it "
+    "all the same",
 }
 """Every reason this module gives, with what it means."""
 
@@ -61,7 +64,7 @@ def check_intended_use(
         if complaint is None:
             continue
         if not overridden:
-            return QualityReport(reason, f"{complaint}; {option} scores it all the same")
+            return QualityReport(reason, f"{complaint}; a person must read this film")
         warnings.append(f"{complaint}; scored because of {option}")
     return QualityReport(warnings=tuple(warnings))
 

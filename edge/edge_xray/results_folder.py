@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -14,6 +15,7 @@ from typing import Final
 from edge_xray._compat import Self
 from edge_xray.classifier import Classifier
 from edge_xray.decode import MACHINE_REASONS
+from edge_xray.durable import output_errors, sync_folder
 from edge_xray.errors import EdgeXrayError, OutputError
 from edge_xray.heatmap import JPEG_END
 from edge_xray.journal import Journal, write_atomically
@@ -25,6 +27,7 @@ from edge_xray.walk import RESULTS_MARK
 DEFAULT_FOLDER: Final = "edge-xray-results"
 PICTURES: Final = "pictures"
 HEATMAPS: Final = "heatmaps"
+EARLIER: Final = "earlier"
 
 FORMATS: Final = ("csv", "jsonl", "html")
 """Formats written into a results folder when none is named."""
@@ -36,6 +39,8 @@ PIECE_BYTES: Final = 1 << 16
 """How much of a report is gathered before it is written."""
 
 _PAGE: Final = re.compile(r"results-(\d+)\.html")
+_REPORT: Final = re.compile(r"results(-\d+)?\.(html|csv|jsonl|txt)")
+_MARK_TEXT: Final = "Results of edge-xray; not scanned."
 
 
 def fingerprint(classifier: Classifier, options: ScanOptions) -> str:
@@ -60,24 +65,35 @@ class ResultsFolder:
         folder: where it is.
         resumed: how many rows an earlier scan left.
         notice: what a person should know of the earlier scan; empty if nothing.
+        kept: where `write_reports` set aside the list of other films; None if there was none.
     """
 
-    def __init__(self, folder: Path, classifier: Classifier, options: ScanOptions) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        classifier: Classifier,
+        options: ScanOptions,
+        paths: Sequence[Path] = (),
+    ) -> None:
         """Take the folder.
 
         Args:
             folder: created if missing.
             classifier: the model of this scan.
             options: of this scan; rows made with others are not taken over.
+            paths: what is scanned. A list of other paths found in the folder is kept, not replaced.
 
         Raises:
             OutputError: it cannot be written, or another scan owns it.
         """
         self.folder = folder
+        self.kept: Path | None = None
         self._options = options
+        self._paths = [str(path.absolute()) for path in paths]
         self._journal = Journal.open(folder, fingerprint(classifier, options))
         try:
-            write_atomically(folder / RESULTS_MARK, b"Results of edge-xray; not scanned.\n")
+            if not (folder / RESULTS_MARK).exists():
+                write_atomically(folder / RESULTS_MARK, f"{_MARK_TEXT}\n".encode())
             self._make_folders(bool(self._journal.fresh_reason))
         except BaseException:
             self._journal.close()
@@ -104,12 +120,50 @@ class ResultsFolder:
     def _notice(self) -> str:
         if self._journal.fresh_reason:
             return f"Starting fresh: {self._journal.fresh_reason}."
-        if self.resumed:
-            films = f"{self.resumed} film{'' if self.resumed == 1 else 's'}"
-            return (
-                f"Going on where an earlier scan left off: {films} already done in {self.folder}."
-            )
-        return ""
+        if not self.resumed:
+            return ""
+        films = f"{self.resumed} film{'' if self.resumed == 1 else 's'}"
+        if self._reports() and self._listed() != self._paths:
+            return f"{films} of earlier scans on record in {self.folder}: none is scored twice."
+        return f"Going on where an earlier scan left off: {films} already done in {self.folder}."
+
+    def _listed(self) -> list[str] | None:
+        """The paths that the list in the folder is of; None if that is not known."""
+        try:
+            text = (self.folder / RESULTS_MARK).read_text(encoding="utf-8")
+            paths = json.loads(text.removeprefix(_MARK_TEXT))["paths"]
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            return None
+        return paths if isinstance(paths, list) else None
+
+    def _reports(self) -> list[Path]:
+        with output_errors(self.folder):
+            return [path for path in self.folder.iterdir() if _REPORT.fullmatch(path.name)]
+
+    def _keep_list_of_others(self) -> None:
+        """Set the reports of other paths aside, and note what the folder's list is of from now on.
+
+        In this order: cut off anywhere, the list is either still here or whole in `EARLIER`.
+        """
+        if self._listed() == self._paths:
+            return
+        with output_errors(self.folder):
+            if reports := self._reports():
+                made = max(path.stat().st_mtime for path in reports)
+                day = datetime.fromtimestamp(made).astimezone().strftime("%Y-%m-%d-%H%M%S")
+                kept, number = self.folder / EARLIER / day, 1
+                while kept.exists():
+                    number += 1
+                    kept = kept.with_name(f"{day}-{number}")
+                kept.mkdir(parents=True)
+                for path in reports:
+                    path.replace(kept / path.name)
+                sync_folder(kept)
+                sync_folder(self.folder)
+                self.kept = kept
+        # ASCII, so that a path with bytes that are no text can be written at all.
+        note = json.dumps({"paths": self._paths})
+        write_atomically(self.folder / RESULTS_MARK, f"{_MARK_TEXT}\n{note}\n".encode("ascii"))
 
     def __enter__(self) -> Self:
         """The folder itself."""
@@ -179,7 +233,7 @@ class ResultsFolder:
         return data if data.endswith(JPEG_END) else b""
 
     def write_reports(self, rows: list[Row], run: Run, formats: Iterable[str]) -> list[Path]:
-        """Write the reports, each whole or not at all.
+        """Write the reports, each whole or not at all; a list of other paths is kept in `EARLIER`.
 
         Args:
             rows: most urgent first.
@@ -194,6 +248,7 @@ class ResultsFolder:
             "csv": lambda rows, run: self._write("results.csv", csv.render(rows, run)),
             "jsonl": lambda rows, run: self._write("results.jsonl", jsonl.render(rows, run)),
         }
+        self._keep_list_of_others()
         wanted = set(formats)
         return [
             path for name, write in writers.items() if name in wanted for path in write(rows, run)

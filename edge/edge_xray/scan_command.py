@@ -163,7 +163,7 @@ def _into_folder(
     options = request.options_for(folder)
     rows: list[Row] = []
     tally, resumed = Tally.empty(), 0
-    with ResultsFolder(folder, classifier, options) as results:
+    with ResultsFolder(folder, classifier, options, request.paths) as results:
         if results.notice:
             talk(results.notice)
         try:
@@ -196,6 +196,8 @@ def _into_folder(
         talk("No films were found.")
     if resumed:
         talk(f"{resumed} of them were scored by an earlier scan.")
+    if results.kept:
+        talk(f"The list that was there, of other films, is kept in {results.kept}{os.sep}")
     if "html" in request.files:
         talk(f"To read or print: {written[0]}")
     talk(f"Results: {folder}{os.sep}")

@@ -55,7 +55,7 @@ def run_watch_command(
         if heard.row is not None:
             tell(row_line(heard.row, run))
 
-    with ResultsFolder(output, classifier, options) as results:
+    with ResultsFolder(output, classifier, options, (folder,)) as results:
         if not request.quiet:
             if results.notice:
                 say(results.notice)

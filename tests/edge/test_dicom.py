@@ -265,7 +265,7 @@ def test_without_pydicom_the_reason_names_the_fix(film, to_dicom, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     error = refused(data)
     assert error.reason == "dicom_extra_missing"
-    assert 'pip install "edge-xray[dicom]"' in str(error)
+    assert "export the film as JPEG" in str(error)
 
 
 def test_a_film_refused_for_want_of_the_extra_is_tried_again_once_it_is_there(

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 
@@ -234,7 +235,7 @@ def test_films_outside_the_intended_use_are_refused_unless_asked_for(
     _, out, _ = run("scan", "adult.dcm", "--format", "csv")
     row = _rows(out)["adult.dcm"]
     assert (row["status"], row["reason"]) == ("not_scored", "other_age")
-    assert "--any-age" in row["message"]
+    assert "for 1 to 5 years; a person must read this film" in row["message"]
     _, out, _ = run("scan", "adult.dcm", "--format", "csv", "--any-age")
     row = _rows(out)["adult.dcm"]
     assert row["status"] == "scored"
@@ -271,6 +272,37 @@ def test_a_second_scan_goes_on_and_scores_nothing_twice(run, films, write_film):
     assert "5 of them were scored by an earlier scan." in err
     assert set(_rows(Path("out/results.csv").read_text())) >= {"later.png", "viral-910.png"}
     assert "viral-911.png" not in Path("out/results.csv").read_text()
+
+
+def test_a_list_of_other_films_is_kept_and_not_replaced(run, films, write_film):
+    Path("tuesday").mkdir()
+    write_film(Path("tuesday/t.png"), "viral", 916)
+    run("scan", "films", "-o", "out")
+    monday = {path.name: path.read_text() for path in Path("out").glob("results*")}
+    _, _, err = run("scan", "tuesday", "-o", "out")
+    (kept,) = Path("out/earlier").iterdir()
+    assert {path.name: path.read_text() for path in kept.iterdir()} == monday
+    assert f"is kept in {kept}{os.sep}" in err
+    assert "6 films of earlier scans on record" in err
+    assert set(_rows(Path("out/results.csv").read_text())) == {"t.png"}
+    _, _, err = run("scan", "tuesday", "-o", "out")
+    assert list(Path("out/earlier").iterdir()) == [kept]
+    assert "is kept in" not in err
+    for folder in ("films", "tuesday"):
+        run("scan", folder, "-o", "out")
+    assert len(list(Path("out/earlier").iterdir())) == 3
+
+
+def test_a_list_whose_films_are_not_known_is_kept(run, films):
+    Path("out").mkdir()
+    Path("out/results-2.html").write_text("of another make")
+    run("scan", "films", "-o", "out")
+    (kept,) = Path("out/earlier").iterdir()
+    assert (kept / "results-2.html").read_text() == "of another make"
+    for text in ("", "[]", "{", '{"paths": 3}'):
+        Path("out/.edge-xray-results").write_text(text)
+        assert run("scan", "films", "-o", "out")[0] == 0
+    assert len(list(Path("out/earlier").iterdir())) == 5
 
 
 def test_a_film_whose_content_changed_is_scored_again(run, films, write_film):
@@ -437,9 +469,12 @@ def test_every_number_of_workers_gives_the_same_rows_in_the_same_order(films, ti
 
 
 def test_a_scan_that_is_left_early_ends_its_workers(films, tiny_model):
+    before = set(threading.enumerate())
     rows = scan([films], Classifier(tiny_model), ScanOptions(jobs=2))
     next(rows)
+    assert set(threading.enumerate()) > before
     rows.close()
+    assert set(threading.enumerate()) == before
 
 
 def test_a_film_that_changes_or_vanishes_has_a_reason(films, monkeypatch, tiny_model):
@@ -514,7 +549,7 @@ def test_a_plug_in_that_cannot_be_loaded_costs_only_its_own_commands(run, films,
     assert run("scan", "films", "--format", "csv")[0] == 0
     code, _, err = run("train")
     assert code == 2
-    assert 'pip install "edge-xray[train]"' in err
+    assert 'pip install ".[train]"' in err
     assert "extra (ImportError" in err
 
 
@@ -525,7 +560,7 @@ def test_without_the_workshop_its_commands_say_what_to_install(run, monkeypatch)
     for command, extra in cli.WORKSHOP_EXTRAS.items():
         code, out, err = run(command, "--help")
         assert (code, out) == (2, "")
-        assert f'pip install "edge-xray[{extra}]"' in err
+        assert f'pip install ".[{extra}]"' in err
         assert len(err.splitlines()) == 1
 
 
@@ -547,5 +582,5 @@ def test_a_command_without_its_extra_says_what_to_install(run, monkeypatch):
     monkeypatch.setattr(_extras, "missing_modules", lambda modules: list(modules))
     code, out, err = run("convert", "model.keras")
     assert (code, out) == (2, "")
-    assert 'pip install "edge-xray[convert]"' in err
+    assert 'pip install ".[convert]"' in err
     assert len(err.splitlines()) == 1

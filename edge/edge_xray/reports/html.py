@@ -103,6 +103,11 @@ def render(
             f'<p class="remarks">Scanned with {escape(", ".join(run.lifted))}: films outside the '
             "model&#x27;s intended use were scored; how well is not known.</p>\n"
         )
+    if run.metadata.evidence_map:
+        yield (
+            f'<p class="quiet">Colour shows what looked like {finding}: yellow a little, red most. '
+            "Where no sign was found it was not enough.</p>\n"
+        )
     yield f"{_tally(tally)}</header>\n"
     yield _navigation(page, pages)
     yield _tools(pages)
@@ -168,14 +173,14 @@ def _row(row: Row, run: Run, picture: Picture, place: int) -> str:
     remarks = "".join(f'<p class="remarks">{escape(words.sentence(w))}</p>' for w in row.warnings)
     advice = escape(words.advice(row, run.metadata))
     patient = f"<small>Patient {escape(row.patient)}</small>" if row.patient else ""
-    film, size = f"<small>SHA-256 {row.sha256[:12]}…</small>" if row.sha256 else "", ""
+    size = ""
     if isinstance(row, Prediction):
         size = f"<small>{escape(row.format)} {row.width}×{row.height}</small>"
     return (
         f'<tr class="{kind}" data-kind="{kind}" data-place="{place}" data-p="{p}" '
         f'data-file="{escape(row.path)}">'
         f'<td class="film">{_image(row, picture)}</td>'
-        f'<td class="file">{escape(row.path)}{size}{film}{patient}</td>'
+        f'<td class="file">{escape(row.path)}{size}{patient}</td>'
         f'<td class="todo"><b>{escape(words.triage_words(row))}</b>{advice}{remarks}</td>'
         f'<td class="p">{_probability(row, run)}</td></tr>\n'
     )
@@ -212,9 +217,6 @@ def _footer(run: Run) -> str:
         "Operating point": words.operating_point(run),
         "Intended use": use.summary,
         "Not for": use.not_for,
-        "Heat map": "Colour shows what spoke for the finding: yellow little, red most."
-        if run.metadata.evidence_map
-        else "The model has none.",
         "Model file": f"SHA-256 {run.model_sha256}",
         "Made by": f"edge-xray {run.version}, {run.runtime}",
     }

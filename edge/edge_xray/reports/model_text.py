@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from edge_xray.metadata import DISCLAIMER, IntendedUse, ModelMetadata
 from edge_xray.reports.words import estimate
@@ -43,6 +44,7 @@ def render(metadata: ModelMetadata, sha256: str, source: str, size: int) -> Iter
     for label in metadata.labels:
         yield f"  {label.name}: {label.triage}. {label.advice}\n"
     yield f"\nOperating points (a finding is: {metadata.finding}; the first is the default)\n"
+    yield "  Figures are of the films that the line was fitted on; the card has those of others.\n"
     for point in metadata.operating_points:
         yield (
             f"  {point.name}: from probability {point.threshold:.4f}, "
@@ -97,6 +99,10 @@ def _calibration(metadata: ModelMetadata) -> str:
     )
 
 
+_LONG_LIST: Final = 8
+"""Longest list that is printed: of hashes nobody reads more, and ``--json`` has them all."""
+
+
 def _tree(value: object, indent: str) -> Iterator[str]:
     """Nested plain data as indented lines."""
     items: list[tuple[str, object]]
@@ -107,7 +113,9 @@ def _tree(value: object, indent: str) -> Iterator[str]:
     else:
         items = [("", value)]
     for key, item in items:
-        if isinstance(item, dict | list) and item:
+        if isinstance(item, list) and len(item) > _LONG_LIST:
+            yield f"{indent}{key}: {len(item)}, with --json\n"
+        elif isinstance(item, dict | list) and item:
             yield f"{indent}{key}\n"
             yield from _tree(item, indent + "  ")
         else:

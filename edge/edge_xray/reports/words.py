@@ -78,7 +78,7 @@ def operating_point(run: Run) -> str:
         text += f", review from {point.review_low:.3f} to {point.review_high:.3f}"
     if point.sensitivity is not None and point.specificity is not None:
         text += (
-            f"; sensitivity {estimate(point.sensitivity)}, specificity {estimate(point.specificity)}"
+            f"; where it was fitted: sensitivity {estimate(point.sensitivity)}, specificity {estimate(point.specificity)}"
             f" on {point.films} films"
         )
         if point.measured_on:
