@@ -326,12 +326,16 @@ def _settings(identifier: str, target: Target, python: str, wheels: Sequence[Whe
 
 
 def _start_here(target: Target, python: str) -> str:
-    windows = "powershell -ExecutionPolicy Bypass -File install.ps1"
-    command = windows if target.name == "windows" else "sh install.sh"
+    if target.name == "windows":
+        command = "powershell -ExecutionPolicy Bypass -File install.ps1"
+        program = '"%LOCALAPPDATA%\\edge-xray\\edge-xray.cmd"'
+        terminal = "a Command Prompt"
+    else:
+        command, program, terminal = "sh install.sh", "edge-xray", "a terminal"
     return (
         f"edge-xray, for: {target.title}, Python {python}\n\n"
-        f"1. Copy this folder to the machine, open a terminal in it, and type:\n\n   {command}\n\n"
-        "2. Then:\n\n   edge-xray scan FOLDER-OF-FILMS\n\n"
+        f"1. Copy this folder to the machine, open {terminal} in it, and type:\n\n   {command}\n\n"
+        f"2. Then:\n\n   {program} scan FOLDER-OF-FILMS\n\n"
         "How to use it: docs/clinic.html. Everything else: index.html. No internet is needed.\n"
     )
 

@@ -31,6 +31,7 @@ h1,h2,h3{line-height:1.2}
 table{border-collapse:collapse;display:block;overflow-x:auto}
 th,td{border:1px solid #8886;padding:.35rem .6rem;text-align:left;vertical-align:top}
 pre{overflow-x:auto;padding:.7rem;background:#8881;border-radius:4px}
+img{max-width:100%;height:auto}
 code{font:.92em ui-monospace,monospace}
 nav{font-size:.9rem;margin-bottom:2rem}
 @media print{nav{display:none}body{max-width:none}pre{white-space:pre-wrap}}

@@ -110,7 +110,8 @@ if (-not (Test-Path (Join-Path $version '.complete'))) {
     --no-cache-dir --quiet install --no-index --find-links (Join-Path $kit 'wheels') `
     --require-hashes --no-deps -r (Join-Path $kit 'requirements.txt')
   if ($LASTEXITCODE -ne 0) { Stop-Install 'the packages could not be installed; nothing was changed' }
-  Copy-Item -Recurse (Join-Path $kit 'samples'), (Join-Path $kit 'docs'), (Join-Path $kit 'index.html') $version
+  $tools = @('wheels', 'tools', 'install.sh', 'install.ps1')
+  Get-ChildItem $kit | Where-Object { $tools -notcontains $_.Name } | Copy-Item -Recurse -Destination $version
 }
 & (Join-Path $version 'venv\Scripts\edge-xray.exe') self-test
 if ($LASTEXITCODE -ne 0) { Stop-Install 'the new version failed its self-test; nothing was changed' }

@@ -227,7 +227,12 @@ PYTHON
   "$version/venv/bin/python" "$pip/pip" --isolated --disable-pip-version-check --no-cache-dir --quiet \
     install --no-index --find-links "$kit/wheels" --require-hashes --no-deps -r "$kit/requirements.txt" ||
     die "the packages could not be installed"
-  cp -R "$kit/samples" "$kit/docs" "$kit/index.html" "$version/"
+  for part in "$kit"/*; do
+    case ${part##*/} in
+      wheels | tools | install.sh | install.ps1) ;;
+      *) cp -R "$part" "$version/" ;;
+    esac
+  done
   "$version/venv/bin/edge-xray" self-test || die "the new version failed its self-test on this machine"
   : >"$version/.complete"
   building=
