@@ -14,7 +14,7 @@ help:
 	@echo 'make check-docs  the docs say what the program does'
 	@echo 'make docs        write docs/cli.md and docs/reasons.md again from the program'
 	@echo 'make test-arm    the kit for a Raspberry Pi, 64 and 32 bits, under qemu (see docs/devices.md)'
-	@echo 'make clean       remove what these made'
+	@echo 'make clean       remove what these made, but no results of a scan'
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/edge-xray scan samples
@@ -58,6 +58,6 @@ $(DEV)/.installed: EXTRAS := dev
 	$(PYTHON) -m venv --clear $*
 
 clean:
-	rm -rf $(VENV) $(DEV) build dist edge-xray-results
+	rm -rf $(VENV) $(DEV) build dist
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
-"""Write docs/cli.md from the program's own ``--help``, or check that it is up to date.
+"""Write docs/cli.md and docs/reasons.md from the program itself, or check that they are up to date.
 
-python docs/make_cli.py [--check]
+python docs/make_reference.py [--check]
 """
 
 from __future__ import annotations

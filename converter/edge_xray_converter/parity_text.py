@@ -144,10 +144,9 @@ def _comparison_lines(comparison: Mapping[str, Any], films: int) -> list[str]:
     similarity = comparison["heat_map_similarity"]
     lines += [
         "",
-        f"- {comparison['label_flips']} of {films} films get another label, "
-        f"{comparison['finding_flips']} of them between finding and none; "
-        f"{comparison['triage_changes']} another triage word (agreement "
-        f"{100 * comparison['agreement']:.2f} %).",
+        f"- {comparison['label_flips']} of {films} films get another label (agreement "
+        f"{100 * comparison['agreement']:.2f} %), {comparison['finding_flips']} of them between "
+        f"finding and none; {comparison['triage_changes']} get another triage word.",
         f"- Only the reference is right on {comparison['only_reference_right']} films, only the "
         f"candidate on {comparison['only_candidate_right']}: McNemar's exact p = "
         f"{comparison['mcnemar_p']:.3f}.",

@@ -72,7 +72,7 @@ def build_app(command: str = "") -> typer.Typer:
         callback=_root,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode="rich",
+        rich_markup_mode="markdown",
     )
     alone = command in DAILY_COMMANDS
     for name in (command,) if alone else DAILY_COMMANDS:

@@ -76,7 +76,7 @@ Jobs = Annotated[
         metavar="N",
         min=1,
         max=64,
-        help="Films scored at once. Default: processors.",
+        help="Films scored at once. A scan's default: one for each processor, 8 at most.",
     ),
 ]
 Recursive = Annotated[

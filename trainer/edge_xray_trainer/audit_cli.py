@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -31,19 +31,19 @@ def audit_command(
         typer.Argument(help="Folder of labelled films, or one with train, test, … in it."),
     ],
     split: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Split file to check; default: parts are the folders train, test, …"),
     ] = None,
     patients: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="CSV with the columns path and patient (and label)."),
     ] = None,
     output: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Folder for the report's files."),
     ] = None,
     formats: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option("--format", "-f", help="table, json, markdown or html."),
     ] = None,
     films: Annotated[

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -56,73 +56,73 @@ def train_command(
         Path, typer.Option("--output", "-o", help="Folder of the run; an interrupted one goes on.")
     ] = Path("runs/lite0"),
     config: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="TOML file of options, with tables [augmentation] and [task]."),
+        Path | None,
+        typer.Option(help="TOML file of options, with the tables augmentation and task."),
     ] = None,
     architecture: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="lite0 (default), tiny or baseline."),
     ] = None,
-    epochs: Annotated[Optional[int], typer.Option(help="Passes over the films.")] = None,  # noqa: UP045
+    epochs: Annotated[int | None, typer.Option(help="Passes over the films.")] = None,
     steps_per_epoch: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(help="Batches a pass; 0 takes each film once."),
     ] = None,
-    batch_size: Annotated[Optional[int], typer.Option(help="Films a step.")] = None,  # noqa: UP045
-    learning_rate: Annotated[Optional[float], typer.Option(help="Peak of the schedule.")] = None,  # noqa: UP045
+    batch_size: Annotated[int | None, typer.Option(help="Films a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak of the schedule.")] = None,
     input_size: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(help="Height and width of the network's input, in pixels."),
     ] = None,
-    channels: Annotated[Optional[int], typer.Option(help="1 grey, 3 colour.")] = None,  # noqa: UP045
+    channels: Annotated[int | None, typer.Option(help="1 grey, 3 colour.")] = None,
     pretrained: Annotated[
-        Optional[bool],  # noqa: UP045
+        bool | None,
         typer.Option("--pretrained/--from-scratch", help="Start from ImageNet weights."),
     ] = None,
     patience: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(help="Stop after so many epochs without a better validation loss; 0: never."),
     ] = None,
-    seed: Annotated[Optional[int], typer.Option(help="Of everything random in the run.")] = None,  # noqa: UP045
+    seed: Annotated[int | None, typer.Option(help="Of everything random in the run.")] = None,
     deterministic: Annotated[
-        Optional[bool],  # noqa: UP045
+        bool | None,
         typer.Option("--deterministic/--fast", help="Reproducible kernels on a GPU too."),
     ] = None,
     initial: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="A model.keras of the same architecture whose weights to start from."),
     ] = None,
     teacher: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             help="A model.keras of the same labels to distil from; repeated, the mean of several."
         ),
     ] = None,
     teacher_sees: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             help="film: asked once about each; view: about each varied film, which pays in a long run."
         ),
     ] = None,
     teacher_weight: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(help="Share of the target taken from the teacher, 0 to 1."),
     ] = None,
     split: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Split file to use again; default: draw one by patient."),
     ] = None,
     split_seed: Annotated[int, typer.Option(help="Of the split, where one is drawn.")] = 0,
     patients: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="CSV with the columns path and patient (and label)."),
     ] = None,
     negative: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(help="Class that means nothing was found; may be repeated."),
     ] = None,
     finding: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="What a positive film shows; names the column p_FINDING."),
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the model; default: the run's folder.")] = "",
@@ -249,7 +249,7 @@ def split_command(
         int, typer.Option(help="Write so many folds instead of train, validation and test.")
     ] = 0,
     patients: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="CSV with the columns path and patient (and label)."),
     ] = None,
     hold_out: Annotated[

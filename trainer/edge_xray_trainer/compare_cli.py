@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -31,15 +31,15 @@ def compare_command(
     ],
     data: Annotated[Path, typer.Option("--data", "-d", help="Folder of labelled films.")],
     split: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Split file; default: all films of the folder."),
     ] = None,
     part: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Which part of the split. Default: test."),
     ] = None,
     operating_point: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Where the line is drawn. Default: each model's first."),
     ] = None,
     robustness: Annotated[
@@ -49,18 +49,18 @@ def compare_command(
         int, typer.Option(min=0, help="Corrupt so many films, drawn at random; 0: all.")
     ] = 0,
     output: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Folder for the report's files."),
     ] = None,
     formats: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option("--format", "-f", help="table, json, markdown or html."),
     ] = None,
     resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 2000,
     seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Films at once.")] = 2,
     runtime: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Of .tflite models; default: the first that is installed."),
     ] = None,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -32,34 +32,34 @@ def evaluate_command(
     ],
     data: Annotated[Path, typer.Option("--data", "-d", help="Folder of labelled films.")],
     split: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Split file; default: all films of the folder."),
     ] = None,
     part: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Which part of the split. Default: test."),
     ] = None,
     train_part: Annotated[
         str, typer.Option(help="The part learnt from, to compare errors with; empty: leave it out.")
     ] = "train",
     operating_point: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Where the line is drawn. Default: the model's first."),
     ] = None,
     rename: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(metavar="LABEL=CLASS", help="A folder's label and what the model calls it."),
     ] = None,
     prevalence: Annotated[
-        Optional[list[float]],  # noqa: UP045
+        list[float] | None,
         typer.Option(help="Share of positives for PPV and NPV; may be repeated."),
     ] = None,
     series: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Regular expression; its first group in a file name is a subgroup."),
     ] = None,
     groups: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="CSV with the column path and others to make subgroups of."),
     ] = None,
     robustness: Annotated[
@@ -72,26 +72,26 @@ def evaluate_command(
         bool, typer.Option("--shortcut/--no-shortcut", help="Score films with parts blanked.")
     ] = True,
     output: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Folder for the report's files."),
     ] = None,
     formats: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option("--format", "-f", help="table, json, markdown, html or csv."),
     ] = None,
     record: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="A run's record.json that the figures are to be added to."),
     ] = None,
     stand_in: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(metavar="NAME", help="With --record: as which stand-in for a shift."),
     ] = None,
     resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 2000,
     seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Films at once.")] = 2,
     runtime: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Of a .tflite model; default: the first that is installed."),
     ] = None,
 ) -> None:
