@@ -7,6 +7,7 @@ imported by the command that needs it, and one of `DAILY_COMMANDS` is built alon
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
@@ -15,7 +16,7 @@ import typer
 
 from edge_xray import __version__, toolbox
 from edge_xray.clinic_commands import info_command, say, scan_command, watch_command
-from edge_xray.errors import EdgeXrayError, ExitCode, MissingExtraError
+from edge_xray.errors import EdgeXrayError, ExitCode, MissingExtraError, UsageError
 
 PROGRAM: Final = "edge-xray"
 PLUGIN_GROUP: Final = "edge_xray.commands"
@@ -112,6 +113,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, one of `ExitCode`.
     """
+    if sys.stderr is None:  # closed by whoever started us (``2>&-``)
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - open to the end
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull)  # noqa: PTH123, SIM115 - to be read: what is written is an error
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure:
@@ -122,6 +127,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     app = build_app(command)
     known = any(command == registered.name for registered in app.registered_commands)
     try:
+        if command in DAILY_COMMANDS and "" in words:
+            raise UsageError(
+                "an argument is empty, and would be taken for this folder; name the folder of films"
+            )
         if command in WORKSHOP_EXTRAS and not known:
             raise MissingExtraError(WORKSHOP_EXTRAS[command], f"{PROGRAM} {command}")
         app(args=words, prog_name=PROGRAM)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from edge_xray._runtimes import RUNTIMES
-from edge_xray.errors import EdgeXrayError
+from edge_xray.errors import EdgeXrayError, ExitCode, OutputError
 
 FORMAT_NAMES: Final = ("table", "csv", "jsonl", "html")
 RUNTIME_NAMES: Final = tuple(RUNTIMES)
@@ -263,19 +266,33 @@ def info_command(
     found = read_model(model)
     _, metadata = open_model(found)
     if as_json:
-        typer.echo(metadata.to_json(), nl=False)
+        tell(metadata.to_json(), nl=False)
         return
     lines = model_text.render(metadata, found.sha256, found.source, len(found.data))
-    typer.echo("".join(lines), nl=False)
+    tell("".join(lines), nl=False)
     if model is None and len(shipped_names()) > 1:
-        typer.echo(f"Shipped models: {', '.join(shipped_names())}", err=True)
+        say(f"Shipped models: {', '.join(shipped_names())}")
 
 
-def tell(text: str) -> None:
-    """Say a line on stdout."""
-    typer.echo(text)
+def tell(text: str, *, nl: bool = True) -> None:
+    """Say a line on stdout.
+
+    Raises:
+        OutputError: stdout is full or closed.
+        typer.Exit: its reader had enough, which is nobody's fault.
+    """
+    try:
+        typer.echo(text, nl=nl)
+    except BrokenPipeError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(ExitCode.OUTPUT) from error
+    except OSError as error:
+        raise OutputError(
+            f"stdout: cannot be written ({error.strerror or error}); free some space"
+        ) from error
 
 
 def say(text: str) -> None:
-    """Say a line on stderr: talk and errors, never data."""
-    typer.echo(text, err=True)
+    """Say a line on stderr: talk and errors, never data. Nothing fails because nobody can hear it."""
+    with contextlib.suppress(OSError, ValueError):
+        typer.echo(text, err=True)

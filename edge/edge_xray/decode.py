@@ -162,6 +162,17 @@ _FIRST_VRS: Final = frozenset({b"UL", b"OB", b"CS", b"UI", b"DA", b"TM", b"SH", 
 _FIRST_MAX_BYTES: Final = 128
 
 
+def starts_like_a_film(head: bytes) -> bool:
+    """Whether a file may be a film of a kind that is read.
+
+    Args:
+        head: its first bytes, 132 or more if it has them.
+    """
+    return is_dicom(head) or head.startswith(
+        (headers.JPEG_MAGIC, headers.PNG_MAGIC, *_TIFF_MAGIC, _BMP_MAGIC)
+    )
+
+
 def read_file(path: Path) -> bytes:
     """Read a regular file whole, if it is not too large; pipes and devices are never waited for.
 

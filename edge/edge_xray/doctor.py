@@ -193,7 +193,7 @@ def delegated_pieces(classifier: Classifier) -> int | None:
 def existing_parent(folder: Path) -> Path:
     """The folder itself, or the nearest one above it that exists."""
     folder = folder.absolute()
-    while not folder.is_dir() and folder != folder.parent:
+    while not os.path.isdir(folder) and folder != folder.parent:  # noqa: PTH112 - never raises
         folder = folder.parent
     return folder
 

@@ -33,10 +33,10 @@ from edge_xray.durable import (
     write_atomically,
 )
 from edge_xray.errors import OutputError
+from edge_xray.own_files import JOURNAL_NAME
 
 __all__ = ["JOURNAL_NAME", "Journal", "sync_folder", "write_atomically"]
 
-JOURNAL_NAME: Final = "journal.jsonl"
 JOURNAL_FORMAT: Final = 1
 
 GROUP_RECORDS: Final = 32

@@ -21,7 +21,6 @@ from typing import Any, Final
 from edge_xray.errors import UsageError
 from edge_xray.kit_targets import Target
 
-PROJECT: Final = "edge-xray"
 MOST_ROUNDS: Final = 20
 """Rounds of download after which a requirement that keeps changing is given up."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -18,16 +19,16 @@ from edge_xray.decode import MACHINE_REASONS
 from edge_xray.durable import output_errors, sync_folder
 from edge_xray.errors import EdgeXrayError, OutputError
 from edge_xray.heatmap import JPEG_END
+from edge_xray.intended_use import INTENDED_USE_REASONS
 from edge_xray.journal import Journal, write_atomically
+from edge_xray.own_files import EARLIER, REPORT, RESULTS_MARK, is_own, picture_name
+from edge_xray.quality import QUALITY_REASONS
 from edge_xray.reports import csv, html, jsonl
 from edge_xray.results import Prediction, Row, Run, SkippedFilm, from_record
-from edge_xray.scan import ScanOptions, picture_name
-from edge_xray.walk import RESULTS_MARK
+from edge_xray.scan import ScanOptions
+from edge_xray.site_key import KEY_VARIABLE, site_key
 
 DEFAULT_FOLDER: Final = "edge-xray-results"
-PICTURES: Final = "pictures"
-HEATMAPS: Final = "heatmaps"
-EARLIER: Final = "earlier"
 
 FORMATS: Final = ("csv", "jsonl", "html")
 """Formats written into a results folder when none is named."""
@@ -38,15 +39,20 @@ ROW_VERSION: Final = 1
 PIECE_BYTES: Final = 1 << 16
 """How much of a report is gathered before it is written."""
 
+_PNG_END: Final = b"IEND\xaeB`\x82"
+"""The last bytes of every whole PNG: the type of its last chunk and that chunk's checksum."""
+
+_READ_REASONS: Final = QUALITY_REASONS.keys() | INTENDED_USE_REASONS.keys()
+"""Reasons of films that were decoded, and so can have a picture."""
+
 _PAGE: Final = re.compile(r"results-(\d+)\.html")
-_REPORT: Final = re.compile(r"results(-\d+)?\.(html|csv|jsonl|txt)")
 _MARK_TEXT: Final = "Results of edge-xray; not scanned."
 
 
 def fingerprint(classifier: Classifier, options: ScanOptions) -> str:
     """SHA-256 over all that a row depends on but the film: model, runtime and options."""
     choices = asdict(options)
-    for name in ("jobs", "recursive", "pictures", "heatmaps", "exclude"):
+    for name in ("jobs", "recursive", "pictures", "heatmaps"):
         del choices[name]
     choices["operating_point"] = classifier.metadata.operating_point(options.operating_point).name
     record = {
@@ -55,6 +61,9 @@ def fingerprint(classifier: Classifier, options: ScanOptions) -> str:
         "runtime": classifier.runtime,
         "options": choices,
     }
+    if os.environ.get(KEY_VARIABLE) and not options.with_identifiers and (key := site_key()):
+        # Under another key a patient's earlier rows would be another patient's.
+        record["key"] = hashlib.sha256(b"edge-xray fingerprint\0" + key).hexdigest()
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
@@ -108,9 +117,8 @@ class ResultsFolder:
             try:
                 wanted.mkdir(exist_ok=True)
                 if fresh:
-                    for path in wanted.iterdir():
-                        if path.suffix in (".jpg", ".png"):
-                            path.unlink()
+                    for path in filter(is_own, wanted.iterdir()):
+                        path.unlink()
             except OSError as error:
                 raise OutputError(
                     f"{wanted}: cannot be written ({error.strerror or error}); choose another "
@@ -138,7 +146,7 @@ class ResultsFolder:
 
     def _reports(self) -> list[Path]:
         with output_errors(self.folder):
-            return [path for path in self.folder.iterdir() if _REPORT.fullmatch(path.name)]
+            return [path for path in self.folder.iterdir() if REPORT.fullmatch(path.name)]
 
     def _keep_list_of_others(self) -> None:
         """Set the reports of other paths aside, and note what the folder's list is of from now on.
@@ -189,12 +197,15 @@ class ResultsFolder:
             return None  # of another make: the film is scored again
         if isinstance(row, SkippedFilm) and row.reason in MACHINE_REASONS:
             return None
-        wants_picture = row.pictured or isinstance(row, Prediction)
+        # A film that was read has a picture; one that the gate refused may have been refused without.
+        wants_picture = row.pictured or isinstance(row, Prediction) or row.reason in _READ_REASONS
         if self._options.pictures and wants_picture and not self.picture(row):
             return None
         if not isinstance(row, Prediction):
             return row
-        if self._options.heatmaps and not (row.heatmap and (self.folder / row.heatmap).is_file()):
+        if self._options.heatmaps and not (
+            row.heatmap and _is_whole_png(self.folder / row.heatmap)
+        ):
             return None
         return row
 
@@ -250,9 +261,15 @@ class ResultsFolder:
         }
         self._keep_list_of_others()
         wanted = set(formats)
-        return [
+        written = [
             path for name, write in writers.items() if name in wanted for path in write(rows, run)
         ]
+        if self._journal.fresh_reason:
+            # Reports of another model or other options, which this scan does not write again.
+            for path in self._reports():
+                if path not in written:
+                    path.unlink(missing_ok=True)
+        return written
 
     def _write_html(self, rows: list[Row], run: Run) -> list[Path]:
         written = []
@@ -269,6 +286,15 @@ class ResultsFolder:
         path = self.folder / name
         write_atomically(path, _pieces(chunks))
         return [path]
+
+
+def _is_whole_png(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            stream.seek(-len(_PNG_END), os.SEEK_END)
+            return stream.read() == _PNG_END
+    except OSError:
+        return False
 
 
 def _pieces(chunks: Iterable[str]) -> Iterator[bytes]:

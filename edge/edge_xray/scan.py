@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -23,11 +24,18 @@ from numpy.typing import NDArray
 
 from edge_xray.classifier import Classifier
 from edge_xray.decision import decide, p_finding
-from edge_xray.decode import DecodedFilm, quiet_decoders, read_file
+from edge_xray.decode import (
+    MAX_FILE_BYTES,
+    DecodedFilm,
+    quiet_decoders,
+    read_file,
+    starts_like_a_film,
+)
 from edge_xray.errors import FilmError, OutputError
 from edge_xray.gate import Limits, check_film, check_scores
 from edge_xray.heatmap import finding_evidence, overlay_png, report_picture
 from edge_xray.isolate import decode_guarded
+from edge_xray.own_files import overlay_name, picture_name
 from edge_xray.preprocess import preprocess
 from edge_xray.results import PROBABILITY_DIGITS, Prediction, Row, SkippedFilm, shared
 from edge_xray.site_key import site_key
@@ -39,8 +47,16 @@ FILMS_AHEAD: Final = 4
 MOST_JOBS: Final = 8
 """Workers taken without being asked for: each holds a decoded film and an interpreter."""
 
-NAME_HASH_DIGITS: Final = 12
-"""Hexadecimal digits of a film's hash in the name of its overlay."""
+REASONS: Final = {"changed": "the file changed while it was read"}
+"""Reasons for a film that was there and could not be held still, with what they mean."""
+
+LARGE_BYTES: Final = 16 * 1024 * 1024
+"""A file above it is read while no other such file is."""
+
+HEAD_BYTES: Final = 4096
+"""How much of a large file is read to see whether it can be a film."""
+
+_ONE_LARGE_FILE: Final = threading.Lock()
 
 NAME_LENGTH: Final = 60
 """Characters of a film's own name in the name of its overlay."""
@@ -61,7 +77,6 @@ class ScanOptions:
         with_identifiers: keep the DICOM patient ID as it is, not as a keyed hash.
         pictures: folder for the report's pictures; None makes none.
         heatmaps: folder for overlay files; None makes none.
-        exclude: folder that is never entered: the one results are written to.
     """
 
     operating_point: str | None = None
@@ -71,7 +86,6 @@ class ScanOptions:
     with_identifiers: bool = False
     pictures: Path | None = None
     heatmaps: Path | None = None
-    exclude: Path | None = None
 
 
 def processors() -> int:
@@ -104,7 +118,7 @@ def scan(
         OutputError: a picture or an overlay could not be written.
     """
     options = options or ScanOptions()
-    found = find_films(paths, recursive=options.recursive, exclude=options.exclude)
+    found = find_films(paths, recursive=options.recursive)
     return score_films(found, classifier, options, known)
 
 
@@ -168,10 +182,10 @@ class FilmScorer:
             return SkippedFilm(found.shown, "", found.reason, found.message)
         sha256 = ""
         try:
-            data = read_film(found.path)
-            sha256 = hashlib.sha256(data).hexdigest()
-            known = self._known(found.shown, sha256) if self._known else None
-            return known or self._score(found, sha256, data)
+            with _room_for(found.path):
+                data, sha256 = read_film(found.path)
+                known = self._known(found.shown, sha256) if self._known else None
+                return known or self._score(found, sha256, data)
         except FilmError as error:
             return SkippedFilm(found.shown, sha256, error.reason, str(error))
 
@@ -235,7 +249,7 @@ class FilmScorer:
         folder = self._options.heatmaps
         if folder is None or finding is None:
             return ""
-        name = f"{_safe_name(found.path.stem)}-{sha256[:NAME_HASH_DIGITS]}.png"
+        name = overlay_name(_safe_name(found.path.stem), sha256)
         _write(folder / name, overlay_png(film.pixels, finding))
         return f"{folder.name}/{name}"
 
@@ -249,20 +263,34 @@ class FilmScorer:
         return True
 
 
-def picture_name(sha256: str) -> str:
-    """File name of the report's picture of a film, which is known by its content."""
-    return f"{sha256}.jpg"
+@contextmanager
+def _room_for(path: Path) -> Iterator[None]:
+    """Large files one at a time: so many as there are workers would not fit into a small memory."""
+    try:
+        large = path.stat().st_size > LARGE_BYTES
+    except OSError:
+        large = False
+    with _ONE_LARGE_FILE if large else nullcontext():
+        yield
 
 
-def read_film(path: Path) -> bytes:
-    """The bytes of a film's file, which must hold still while it is read.
+def read_film(path: Path) -> tuple[bytes, str]:
+    """The bytes of a film's file, which must hold still while it is read, and their SHA-256.
+
+    Returns:
+        Of a large file that cannot be a film, a video say, only the first bytes; the hash is of all.
 
     Raises:
         FilmError: it is missing, unreadable, too large, no regular file, or changed meanwhile.
     """
     try:
         before = path.stat()
-        data = read_file(path)
+        size = before.st_size
+        if LARGE_BYTES < size <= MAX_FILE_BYTES and not starts_like_a_film(head := _head(path)):
+            data, sha256 = head, _hash_of(path)
+        else:
+            data = read_file(path)
+            size, sha256 = len(data), hashlib.sha256(data).hexdigest()
         after = path.stat()
     except FileNotFoundError as error:
         raise _gone() from error
@@ -275,11 +303,24 @@ def read_film(path: Path) -> bytes:
         if isinstance(error.__cause__, FileNotFoundError):
             raise _gone() from error
         raise
-    if _still(before) != _still(after) or len(data) != after.st_size:
+    if _still(before) != _still(after) or size != after.st_size:
         raise FilmError(
             "changed", "the file changed while it was read; scan again when the copy is finished"
         )
-    return data
+    return data, sha256
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(HEAD_BYTES)
+
+
+def _hash_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(LARGE_BYTES // 16):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _gone() -> FilmError:

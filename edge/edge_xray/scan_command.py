@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -17,10 +18,11 @@ from typing import Final
 from edge_xray import __version__
 from edge_xray.classifier import Classifier
 from edge_xray.errors import ExitCode, OutputError, UsageError
+from edge_xray.own_files import HEATMAPS, PICTURES, picture_name
 from edge_xray.reports import csv, jsonl
 from edge_xray.results import Row, Run, Tally
-from edge_xray.results_folder import DEFAULT_FOLDER, FORMATS, HEATMAPS, PICTURES, ResultsFolder
-from edge_xray.scan import ScanOptions, picture_name, scan
+from edge_xray.results_folder import DEFAULT_FOLDER, FORMATS, ResultsFolder
+from edge_xray.scan import ScanOptions, scan
 from edge_xray.walk import without_repeats
 
 TABLE: Final = "table"
@@ -92,7 +94,6 @@ class ScanRequest:
             self.options,
             pictures=folder / PICTURES if "html" in self.files else None,
             heatmaps=folder / HEATMAPS if self.heatmaps else None,
-            exclude=folder,
         )
 
 
@@ -151,7 +152,15 @@ def _sort_out(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     there: list[Path] = []
     missing: list[Path] = []
     for path in paths:
-        (there if path.exists() else missing).append(path)
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            missing.append(path)
+        except OSError as error:
+            # One that cannot be looked at gets a row, which says why; a name no disk can have does not.
+            (missing if error.errno == errno.ENAMETOOLONG else there).append(path)
+        else:
+            there.append(path)
     return there, missing
 
 
@@ -170,7 +179,7 @@ def _into_folder(
             for row in _with_progress(
                 request, options, scan(request.paths, classifier, options, results.known)
             ):
-                resumed += not results.add(row)
+                resumed += not results.add(row) and bool(row.sha256)
                 rows.append(row)
                 tally.add(row)
         except KeyboardInterrupt:
@@ -211,7 +220,7 @@ def _to_stdout(request: ScanRequest, classifier: Classifier, talk: Callable[[str
     with ExitStack() as stack:
         options = request.options
         if form == "html":
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-xray-"))
+            folder = stack.enter_context(_temporary_folder())
             options = replace(options, pictures=Path(folder))
         films = _with_progress(request, options, scan(request.paths, classifier, options))
 
@@ -247,6 +256,16 @@ def _to_stdout(request: ScanRequest, classifier: Classifier, talk: Callable[[str
     return tally
 
 
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="edge-xray-")
+    except OSError as error:
+        raise OutputError(
+            f"no folder for temporary files can be written ({error.strerror or error}); name a "
+            "folder for the results with --output DIR"
+        ) from error
+
+
 def run_of(classifier: Classifier, options: ScanOptions) -> Run:
     """What the rows of this scan have in common, now."""
     return Run(
@@ -269,9 +288,7 @@ def _with_progress(
         return
     from edge_xray.reports.console import ScanProgress
 
-    with ScanProgress(
-        sys.stderr, request.paths, recursive=options.recursive, exclude=options.exclude
-    ) as progress:
+    with ScanProgress(sys.stderr, request.paths, recursive=options.recursive) as progress:
         for row in rows:
             yield row
             progress.advance()
@@ -284,7 +301,7 @@ def _write_table(folder: Path, rows: list[Row], tally: Tally, run: Run) -> Path:
     from edge_xray.reports.console import print_table
 
     text = io.StringIO()
-    print_table(rows, tally, run, text)
+    print_table(rows, tally, run, text, plain=True)
     write_atomically(folder / TABLE_FILE, text.getvalue().encode("utf-8"))
     return folder / TABLE_FILE
 

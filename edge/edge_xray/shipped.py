@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -102,7 +103,7 @@ def _is_path(source: Path | str) -> bool:
     if isinstance(source, Path):
         return True
     path = Path(source)
-    return path.suffix.lower() == MODEL_SUFFIX or len(path.parts) > 1 or path.is_file()
+    return path.suffix.lower() == MODEL_SUFFIX or len(path.parts) > 1 or os.path.isfile(path)  # noqa: PTH113 - never raises
 
 
 def _read(path: Path, source: str) -> ModelFile:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edge_xray.clinic_commands import say, tell
 from edge_xray.errors import ExitCode
 
 CLINIC_PANEL = "Clinic"
@@ -58,7 +59,7 @@ def doctor(
     from edge_xray.findings import passed, to_json, to_text
 
     findings = list(examine(output=output, model=model, runtime=runtime))
-    typer.echo(to_json(findings) if as_json else to_text(findings), nl=False)
+    tell(to_json(findings) if as_json else to_text(findings), nl=False)
     if not passed(findings):
         raise typer.Exit(ExitCode.FAILED_CHECK)
 
@@ -77,7 +78,7 @@ def self_test(
     from edge_xray.selftest import self_test as run
 
     findings = list(run(model, runtime=runtime, operating_point=operating_point))
-    typer.echo(to_json(findings) if as_json else to_text(findings), nl=False)
+    tell(to_json(findings) if as_json else to_text(findings), nl=False)
     if not passed(findings):
         raise typer.Exit(ExitCode.FAILED_CHECK)
 
@@ -101,11 +102,11 @@ def benchmark(
 
     result = run_benchmark(folder, model=model, runtime=runtime, threads=threads, films=films)
     if as_json:
-        typer.echo(result.to_json(), nl=False)
+        tell(result.to_json(), nl=False)
     elif as_row:
-        typer.echo(result.to_table_row())
+        tell(result.to_table_row())
     else:
-        typer.echo(result.to_text(), nl=False)
+        tell(result.to_text(), nl=False)
 
 
 def _kit() -> None:
@@ -173,7 +174,7 @@ def kit_build(
         find_links=find_links,
         model=model,
     )
-    typer.echo(f"edge-xray {built.identifier}", err=True)
+    say(f"edge-xray {built.identifier}")
     for name in built.wheels:
-        typer.echo(f"  {name}", err=True)
-    typer.echo(f"{built.path}  {built.size / 1e6:.1f} MB")
+        say(f"  {name}")
+    tell(f"{built.path}  {built.size / 1e6:.1f} MB")

@@ -2,7 +2,7 @@
 
 Every regular file below a folder is taken for a film, whatever its name: content decides later, and
 a file that is no film gets a row that says so. Left out are names that begin with a dot, what an
-operating system or a DICOM disc leaves beside films (`LITTER`), and the kit's own results folders.
+operating system or a DICOM disc leaves beside films (`LITTER`), and the kit's own files (`own_files`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from edge_xray.own_files import is_own
+
+REASONS: Final = {
+    "broken_link": "a link that leads nowhere, or round in a circle",
+    "link_outside": "a link out of the folder that is scanned; it is not followed",
+    "missing": "there is no such file, or it is gone",
+}
+"""Reasons for a file that was not found where it was looked for, with what they mean."""
+
 LITTER: Final = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "dicomdir"})
 """Files, in lower case, that stand beside films and are none; ``DICOMDIR`` is a disc's index."""
-
-RESULTS_MARK: Final = ".edge-xray-results"
-"""A file of this name marks a folder as results of this kit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +66,15 @@ def without_repeats(paths: Iterable[Path], *, recursive: bool = True) -> list[Pa
         recursive: whether folders within folders are walked.
     """
     named = list(dict.fromkeys(paths))
-    folders = {path for path in named if path.is_dir()}
+    folders = {path for path in named if os.path.isdir(path)}  # noqa: PTH112 - never raises
 
     def held(path: Path) -> bool:
+        linked = os.path.islink(path)  # noqa: PTH114 - never raises
         for parent in path.parents:
             inside = path.relative_to(parent).parts
             if parent in folders and (recursive or (len(inside) == 1 and path not in folders)):
-                return not any(_is_litter(part) for part in inside) and not path.is_symlink()
+                return not linked and not any(_is_litter(part) for part in inside)
+            linked = linked or os.path.islink(parent)  # noqa: PTH114 - never raises
         return False
 
     return [path for path in named if not held(path)]
@@ -76,9 +84,8 @@ def find_films(
     paths: Iterable[Path],
     *,
     recursive: bool = True,
-    exclude: Path | None = None,
 ) -> Iterator[Found]:
-    """Walk files and folders, in the order given; within a folder in the order of the disk.
+    """Walk files and folders, in the order given; a folder's files, then the folders in it.
 
     A link to a file within the folder is taken as a file; one that leaves the folder, leads nowhere
     or round in a circle is found with a reason. Linked folders within the folder are not entered:
@@ -87,7 +94,6 @@ def find_films(
     Args:
         paths: files and folders. One that is missing is found with a reason.
         recursive: also what lies in folders within the folders.
-        exclude: a folder that is not entered: the one results are written to.
     """
     for path in paths:
         try:
@@ -96,63 +102,47 @@ def find_films(
             yield _problem(path, *_why_unreadable(error))
             continue
         if stat.S_ISDIR(info.st_mode):
-            yield from _walk(path, os.path.realpath(path), recursive, exclude)
+            yield from _walk(path, os.path.realpath(path), recursive)
         elif stat.S_ISREG(info.st_mode):
             yield Found(path, printable(path))
         else:
             yield _problem(path, "not_a_file", "it is neither a file nor a folder")
 
 
-def _walk(folder: Path, root: str, recursive: bool, exclude: Path | None) -> Iterator[Found]:
-    """Depth first without recursion; at most one open directory a level."""
-    open_folders: list[tuple[Path, Iterator[os.DirEntry[str]]]] = []
-
-    def enter(path: Path) -> Iterator[Found]:
+def _walk(folder: Path, root: str, recursive: bool) -> Iterator[Found]:
+    """One folder open at a time, however deep they lie; of those to come, the paths are kept."""
+    waiting = [folder]
+    while waiting:
+        current = waiting.pop()
+        within: list[Path] = []
         try:
-            open_folders.append((path, os.scandir(path)))
+            for entry in os.scandir(current):
+                yield from _entry(entry, root, within)
         except OSError as error:
-            yield _problem(path, *_why_unreadable(error))
-
-    yield from enter(folder)
-    while open_folders:
-        current, entries = open_folders[-1]
-        try:
-            entry = next(entries, None)
-        except OSError as error:
-            # The drive was pulled out, or the disk cannot read this folder's list to its end.
+            # Not to be opened, the drive was pulled out, or the disk cannot read the list to its end.
             yield _problem(current, *_why_unreadable(error))
-            entry = None
-        if entry is None:
-            open_folders.pop()
-            continue
-        if _is_litter(entry.name):
-            continue
-        path = Path(entry.path)
-        try:
-            if entry.is_symlink():
-                yield from _follow(path, root)
-            elif entry.is_dir():
-                if recursive and not _is_results(path, exclude):
-                    yield from enter(path)
-            elif entry.is_file():
-                yield Found(path, printable(path))
-        except OSError as error:
-            yield _problem(path, *_why_unreadable(error))
+        if recursive:
+            waiting += reversed(within)
+
+
+def _entry(entry: os.DirEntry[str], root: str, folders: list[Path]) -> Iterator[Found]:
+    """What is found in one entry of a folder; a folder is added to `folders`."""
+    if _is_litter(entry.name):
+        return
+    path = Path(entry.path)
+    try:
+        if entry.is_symlink():
+            yield from _follow(path, root)
+        elif entry.is_dir():
+            folders.append(path)
+        elif entry.is_file() and not is_own(path):
+            yield Found(path, printable(path))
+    except OSError as error:
+        yield _problem(path, *_why_unreadable(error))
 
 
 def _is_litter(name: str) -> bool:
     return name.startswith(".") or name.lower() in LITTER
-
-
-def _is_results(folder: Path, exclude: Path | None) -> bool:
-    if (folder / RESULTS_MARK).exists():
-        return True
-    if exclude is None:
-        return False
-    try:
-        return folder.samefile(exclude)
-    except OSError:
-        return False
 
 
 def _follow(path: Path, root: str) -> Iterator[Found]:

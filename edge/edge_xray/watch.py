@@ -135,9 +135,7 @@ class Watcher:
     def _complete(self, taken: dict[str, Signature]) -> Iterator[Found]:
         """Files that are the same as at the last look and that nobody is writing to."""
         seen, self._seen = self._seen, {}
-        for found in find_films(
-            [self._folder], recursive=self._options.recursive, exclude=self._options.exclude
-        ):
+        for found in find_films([self._folder], recursive=self._options.recursive):
             signature = _signature(found)
             if signature is None or self._done.get(found.shown) == signature:
                 continue

@@ -117,7 +117,7 @@ def report(tmp_path_factory, write_film, tiny_model) -> Path:
             write_film(folder / "films" / f"{label}-{index}.png", label, 930 + index)
     (folder / "films" / "<img src=x onerror=alert(1)>.jpg").write_text("no film")
     output = folder / "out"
-    options = ScanOptions(pictures=output / "pictures", exclude=output)
+    options = ScanOptions(pictures=output / "pictures")
     classifier = Classifier(tiny_model)
     with ResultsFolder(output, classifier, options) as results:
         rows = sorted(scan([folder / "films"], classifier, options), key=lambda row: row.urgency)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import errno
+import hashlib
 import io
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -291,6 +295,135 @@ def test_a_list_of_other_films_is_kept_and_not_replaced(run, films, write_film):
     for folder in ("films", "tuesday"):
         run("scan", folder, "-o", "out")
     assert len(list(Path("out/earlier").iterdir())) == 3
+
+
+def test_films_beside_results_are_never_removed_nor_left_out(run, films):
+    for folder in ("clinic/pictures", "clinic/heatmaps", "clinic"):
+        Path(folder).mkdir(exist_ok=True, parents=True)
+        for path in films.glob("*.png"):
+            shutil.copy(path, folder)
+    count = len(list(films.glob("*.png")))
+    before = set(Path("clinic").rglob("*.png"))
+    for option in ([], ["--any-age"], ["--any-view", "--heatmaps"], []):
+        run("scan", "clinic", "-o", "clinic", *option)
+        assert len(_rows(Path("clinic/results.csv").read_text())) == count
+        assert Path("clinic/results.csv").read_text().count("\n") == 3 * count + 1
+        assert before <= set(Path("clinic").rglob("*.png"))
+    _, out, _ = run("scan", "clinic", "films", "--format", "csv")
+    assert out.count("\n") == 4 * count + 1
+
+
+def test_reports_of_other_options_are_not_left_behind(run, films, to_dicom, draw_film):
+    (films / "named.dcm").write_bytes(to_dicom(draw_film("normal", 914), PatientID="id-1"))
+    run("scan", "films", "-o", "out", "--with-identifiers")
+    assert "id-1" in Path("out/results.jsonl").read_text()
+    run("scan", "films", "-o", "out", "-f", "html")
+    assert sorted(path.name for path in Path("out").glob("results*")) == ["results.html"]
+    assert "id-1" not in Path("out/results.html").read_text()
+
+
+def test_under_another_key_no_patient_has_two_pseudonyms(
+    run, films, to_dicom, draw_film, monkeypatch
+):
+    (films / "named.dcm").write_bytes(to_dicom(draw_film("normal", 914), PatientID="id-1"))
+    seen = set()
+    for name in ("a", "b"):
+        monkeypatch.setenv("EDGE_XRAY_KEY", f"key-{name}")
+        (films / f"again-{name}.dcm").write_bytes((films / "named.dcm").read_bytes())
+        run("scan", "films", "-o", "out")
+        rows = _rows(Path("out/results.csv").read_text()).values()
+        (pseudonym,) = {row["patient"] for row in rows if row["patient"]}
+        seen.add(pseudonym)
+    assert len(seen) == 2
+
+
+def test_a_film_refused_without_a_picture_gets_one_for_the_report(run, films, to_dicom, draw_film):
+    (films / "adult.dcm").write_bytes(to_dicom(draw_film("normal", 914), PatientAge="047Y"))
+    run("scan", "films", "-o", "out", "-f", "csv")
+    run("scan", "films", "-o", "out")
+    assert Path("out/results.html").read_text().count("data:image/jpeg;base64,") == 7
+
+
+def test_a_large_file_that_is_no_film_is_not_read_whole(run, films, monkeypatch):
+    from edge_xray import scan as module
+
+    monkeypatch.setattr(module, "LARGE_BYTES", 1 << 16)
+    data = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 1024
+    (films / "video.mp4").write_bytes(data)
+    part, sha256 = read_film(films / "video.mp4")
+    assert len(part) < 1 << 16
+    _, out, _ = run("scan", "films", "--format", "csv")
+    row = _rows(out)["video.mp4"]
+    assert (row["reason"], row["sha256"]) == ("not_an_image", sha256)
+    assert sha256 == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions are others there")
+def test_a_path_that_cannot_be_looked_at_is_a_row_and_a_name_too_long_is_missing(
+    run, films, monkeypatch
+):
+    real = Path.stat
+
+    def stat(path, **options):
+        if "locked" in path.parts:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    code, out, _ = run("scan", "locked/in", "films", "--format", "csv")
+    assert (code, _rows(out)["in"]["reason"]) == (0, "unreadable")
+    monkeypatch.undo()
+    code, out, err = run("scan", "n" * 300)
+    assert (code, out) == (2, "")
+    assert "no such file or folder" in err
+    code, _, err = run("scan", "films", "-m", "n" * 300)
+    assert code == 2
+    assert len(err.splitlines()) == 1
+
+
+def test_an_empty_argument_is_not_taken_for_this_folder(run, films):
+    code, out, err = run("scan", "")
+    assert (code, out) == (2, "")
+    assert "an argument is empty" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize(
+    ("words", "redirection", "wanted"),
+    [
+        ("info", ">/dev/full", 3),
+        ("info", "| true", 3),
+        ("info", ">&-", 3),
+        ("scan films", ">&-", 3),
+        ("scan films", "2>&-", 0),
+        ("scan films", "2>/dev/full", 0),
+        ("scan films -o out", ">&- 2>&-", 0),
+        ("scan films -f table", "| true", 3),
+    ],
+)
+def test_streams_that_are_closed_or_full_end_as_documented(
+    films, tiny_model, tmp_path, monkeypatch, words, redirection, wanted
+):
+    monkeypatch.chdir(tmp_path)
+    command, *rest = words.split()
+    model = [str(tiny_model)] if command == "info" else ["-m", str(tiny_model)]
+    line = shlex.join([sys.executable, "-m", "edge_xray.cli", command, *rest, *model])
+    if redirection.startswith("|"):
+        # Nobody reads the pipe any more when the first word is written.
+        line = f"({line}; echo $? >code) {redirection}"
+    else:
+        line = f"{line} {redirection}; echo $? >code"
+    ended = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True)
+    assert Path("code").read_text().strip() == str(wanted), ended.stderr
+    assert "Traceback" not in ended.stderr
+    if "-o" in rest or wanted == 0:
+        assert list(Path().glob("*/results.html"))
+
+
+def test_a_list_in_a_file_has_no_colour(run, films, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    run("scan", "films", "-o", "out", "-f", "table")
+    assert "\x1b" not in Path("out/results.txt").read_text()
 
 
 def test_a_list_whose_films_are_not_known_is_kept(run, films):

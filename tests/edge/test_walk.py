@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_xray.walk import RESULTS_MARK, find_films, printable, without_repeats
+from edge_xray.own_files import RESULTS_MARK
+from edge_xray.walk import find_films, printable, without_repeats
 
 needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 
@@ -35,17 +36,59 @@ def test_every_file_is_found_whatever_its_name(folder):
 def test_hidden_files_litter_and_results_are_left_out(folder):
     for name in (".hidden.jpg", "Thumbs.db", "DICOMDIR", "desktop.ini"):
         (folder / name).write_bytes(b"x")
-    results = folder / "results"
-    results.mkdir()
-    (results / RESULTS_MARK).touch()
-    (results / "results.csv").write_text("x")
-    other = folder / "out"
-    other.mkdir()
-    (other / "heat.png").write_bytes(b"x")
     (folder / ".git").mkdir()
     (folder / ".git" / "index").write_bytes(b"x")
-    assert len(_found(folder, exclude=other)) == 5
-    assert len(_found(folder)) == 6
+    own = (
+        "journal.jsonl",
+        "scan.lock",
+        "results.csv",
+        "results-2.html",
+        f"pictures/{'0af' * 21}0.jpg",
+        "heatmaps/film-0123456789ab.png",
+        "earlier/2026-11-21-101500/results.jsonl",
+    )
+    for name in own:
+        path = folder / "results" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    assert len(_found(folder)) == 5 + len(own)
+    (folder / "results" / RESULTS_MARK).touch()
+    assert len(_found(folder)) == 5
+    assert len(_found(folder / "results")) == len(_found(folder / "results" / "heatmaps")) == 0
+
+
+def test_films_in_a_results_folder_are_found(folder):
+    (folder / RESULTS_MARK).touch()
+    for name in ("pictures/1.jpg", "heatmaps/film.png", "results.jpg", "earlier/results.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    assert len(_found(folder)) == 9
+    assert len(_found(folder / "pictures")) == 1
+
+
+def test_a_tree_deeper_than_the_files_a_process_may_open_is_walked_to_its_end(tmp_path):
+    resource = pytest.importorskip("resource")
+    deep = tmp_path
+    for _ in range(150):
+        deep /= "d"
+        deep.mkdir()
+        (deep / "film.jpg").write_bytes(b"x")
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit[0], 100), limit[1]))
+    try:
+        found = _found(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    assert len(found) == 150
+    assert set(found.values()) == {""}
+
+
+@needs_links
+def test_a_film_named_by_a_way_that_is_not_walked_is_kept(folder):
+    (folder / "link").symlink_to(folder / "sub")
+    named = folder / "link" / "c.dcm"
+    assert without_repeats([folder, named]) == [folder, named]
+    assert without_repeats([folder, folder / "sub" / "c.dcm"]) == [folder]
 
 
 def test_named_files_are_taken_and_missing_ones_have_a_reason(folder, tmp_path):

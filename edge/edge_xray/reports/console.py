@@ -45,7 +45,13 @@ _REMARK_STYLE: Final = "italic"
 
 
 def print_table(
-    rows: Sequence[Row], tally: Tally, run: Run, stream: TextIO, limit: int | None = None
+    rows: Sequence[Row],
+    tally: Tally,
+    run: Run,
+    stream: TextIO,
+    limit: int | None = None,
+    *,
+    plain: bool = False,
 ) -> None:
     """Print the triage list.
 
@@ -55,8 +61,9 @@ def print_table(
         run: model and operating point.
         stream: where to.
         limit: rows shown at most; the rest is counted.
+        plain: no colour, whatever the environment asks for: for a file.
     """
-    console = _console(stream)
+    console = _console(stream, plain)
     table = Table(box=SIMPLE_HEAD, width=min(console.width, WIDEST), pad_edge=False)
     table.add_column("File", overflow="fold", ratio=3)
     table.add_column("What to do", overflow="fold", ratio=4)
@@ -74,8 +81,18 @@ def print_table(
     console.print(Text(DISCLAIMER))
 
 
-def _console(stream: TextIO) -> Console:
-    console = Console(file=stream, highlight=False, soft_wrap=False)
+class _Console(Console):
+    """A console that leaves a closed pipe to its caller, who has an exit code for it."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise it on."""
+        raise  # it is called where the error is handled
+
+
+def _console(stream: TextIO, plain: bool) -> Console:
+    console = _Console(
+        file=stream, highlight=False, soft_wrap=False, force_terminal=False if plain else None
+    )
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PLAIN_WIDTH
     return console
@@ -113,16 +130,13 @@ class ScanProgress:
     there is no time left to show.
     """
 
-    def __init__(
-        self, stream: TextIO, paths: Sequence[Path], *, recursive: bool, exclude: Path | None
-    ) -> None:
+    def __init__(self, stream: TextIO, paths: Sequence[Path], *, recursive: bool) -> None:
         """Get ready.
 
         Args:
             stream: where to, usually stderr.
             paths: what is scanned.
             recursive: as in the scan.
-            exclude: as in the scan.
         """
         console = Console(file=stream, highlight=False)
         self._shown = console.is_terminal and not console.is_dumb_terminal
@@ -141,7 +155,6 @@ class ScanProgress:
         self._stop = threading.Event()
         self._paths = paths
         self._recursive = recursive
-        self._exclude = exclude
 
     def __enter__(self) -> Self:
         """Show it and begin to count."""
@@ -162,7 +175,7 @@ class ScanProgress:
 
     def _count_films(self) -> None:
         count = 0
-        for _ in find_films(self._paths, recursive=self._recursive, exclude=self._exclude):
+        for _ in find_films(self._paths, recursive=self._recursive):
             if self._stop.is_set():
                 return
             count += 1
