@@ -27,13 +27,11 @@ COLUMNS: Final = 96
 """Width of the terminal, in characters."""
 WINDOWS: Final = {"report.png": (1200, 900)}
 """Width and height of the browser's window, in CSS pixels, for each picture."""
-COLOURS: Final = 128
-"""Colours of a picture's palette: a screen of greys needs no more, and the file is a third."""
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 
 
 def scan(folder: Path) -> str:
-    """Scan copies of the samples in a folder; gives what the terminal shows, colours included."""
+    """Scan copies of the samples in a folder; gives what the terminal shows, colours and talk included."""
     films = folder / "films"
     films.mkdir()
     for path in sorted((ROOT / "samples").iterdir()):
@@ -42,7 +40,8 @@ def scan(folder: Path) -> str:
     finished = subprocess.run(
         [sys.executable, "-m", "edge_xray.cli", "scan", "films"],
         cwd=folder,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         check=True,
         env={**os.environ, "FORCE_COLOR": "1", "COLUMNS": str(COLUMNS), "TERM": "xterm-256color"},
@@ -77,7 +76,7 @@ def browser_picture(browser: str, page: Path, size: tuple[int, int], target: Pat
             timeout=120,
         )
         with Image.open(shot) as image:
-            image.convert("RGB").quantize(COLOURS).save(target, optimize=True)
+            image.convert("RGB").save(target, optimize=True)
 
 
 def main() -> int:

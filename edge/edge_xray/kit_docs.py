@@ -12,6 +12,7 @@ PAGES: Final = (
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "docs/*.md",
     "models/*.md",
 )
