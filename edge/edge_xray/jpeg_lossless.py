@@ -1,15 +1,17 @@
-"""JPEG lossless, first-order prediction: how most X-ray archives store films. Numpy only.
+"""JPEG lossless (ITU-T T.81, annex H): how most X-ray archives store films. Numpy only.
 
-The usual decoders for it are under the GPL or 40 MB large, and the process is simple (ITU-T T.81,
-annex H): every sample is its left neighbour plus a Huffman-coded difference. Where a code begins is
+The usual decoders for it are under the GPL or 40 MB large, and the process is simple: every sample is
+predicted from its neighbours, and what is stored is a Huffman-coded difference. Where a code begins is
 known only once the one before it has been read, and that alone is done one by one here: how many bits
-the code at *every* bit would take is looked up beforehand, all at once.
+the code at *every* bit would take is looked up beforehand, for a chunk of the stream at a time.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Final
 
 import numpy as np
@@ -23,8 +25,18 @@ _DHT: Final = 0xC4
 _DRI: Final = 0xDD
 _SOS: Final = 0xDA
 
+_Samples = NDArray[np.int32]
 _LEFT: Final = 1
-"""Predictor "left neighbour" (table H.1), the one DICOM's selection value 1 stands for."""
+_PREDICTORS: Final[dict[int, Callable[[_Samples, _Samples, _Samples], _Samples]]] = {
+    _LEFT: lambda left, above, corner: left,
+    2: lambda left, above, corner: above,
+    3: lambda left, above, corner: corner,
+    4: lambda left, above, corner: left + above - corner,
+    5: lambda left, above, corner: left + ((above - corner) >> 1),
+    6: lambda left, above, corner: above + ((left - corner) >> 1),
+    7: lambda left, above, corner: (left + above) >> 1,
+}
+"""Table H.1: by selection value, a sample's prediction from its neighbours."""
 
 _CODE_BITS: Final = 16
 """Longest Huffman code."""
@@ -32,8 +44,14 @@ _CODE_BITS: Final = 16
 _SCAN_END: Final = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _RESTART: Final = re.compile(rb"\xff[\xd0-\xd7]")
 
-_BLOCK: Final = 1 << 16
-"""Samples whose positions are held as Python numbers at a time."""
+_CHUNK: Final = 1 << 15
+"""Bytes of the stream looked up at a time; each takes some 50 bytes while it is."""
+
+_AHEAD: Final = 4
+"""Bytes beyond a chunk that the last code that begins in it may reach into."""
+
+_STRIP_ROWS: Final = 256
+"""Rows summed at a time, so that a large film is never held twice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +62,13 @@ class _Table:
         length: (65536,) uint8, bits of the code that they begin with; 0 for none.
         category: (65536,) uint8, how many bits of difference follow (SSSS, 0..16).
         step: (65536,) uint8, bits of both together; 0 for none.
+        difference: (65536,) uint16, the difference; right where ``step`` is at most 16.
     """
 
     length: NDArray[np.uint8]
     category: NDArray[np.uint8]
     step: NDArray[np.uint8]
+    difference: NDArray[np.uint16]
 
 
 def decode_jpeg_lossless(data: bytes) -> NDArray[np.uint16]:
@@ -61,7 +81,7 @@ def decode_jpeg_lossless(data: bytes) -> NDArray[np.uint16]:
         uint16, (H, W), the samples as stored.
 
     Raises:
-        FilmError: the stream is damaged or cut, in colour, or uses another predictor.
+        FilmError: the stream is damaged or cut, or of another process or in colour.
     """
     header = read_jpeg_header(data)
     if header.marker != _SOF_LOSSLESS or header.components != 1 or not 2 <= header.bits <= 16:
@@ -78,26 +98,28 @@ def decode_jpeg_lossless(data: bytes) -> NDArray[np.uint16]:
             if len(body) < 6 or body[0] != 1:
                 raise _unsupported("several scans")
             table, predictor, shift, scan = body[2] >> 4, body[3], body[5] & 15, end
-    if predictor != _LEFT:
+    if predictor not in _PREDICTORS:
         raise _unsupported(f"predictor {predictor}")
+    if not header.width or not header.height:
+        raise _damaged("it gives no size")
     if table not in tables or shift >= header.bits:
         raise _damaged("a table is missing")
     if interval % header.width:
         raise _damaged("it restarts within a row")
-    stop = _SCAN_END.search(data, scan)
-    segments = _RESTART.split(data[scan : stop.start() if stop else len(data)])
-    rows = interval // header.width or header.height
-    start_value = 1 << (header.bits - shift - 1)
-    pixels = np.empty((header.height, header.width), np.uint16)
-    for index, top in enumerate(range(0, header.height, rows)):
-        if index >= len(segments):
-            raise _truncated()
-        part = pixels[top : top + rows]
-        differences = _differences(segments[index], tables[table], part.size)
-        differences = differences.reshape(part.shape)
-        differences[:, 0] = np.cumsum(differences[:, 0]) + start_value
-        part[:] = np.cumsum(differences, axis=1) & 0xFFFF
-    return pixels << np.uint16(shift)
+    # Each restart interval is a picture of its own; the last is filled up with empty rows.
+    rows = min(interval // header.width or header.height, header.height)
+    pixels = np.zeros((-(-header.height // rows), rows, header.width), np.uint16)
+    end = _SCAN_END.search(data, scan)
+    stop = end.start() if end else len(data)
+    restarts = _RESTART.finditer(data, scan, stop)
+    for top, part in zip(range(0, header.height, rows), pixels, strict=True):
+        restart = next(restarts, None)
+        wanted = part[: header.height - top].reshape(-1)
+        _read_differences(data[scan : restart.start() if restart else stop], tables[table], wanted)
+        scan = restart.end() if restart else stop
+    _add_predictions(pixels, predictor, 1 << (header.bits - shift - 1))
+    pixels <<= np.uint16(shift)
+    return pixels.reshape(-1, header.width)[: header.height]
 
 
 def _read_tables(body: bytes) -> dict[int, _Table]:
@@ -121,59 +143,127 @@ def _read_tables(body: bytes) -> dict[int, _Table]:
             used += count
         # A difference of category 16 is 32768 and has no further bits.
         step = np.where(length > 0, length + np.where(category < 16, category, 0), 0)
-        tables[body[0] & 15] = _Table(length, category, step.astype(np.uint8))
+        alone = np.arange(1 << _CODE_BITS, dtype=np.int64) << 16
+        difference = _difference(alone, length, category)
+        tables[body[0] & 15] = _Table(length, category, step.astype(np.uint8), difference)
         body = values[used:]
     return tables
 
 
-def _differences(segment: bytes, table: _Table, count: int) -> NDArray[np.int64]:
-    """The next ``count`` differences of a scan segment, (count,) int64."""
-    coded = np.frombuffer(segment.replace(b"\xff\0", b"\xff") + bytes(5), np.uint8)
-    steps = np.empty((coded.size - 4, 8), np.uint8)
-    window = coded[:-4].astype(np.uint32) << 16
-    window |= coded[1:-3].astype(np.uint32) << 8
-    window |= coded[2:-2]
-    for bit in range(8):
-        steps[:, bit] = table.step[(window >> np.uint32(8 - bit)) & 0xFFFF]
-    jumps = steps.tobytes()
-    end = 8 * (coded.size - 5)
-    values = np.empty(count, np.int64)
-    at = 0
-    for first in range(0, count, _BLOCK):
-        wanted = min(_BLOCK, count - first)
-        positions: list[int] = []
-        append = positions.append
-        try:
-            for _ in range(wanted):
-                append(at)
-                at += jumps[at]
-        except IndexError:
-            raise _truncated() from None
-        values[first : first + wanted] = _values(coded, np.array(positions), table)
-    if at > end:
-        raise _truncated()
-    return values
+def _read_differences(segment: bytes, table: _Table, into: NDArray[np.uint16]) -> None:
+    """Fill ``into``, (n,) uint16, with the differences of one scan segment, modulo 65536."""
+    coded = b""
+    done = at = start = 0
+    while done < into.size:
+        stop = min(start + _CHUNK, len(segment))
+        if segment[stop - 1 : stop] == b"\xff":
+            stop += 1  # a stuffed byte stays with its zero
+        coded += segment[start:stop].replace(b"\xff\0", b"\xff")
+        start = stop
+        whole = len(coded) - (_AHEAD if stop < len(segment) else 0)
+        windows = _windows(coded, whole + 2)
+        steps = table.step[windows[: 8 * whole]]
+        positions, at = _walk(steps.tobytes(), at, into.size - done)
+        if positions.size and not steps[positions[-1]]:
+            raise _damaged("it holds a code that is in no table")
+        values = table.difference[windows[positions]]
+        long = np.flatnonzero(steps[positions] > _CODE_BITS)
+        if long.size:
+            head = windows[positions[long]].astype(np.int64)
+            following = head << 16 | windows[positions[long] + 16]
+            values[long] = _difference(following, table.length[head], table.category[head])
+        into[done : done + positions.size] = values
+        done += positions.size
+        if done == into.size:
+            if at > 8 * len(coded):
+                raise _truncated()
+        elif stop >= len(segment):
+            raise _truncated()
+        at -= 8 * whole
+        coded = coded[whole:]
 
 
-def _values(
-    coded: NDArray[np.uint8], positions: NDArray[np.int64], table: _Table
-) -> NDArray[np.int64]:
-    """The differences whose codes begin at these bits."""
-    byte, bit = positions >> 3, positions & 7
-    window = np.zeros(len(positions), np.int64)
-    for offset in range(5):
-        window = window << 8 | coded[byte + offset]
-    following = window >> (8 - bit) & 0xFFFFFFFF
-    index = following >> 16
-    length = table.length[index].astype(np.int64)
-    if not length.all():
-        raise _damaged("it holds a code that is in no table")
-    category = table.category[index].astype(np.int64)
-    extra = (following << length & 0xFFFFFFFF) >> (32 - category)
+def _windows(coded: bytes, count: int) -> NDArray[np.uint16]:
+    """The 16 bits from every bit of the first ``count`` bytes on, (8 * count,) uint16."""
+    three = np.frombuffer(coded + bytes(_AHEAD), np.uint8)[: count + 2].astype(np.uint32)
+    window = three[:-2] << 16 | three[1:-1] << 8 | three[2:]
+    shifts = np.arange(8, 0, -1, dtype=np.uint32)
+    return (window[:, None] >> shifts).astype(np.uint16).reshape(-1)
+
+
+def _walk(steps: bytes, at: int, most: int) -> tuple[NDArray[np.int64], int]:
+    """Go from code to code, up to ``most`` codes or the end of ``steps``.
+
+    Args:
+        steps: by bit, how many bits the code there takes; at 0 it stops.
+        at: bit of the first code.
+        most: codes wanted.
+
+    Returns:
+        The bits where they begin, (n,) int64, and where the next begins.
+    """
+    begins = bytearray(len(steps))
+    try:
+        for _ in repeat(None, min(most, len(steps))):
+            begins[at] = 1
+            at += steps[at]
+    except IndexError:
+        pass
+    return np.flatnonzero(np.frombuffer(begins, np.bool_)), at
+
+
+def _difference(
+    following: NDArray[np.int64], length: NDArray[np.uint8], category: NDArray[np.uint8]
+) -> NDArray[np.uint16]:
+    """The differences, modulo 65536, of codes of these lengths and categories.
+
+    Args:
+        following: (n,) int64, the 32 bits from each code's first on.
+        length: (n,) uint8, bits of each code.
+        category: (n,) uint8, bits of difference after it.
+
+    Returns:
+        uint16, (n,).
+    """
+    wide = category.astype(np.int64)
+    extra = (following << length & 0xFFFFFFFF) >> (32 - wide)
     # Table H.2: the lower half of each category stands for the negative differences.
-    negative = extra < np.int64(1) << np.maximum(category - 1, 0)
-    value = np.where(negative, extra - (np.int64(1) << category) + 1, extra)
-    return np.where(category == 0, 0, np.where(category == 16, 1 << 15, value))
+    negative = extra < np.int64(1) << np.maximum(wide - 1, 0)
+    value = np.where(negative, extra - (np.int64(1) << wide) + 1, extra)
+    value = np.where(category == 0, 0, np.where(category == 16, 1 << 15, value))
+    return value.astype(np.uint16)
+
+
+def _add_predictions(pixels: NDArray[np.uint16], predictor: int, first: int) -> None:
+    """Turn differences into samples, in place (H.1.2.1).
+
+    The first sample of an interval is predicted as ``first``, the others of its first row by the one
+    on their left, and the first of each later row by the one above.
+
+    Args:
+        pixels: (intervals, rows, W) uint16, differences modulo 65536.
+        predictor: selection value of `_PREDICTORS`.
+        first: prediction of each interval's first sample.
+    """
+    rows, width = pixels.shape[1:]
+    pixels[:, 0, 0] += np.uint16(first)
+    pixels[:, :, 0] = np.cumsum(pixels[:, :, 0], axis=1, dtype=np.uint16)
+    lines = pixels.reshape(-1, width) if predictor == _LEFT else pixels[:, 0]
+    for top in range(0, len(lines), _STRIP_ROWS):
+        strip = lines[top : top + _STRIP_ROWS]
+        strip[:] = np.cumsum(strip, axis=1, dtype=np.uint16)
+    if predictor == _LEFT or width == 1:
+        return
+    # The samples of a rising diagonal need only those of the two before it: each is done at once.
+    predict, flat, step = _PREDICTORS[predictor], pixels.reshape(len(pixels), -1), width - 1
+    for diagonal in range(2, rows + width - 1):
+        top, bottom = max(1, diagonal - step), min(rows - 1, diagonal - 1)
+        here = slice(diagonal + top * step, diagonal + bottom * step + 1, step)
+        left, above, corner = (
+            flat[:, here.start - back : here.stop - back : step].astype(np.int32)
+            for back in (1, width, width + 1)
+        )
+        flat[:, here] += predict(left, above, corner).astype(np.uint16)
 
 
 def _damaged(what: str) -> FilmError:
@@ -187,6 +277,5 @@ def _truncated() -> FilmError:
 def _unsupported(what: str) -> FilmError:
     return FilmError(
         "dicom_decoder_missing",
-        f"lossless JPEG with {what} needs a decoder that is not installed; "
-        "run: pip install python-gdcm, or export the film uncompressed",
+        f"lossless JPEG with {what} is not read; export the film uncompressed",
     )
