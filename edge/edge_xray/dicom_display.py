@@ -42,7 +42,7 @@ def stored_to_grey(stored: NDArray[Any], dataset: Any) -> NDArray[np.uint8]:
     if padding is None:
         low, high = stored.min(), stored.max()
     else:
-        inside = stored != padding
+        inside = (stored < padding[0]) | (stored > padding[1])
         low = stored.min(where=inside, initial=stored.max())
         high = stored.max(where=inside, initial=stored.min())
     shade = _shading(float(low), float(high), dataset, stored.dtype.kind == "f")
@@ -74,10 +74,18 @@ def eight_bit_table(dataset: Any) -> NDArray[np.uint8] | None:
     return _shading(0.0, WHITE, dataset, False)(np.arange(256, dtype=np.float64))
 
 
-def _padding(dataset: Any) -> int | None:
-    """PixelPaddingValue (0028,0120): how what lies outside the film is marked."""
-    value = dataset.get("PixelPaddingValue")
-    return int(value) if isinstance(value, int) else None
+def _padding(dataset: Any) -> tuple[int, int] | None:
+    """The least and the greatest stored value that mark what lies outside the film.
+
+    PixelPaddingValue (0028,0120) alone, or with PixelPaddingRangeLimit (0028,0121) all from the one to
+    the other, both included; either may be the lower (PS3.3 C.7.5.1.1.2).
+    """
+    value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
+    if not isinstance(value, int):
+        return None
+    if not isinstance(limit, int):
+        limit = value
+    return min(value, limit), max(value, limit)
 
 
 def _shading(low: float, high: float, dataset: Any, floating: bool) -> Shade:

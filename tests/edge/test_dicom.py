@@ -156,6 +156,25 @@ def test_padding_outside_the_film_is_black_also_when_inverted(film, to_dicom):
     assert np.array_equal(shown[:, 20:][inside > 0], 255 - inside[inside > 0])
 
 
+@pytest.mark.parametrize("ends", [(0, 30), (30, 0)])
+@pytest.mark.parametrize("signed", [False, True])
+def test_all_values_of_the_padding_range_are_black_and_set_no_contrast(
+    ends, signed, film, to_dicom
+):
+    least = -2000 if signed else 0
+    stored = film.astype(np.int16 if signed else np.uint16) * 3 + (100 + least)
+    stored[:, :20] = np.arange(20) + 11 + least
+    value, limit = (least + end for end in ends)
+    tags = {"PhotometricInterpretation": "MONOCHROME1", "RescaleSlope": 2, "RescaleIntercept": 5}
+    shown = decode(
+        to_dicom(stored, PixelPaddingValue=value, PixelPaddingRangeLimit=limit, **tags), SPEC
+    ).pixels
+    assert shown[:, :20].max() == 0
+    assert np.array_equal(shown[:, 20:], decode(to_dicom(stored[:, 20:], **tags), SPEC).pixels)
+    without = decode(to_dicom(stored, PixelPaddingRangeLimit=limit, **tags), SPEC).pixels
+    assert without[:, :20].min() > 0
+
+
 def test_a_window_on_a_jpeg_frame_is_applied_before_reducing(draw_film, encode, to_dicom):
     film = draw_film("normal", 1, height=600, width=600)
     jpeg = encode(film, "JPEG", quality=95)
