@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from edge_xray.metadata import IntendedUse
@@ -22,10 +23,42 @@ INTENDED_USE_REASONS: Final = {
 """Every reason this module gives, with what it means."""
 
 _UNHELPFUL_BODY_PARTS: Final = frozenset({"UNKNOWN", "OTHER", "NONE"})
-_CHEST_WORDS: Final = ("CHEST", "THORAX", "LUNG", "TORAX", "POUMON")
-"""Words for the chest that sites write into BodyPartExamined beside the standard's own."""
+_CHEST_WORDS: Final = (
+    "CHEST",
+    "THORAX",
+    "TORAX",
+    "TORACE",
+    "LUNG",
+    "POUMON",
+    "PULMON",
+    "PULMAO",
+    "PULMOES",
+    "POLMON",
+    "POITRINE",
+    "PECHO",
+    "PEITO",
+    "BRUSTKORB",
+    "GRUDNAYA KLETKA",
+    "GRUDNAIA KLETKA",
+    "GRUDNAJA KLETKA",
+    "ORGANY GRUDNO",
+    "LEGKIE",
+)
+"""Words for chest and lungs that sites write into BodyPartExamined beside the standard's own, without
+accents: nouns only, since a part of the spine is thoracic too."""
 
 _MONTHS_A_YEAR: Final = 12
+
+_X_RAY: Final = frozenset({"CR", "DX", "RG"})
+"""Modalities of a plain X-ray film: computed, digital and on film (PS3.3 C.7.3.1.1.1)."""
+
+_VIEW_WORDS: Final = {
+    "AP": "front to back",
+    "PA": "back to front",
+    "LL": "from the side",
+    "RL": "from the side",
+    "LATERAL": "from the side",
+}
 
 
 def check_intended_use(
@@ -72,10 +105,10 @@ def check_intended_use(
 def _modality(tags: DicomTags, use: IntendedUse) -> str | None:
     if not use.modalities or not tags.modality or tags.modality in use.modalities:
         return None
-    return (
-        f"the file says it is of modality {tags.modality}, "
-        f"and the model is for {' or '.join(use.modalities)}"
-    )
+    wanted = "plain X-ray films" if _X_RAY.issuperset(use.modalities) else _either(use.modalities)
+    # By the name of the letter: an MR, a CT, a US.
+    article = "an" if tags.modality[0] in "AEFHILMNORSX" else "a"
+    return f"the file says it is {article} {tags.modality} picture, and the model is for {wanted}"
 
 
 def _body_part(tags: DicomTags, use: IntendedUse) -> str | None:
@@ -85,15 +118,24 @@ def _body_part(tags: DicomTags, use: IntendedUse) -> str | None:
     if "CHEST" in use.body_part and any(word in part for word in _CHEST_WORDS):
         return None
     return (
-        f"the file says it shows the {part.lower()}, and the model is for the "
-        f"{' or '.join(part.lower() for part in use.body_part)}"
+        f'the file says that it shows "{part}", and the model is for the '
+        f"{_either(part.lower() for part in use.body_part)}"
     )
 
 
 def _view(tags: DicomTags, use: IntendedUse) -> str | None:
     if not use.views or not tags.view or tags.view in use.views:
         return None
-    return f"the film's view is {tags.view}, and the model is for {' or '.join(use.views)}"
+    wanted = _either(_view_words(view) for view in use.views)
+    return f"the file says its view is {_view_words(tags.view)}, and the model is for {wanted}"
+
+
+def _view_words(view: str) -> str:
+    return f"{view} ({_VIEW_WORDS[view]})" if view in _VIEW_WORDS else view
+
+
+def _either(words: Iterable[str]) -> str:
+    return " or ".join(words)
 
 
 def _age(tags: DicomTags, use: IntendedUse) -> str | None:
