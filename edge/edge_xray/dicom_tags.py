@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
@@ -12,9 +13,10 @@ from typing import Any, Final
 MAX_TAG_CHARACTERS: Final = 16
 """Longest value of a code string (VR CS, PS3.5 table 6.2-1)."""
 
-DAYS_A_YEAR: Final = 365.2425
-_AGE_UNITS: Final = {"D": DAYS_A_YEAR, "W": DAYS_A_YEAR / 7, "M": 12.0, "Y": 1.0}
-"""How many of each unit of an age string (VR AS) make a year."""
+MONTHS_A_YEAR: Final = 12
+_AGE_UNITS: Final = {"D": 365.0, "W": 365.2425 / 7, "M": float(MONTHS_A_YEAR), "Y": 1.0}
+"""How many of each unit of an age string (VR AS) make a year; in days, which end at 999, it is the
+first birthday that counts."""
 
 _VIEW_CODES: Final = {
     "399348003": "AP",
@@ -40,7 +42,8 @@ class DicomTags:
         modality: Modality (0008,0060), upper case; empty if not given.
         body_part: BodyPartExamined (0018,0015), or ``CHEST`` from the anatomic region's code.
         view: ViewPosition (0018,5101), or the view code's equal.
-        age_years: PatientAge (0010,1010), or study date less birth date; None if not given.
+        age_years: PatientAge (0010,1010), or the whole months from birth date to study date as years;
+            None if not given.
         patient_id: PatientID (0010,0020); left out of ``repr`` and of `public`.
     """
 
@@ -95,20 +98,42 @@ def read_tags(dataset: Any) -> DicomTags:
 
 
 def _text(dataset: Any, keyword: str) -> str:
+    return "".join(c for c in _value(dataset, keyword) if c.isprintable()).strip()
+
+
+def _value(dataset: Any, keyword: str) -> str:
     try:
         value = dataset.get(keyword)
         if value is None:
             return ""
         if not isinstance(value, str) and hasattr(value, "__getitem__"):
             value = value[0]
-        return "".join(c for c in str(value) if c.isprintable()).strip()
+        return str(value)
     except Exception:  # one broken element must not cost the film: pydicom converts lazily
         return ""
 
 
 def _code(dataset: Any, keyword: str) -> str:
-    """A code string, reduced to the characters that VR CS allows."""
-    return re.sub(r"[^A-Z0-9_ ]", "", _text(dataset, keyword).upper())[:MAX_TAG_CHARACTERS].strip()
+    """A code string, without its accents, reduced to the characters that VR CS allows."""
+    text = _decoded(_value(dataset, keyword), _text(dataset, "SpecificCharacterSet"))
+    plain = unicodedata.normalize("NFKD", text).upper()
+    return re.sub(r"[^A-Z0-9_ ]", "", plain)[:MAX_TAG_CHARACTERS].strip()
+
+
+def _decoded(text: str, character_set: str) -> str:
+    """A code string as it was written; pydicom reads each as Latin-1, as it should be plain ASCII."""
+    from pydicom.charset import convert_encodings
+
+    if text.isascii():
+        return text
+    try:
+        stored = text.encode("latin-1")
+        try:
+            return stored.decode("utf-8")
+        except UnicodeDecodeError:
+            return stored.decode(convert_encodings(character_set)[0])
+    except (UnicodeError, LookupError):
+        return text
 
 
 def _sequence_code(dataset: Any, keyword: str) -> str:
@@ -127,7 +152,9 @@ def _age_years(dataset: Any) -> float | None:
         taken = taken or _date(dataset, keyword)
     if born is None or taken is None or taken < born:
         return None
-    return (taken - born).days / DAYS_A_YEAR
+    # By the calendar, as birthdays go: a year in days is now too long, now too short.
+    months = MONTHS_A_YEAR * (taken.year - born.year) + taken.month - born.month
+    return (months - (taken.day < born.day)) / MONTHS_A_YEAR
 
 
 def _date(dataset: Any, keyword: str) -> date | None:

@@ -14,7 +14,8 @@ from PIL import Image
 from edge_xray.decode import REASONS, decode
 from edge_xray.dicom import DicomTags
 from edge_xray.errors import FilmError
-from edge_xray.metadata import InputSpec
+from edge_xray.intended_use import check_intended_use
+from edge_xray.metadata import InputSpec, IntendedUse
 from edge_xray.preprocess import preprocess
 
 pytest.importorskip("pydicom")
@@ -315,6 +316,7 @@ def test_a_video_is_refused_by_the_name_of_its_compression(film, to_dicom):
         ({"PatientAge": "018M"}, 1.5),
         ({"PatientAge": "002W"}, 14 / 365.2425),
         ({"PatientAge": "010D"}, 10 / 365.2425),
+        ({"PatientAge": "364D"}, 364 / 365),
         ({"PatientAge": "abc", "PatientBirthDate": "20180301", "StudyDate": "20200301"}, 2.0),
         ({"PatientAge": None, "PatientBirthDate": "20180301"}, None),
         ({"PatientAge": None, "PatientBirthDate": "20200301", "StudyDate": "20180301"}, None),
@@ -323,6 +325,33 @@ def test_a_video_is_refused_by_the_name_of_its_compression(film, to_dicom):
 def test_age_comes_from_the_age_or_else_from_the_dates(tags, expected, film, to_dicom):
     age = decode(to_dicom(film, **tags), SPEC).tags.age_years
     assert age == (None if expected is None else pytest.approx(expected, abs=0.01))
+
+
+@pytest.mark.parametrize(
+    ("born", "taken", "verdict"),
+    [
+        ("20210505", "20220504", "11 months old"),
+        ("20210505", "20220505", None),
+        ("20200505", "20210505", None),
+        ("20200229", "20210301", None),
+        ("20170301", "20230228", None),
+        ("20170301", "20230301", "6 years old"),
+        ("20160301", "20220301", "6 years old"),
+        ("364D", None, "11 months old"),
+        ("365D", None, None),
+        ("312W", None, None),
+        ("071M", None, None),
+        ("072M", None, "6 years old"),
+    ],
+)
+def test_the_first_and_the_sixth_birthday_are_the_limits(born, taken, verdict, film, to_dicom):
+    tags = {"PatientAge": born}
+    if taken is not None:
+        tags = {"PatientAge": None, "PatientBirthDate": born, "StudyDate": taken}
+    children = IntendedUse(age_min_years=1.0, age_max_years=5.0)
+    report = check_intended_use(decode(to_dicom(film, **tags), SPEC).tags, children)
+    assert report.reason == (None if verdict is None else "other_age")
+    assert (verdict or "") in report.message
 
 
 def test_only_allow_listed_tags_leave_the_file(film, to_dicom):
@@ -368,3 +397,26 @@ def test_view_and_chest_are_also_read_from_codes(film, to_dicom):
 def test_tags_with_markup_or_formulas_are_reduced_to_code_characters(film, to_dicom):
     tags = decode(to_dicom(film, BodyPartExamined="<b>=CHEST", ViewPosition="AP\\PA"), SPEC).tags
     assert (tags.body_part, tags.view) == ("BCHEST", "AP")
+
+
+@pytest.mark.parametrize(
+    ("written", "charset", "encoding", "read"),
+    [
+        ("TÓRAX", "ISO_IR 100", "latin-1", "TORAX"),
+        ("Tórax", "ISO_IR 192", "utf-8", "TORAX"),
+        ("PULMÃO", "ISO_IR 100", "latin-1", "PULMAO"),
+        ("PULMÃO", "ISO_IR 192", "utf-8", "PULMAO"),
+        ("PULMÃO", "", "utf-8", "PULMAO"),
+        # No letter that a code string may have: it says nothing, and no accent becomes one.
+        ("КИСТЬ", "ISO_IR 144", "iso8859-5", ""),
+        ("КИСТЬ", "ISO_IR 192", "utf-8", ""),
+    ],
+)
+def test_accents_are_taken_off_however_they_are_stored(
+    written, charset, encoding, read, film, to_dicom
+):
+    raw = written.encode(encoding)
+    place = b"=" * (len(raw) + len(raw) % 2)
+    data = to_dicom(film, BodyPartExamined=place.decode(), SpecificCharacterSet=charset)
+    assert data.count(place) == 1
+    assert decode(data.replace(place, raw.ljust(len(place))), SPEC).tags.body_part == read
