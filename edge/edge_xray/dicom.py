@@ -225,7 +225,7 @@ def _full_picture(dataset: Any) -> Image.Image:
 
     stored: NDArray[Any]
     if str(dataset.file_meta.TransferSyntaxUID) in _JPEG_LOSSLESS and _samples(dataset) == 1:
-        stored = _signed(decode_jpeg_lossless(_frame(dataset)), dataset)
+        stored = _lossless(dataset)
     else:
         _check_decoder(dataset)
         stored = pixel_array(dataset)
@@ -242,6 +242,21 @@ def _full_picture(dataset: Any) -> Image.Image:
             f"DICOM pixels of kind {photometric or 'unknown'!r} are not read; export a grey film",
         )
     return Image.fromarray(stored_to_grey(stored, dataset))
+
+
+def _lossless(dataset: Any) -> NDArray[Any]:
+    """Decode a grey lossless JPEG here, or by pydicom's plug-in, if one is there, what is not read here."""
+    from pydicom.pixels import get_decoder, pixel_array
+
+    frame = _frame(dataset)
+    try:
+        return _signed(decode_jpeg_lossless(frame), dataset)
+    except FilmError as error:
+        unread = error.reason == "dicom_decoder_missing"
+        if not unread or not get_decoder(dataset.file_meta.TransferSyntaxUID).is_available:
+            raise
+    stored: NDArray[Any] = pixel_array(dataset)
+    return stored
 
 
 def _samples(dataset: Any) -> int:
@@ -269,10 +284,10 @@ def _check_decoder(dataset: Any) -> None:
             f"DICOM pixels stored as {syntax.name} are not read; export the film uncompressed",
         ) from error
     if not decoder.is_available:
-        wanted = "; ".join(decoder.missing_dependencies)
         raise FilmError(
             "dicom_decoder_missing",
-            f"no decoder for {syntax.name} is installed ({wanted}); export the film uncompressed",
+            f"this machine does not read DICOM pixels stored as {syntax.name}; "
+            "export the film uncompressed",
         )
     if syntax.is_encapsulated:
         _frame(dataset)

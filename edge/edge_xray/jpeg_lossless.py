@@ -28,15 +28,16 @@ _SOS: Final = 0xDA
 _Samples = NDArray[np.int32]
 _LEFT: Final = 1
 _PREDICTORS: Final[dict[int, Callable[[_Samples, _Samples, _Samples], _Samples]]] = {
-    _LEFT: lambda left, above, corner: left,
-    2: lambda left, above, corner: above,
-    3: lambda left, above, corner: corner,
-    4: lambda left, above, corner: left + above - corner,
-    5: lambda left, above, corner: left + ((above - corner) >> 1),
-    6: lambda left, above, corner: above + ((left - corner) >> 1),
-    7: lambda left, above, corner: (left + above) >> 1,
+    _LEFT: lambda a, _b, _c: a,
+    2: lambda _a, b, _c: b,
+    3: lambda _a, _b, c: c,
+    4: lambda a, b, c: a + b - c,
+    5: lambda a, b, c: a + ((b - c) >> 1),
+    6: lambda a, b, c: b + ((a - c) >> 1),
+    7: lambda a, b, _c: (a + b) >> 1,
 }
-"""Table H.1: by selection value, a sample's prediction from its neighbours."""
+"""Table H.1, in its letters: by selection value, a sample's prediction from the one on its left (a),
+above (b) and left above (c)."""
 
 _CODE_BITS: Final = 16
 """Longest Huffman code."""
@@ -85,7 +86,9 @@ def decode_jpeg_lossless(data: bytes) -> NDArray[np.uint16]:
     """
     header = read_jpeg_header(data)
     if header.marker != _SOF_LOSSLESS or header.components != 1 or not 2 <= header.bits <= 16:
-        raise _unsupported(f"{header.components} components of {header.bits} bits")
+        raise _unsupported(
+            f"frame FF{header.marker:02X}, samples {header.components} of {header.bits} bits"
+        )
     tables: dict[int, _Table] = {}
     interval = table = predictor = shift = scan = 0
     for marker, start, end in jpeg_segments(data):
@@ -109,8 +112,8 @@ def decode_jpeg_lossless(data: bytes) -> NDArray[np.uint16]:
     # Each restart interval is a picture of its own; the last is filled up with empty rows.
     rows = min(interval // header.width or header.height, header.height)
     pixels = np.zeros((-(-header.height // rows), rows, header.width), np.uint16)
-    end = _SCAN_END.search(data, scan)
-    stop = end.start() if end else len(data)
+    ending = _SCAN_END.search(data, scan)
+    stop = ending.start() if ending else len(data)
     restarts = _RESTART.finditer(data, scan, stop)
     for top, part in zip(range(0, header.height, rows), pixels, strict=True):
         restart = next(restarts, None)
@@ -277,5 +280,5 @@ def _truncated() -> FilmError:
 def _unsupported(what: str) -> FilmError:
     return FilmError(
         "dicom_decoder_missing",
-        f"lossless JPEG with {what} is not read; export the film uncompressed",
+        f"this kind of lossless JPEG ({what}) is not read; export the film uncompressed",
     )

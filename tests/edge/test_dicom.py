@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import sys
+import types
 import zlib
 
 import numpy as np
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR")
 
 SPEC = InputSpec(64, 64)
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
+JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 RLE = "1.2.840.10008.1.2.5"
 
@@ -308,6 +310,50 @@ def test_a_video_is_refused_by_the_name_of_its_compression(film, to_dicom):
     error = refused(to_dicom(film, frame=b"\0" * 64, syntax="1.2.840.10008.1.2.4.102"))
     assert error.reason == "dicom_decoder_missing"
     assert "MPEG-4" in str(error)
+
+
+@pytest.fixture
+def plug_in(film, monkeypatch):
+    """A decoder of lossless JPEG that pydicom finds, as one is that an engineer has installed."""
+    from pydicom.pixels import get_decoder
+
+    module = types.ModuleType("some_decoder")
+    module.DECODER_DEPENDENCIES = {JPEG_LOSSLESS: ("some-decoder",)}
+    module.is_available = lambda syntax: True
+    module.decode = lambda frame, runner: film.tobytes()
+    monkeypatch.setitem(sys.modules, "some_decoder", module)
+    decoder = get_decoder(JPEG_LOSSLESS)
+    decoder.add_plugin("some", ("some_decoder", "decode"))
+    yield
+    decoder.remove_plugin("some")
+
+
+@pytest.fixture
+def mislabelled(film, encode, to_dicom):
+    """A file that says lossless JPEG, round a baseline one."""
+    return to_dicom(film, frame=encode(film, "JPEG"), syntax=JPEG_LOSSLESS)
+
+
+def test_what_the_own_decoder_does_not_read_goes_to_an_installed_one(plug_in, mislabelled, film):
+    assert np.array_equal(decode(mislabelled, SPEC).pixels, film)
+
+
+def test_a_damaged_lossless_jpeg_goes_to_no_other_decoder(plug_in, film, to_dicom):
+    frame = b"\xff\xd8\xff\xc3\0\x0b\x08" + struct.pack(">HH", *film.shape) + b"\1\1\x11\0"
+    frame += b"\xff\xda\0\x08\1\1\0\1\0\0" + bytes(40)
+    assert refused(to_dicom(film, frame=frame, syntax=JPEG_LOSSLESS)).reason == "damaged"
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_without_a_decoder_a_nurse_is_told_to_export_the_film(samples, mislabelled, film, to_dicom):
+    colours = np.dstack([film] * 3)
+    data = (
+        mislabelled if samples == 1 else to_dicom(colours, frame=b"\0" * 64, syntax=JPEG_LOSSLESS)
+    )
+    error = refused(data)
+    assert error.reason == "dicom_decoder_missing"
+    assert "export the film uncompressed" in str(error)
+    assert not any(word in str(error) for word in ("pip", "gdcm", "pylibjpeg", "requires"))
 
 
 @pytest.mark.parametrize(

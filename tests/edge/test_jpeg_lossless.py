@@ -156,7 +156,7 @@ def test_every_cut_is_refused(draw_film):
 
 
 def test_what_is_no_lossless_process_is_refused_in_words_for_a_nurse(draw_film):
-    with pytest.raises(FilmError, match="predictor 8 is not read; export the film") as caught:
+    with pytest.raises(FilmError, match=r"\(predictor 8\) is not read; export the film") as caught:
         decode_jpeg_lossless(encode_lossless(draw_film()[:9, :9], 8, predictor=8))
     assert caught.value.reason == "dicom_decoder_missing"
     assert "pip" not in str(caught.value)
