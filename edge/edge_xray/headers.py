@@ -27,6 +27,7 @@ _SOF_JPEG_LS: Final = 0xF7
 _SOF_LOSSLESS: Final = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _SOF_ARITHMETIC: Final = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _SOF_HIERARCHICAL: Final = frozenset({0xC5, 0xC6, 0xC7})
+_SOF_SEQUENTIAL: Final = frozenset({_SOF_BASELINE, _SOF_EXTENDED})
 _SOF_ALL: Final = (
     frozenset({_SOF_BASELINE, _SOF_EXTENDED, _SOF_PROGRESSIVE, _SOF_JPEG_LS})
     | _SOF_LOSSLESS
@@ -43,11 +44,12 @@ _EOI: Final = 0xD9
 
 JPEG_BITS: Final = 8
 
-_SCAN_MARKER: Final = re.compile(rb"\xff([\x02-\xcf\xda-\xfe])", re.DOTALL)
-"""A marker with a length, in or between scans: no stuffed byte, no restart, no SOI or EOI."""
+_SCAN_MARKER: Final = re.compile(rb"\xff([\xc0-\xc7\xc9-\xcf\xd9-\xdd\xe0-\xef\xfe])", re.DOTALL)
+"""A marker that libjpeg reads in or between scans: EOI, or one with a length. What it does not know
+(02..BF) it may skip without the length, so a length believed there would hide scans from the count."""
 
-MAX_PROGRESSIVE_SCANS: Final = 64
-"""Scans of one progressive JPEG: encoders write 10 or so; each more costs a pass over the picture."""
+MAX_JPEG_SCANS: Final = 64
+"""Scans of one JPEG: encoders write 10 or so; each more costs a pass over the picture."""
 
 MAX_JPEG_SEGMENTS: Final = 2000
 """Segments, and fill bytes between them, walked in one JPEG: a film has a dozen, one with a colour
@@ -70,8 +72,9 @@ class JpegHeader:
         bits: bits a sample.
         components: 1 grey, 3 colour, 4 CMYK.
         marker: second byte of the start-of-frame marker: which process.
-        scans: start-of-scan markers; counted for a progressive picture only, else 1.
-        complete: whether a progressive picture's scans hold every coefficient to its last bit.
+        scans: start-of-scan markers; counted only if there may be several, else 1.
+        complete: whether the scans hold every coefficient to its last bit.
+        buffered: whether the picture comes in several passes, which a decoder must hold in memory.
     """
 
     width: int
@@ -81,11 +84,7 @@ class JpegHeader:
     marker: int
     scans: int = 1
     complete: bool = True
-
-    @property
-    def progressive(self) -> bool:
-        """Whether the picture comes in several passes, which a decoder must hold in memory."""
-        return self.marker == _SOF_PROGRESSIVE
+    buffered: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,11 +109,12 @@ class PngHeader:
         return self.height * (1 + -(-self.width * self.bits * self.channels // 8))
 
 
-def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def jpeg_segments(data: bytes, at: int = 0) -> Iterator[tuple[int, int, int]]:
     """Walk a JPEG's segments up to its first scan.
 
     Args:
         data: the whole stream.
+        at: where the JPEG starts in it.
 
     Yields:
         The marker's second byte, and where its payload starts and ends; the scan's own header last.
@@ -122,7 +122,7 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     Raises:
         FilmError: a marker is missing, there are too many, or the stream ends before its first scan.
     """
-    at = 2
+    at += 2
     for _ in range(MAX_JPEG_SEGMENTS):
         if at + 4 > len(data):
             raise _truncated("JPEG")
@@ -142,7 +142,11 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             if marker == _SOS:
                 return
             at = end
-    raise FilmError("damaged", "the JPEG has far too many segments; export the film again")
+    raise _too_many_segments()
+
+
+def _too_many_segments() -> FilmError:
+    return FilmError("damaged", "the JPEG has far too many segments; export the film again")
 
 
 def _truncated(kind: str) -> FilmError:
@@ -159,6 +163,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         FilmError: the stream is no JPEG, or ends or breaks before its first scan.
     """
     header = None
+    first_scan = 0
     for marker, start, end in jpeg_segments(data):
         if marker in _SOF_ALL:
             if header is not None:
@@ -167,36 +172,56 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
                 raise FilmError("damaged", "the JPEG's frame header is cut; copy it again")
             bits, height, width, components = struct.unpack_from(">BHHB", data, start)
             header = JpegHeader(width, height, bits, components, marker)
+        elif marker == _SOS and start < end:
+            first_scan = data[start]
     if header is None:
         raise FilmError("damaged", "the JPEG has no frame header; copy or export it again")
-    if header.progressive:
-        scans, complete = _read_scans(data, header.components)
-        header = replace(header, scans=scans, complete=complete)
+    # A sequential picture whose first scan holds every component has no other: libjpeg refuses one.
+    several = header.marker in _SOF_SEQUENTIAL and first_scan < header.components
+    if several or header.marker == _SOF_PROGRESSIVE:
+        scans, complete = _read_scans(data, header)
+        header = replace(header, scans=scans, complete=complete, buffered=True)
     return header
 
 
-def _read_scans(data: bytes, components: int) -> tuple[int, bool]:
-    """Count a progressive picture's scans, and whether they give every coefficient's last bit."""
-    missing = {(component, band) for component in range(components) for band in range(64)}
+def jpeg_frame_size(data: bytes, at: int) -> tuple[int, int]:
+    """Columns and rows of a JPEG that starts somewhere in a file; zeros if none does.
+
+    Raises:
+        FilmError: it ends or breaks before its first scan.
+    """
+    if data[at : at + 3] == JPEG_MAGIC:
+        for marker, start, end in jpeg_segments(data, at):
+            if marker in _SOF_ALL and end - start >= 6:
+                height, width = struct.unpack_from(">HH", data, start + 1)
+                return width, height
+    return 0, 0
+
+
+def _read_scans(data: bytes, header: JpegHeader) -> tuple[int, bool]:
+    """Count a picture's scans, and whether they give every coefficient's last bit."""
+    progressive = header.marker == _SOF_PROGRESSIVE
+    bands = 64 if progressive else 1
+    missing = {(component, band) for component in range(header.components) for band in range(bands)}
     names: list[int] = []
     scans = 0
-    marker = _SCAN_MARKER.search(data, 2)
+    end = 2
     for _ in range(MAX_JPEG_SEGMENTS):
-        if marker is None or scans > MAX_PROGRESSIVE_SCANS:
-            break
+        marker = _SCAN_MARKER.search(data, end)
+        if marker is None or marker[1][0] == _EOI or scans > MAX_JPEG_SCANS:
+            return scans, not missing
         start = marker.end() + 2
         end = marker.end() + int.from_bytes(data[marker.end() : start], "big")
-        if marker[1][0] == _SOF_PROGRESSIVE:
+        if marker[1][0] == header.marker:
             names = list(data[start + 6 : end : 3])
         elif marker[1][0] == _SOS and start < end <= len(data):
             scans += 1
             count = data[start]
-            first, last, bits = data[end - 3 : end]
+            first, last, bits = data[end - 3 : end] if progressive else (0, 0, 0)
             for name in data[start + 1 : start + 1 + 2 * count : 2]:
                 if name in names and bits & 15 == 0:
                     missing -= {(names.index(name), band) for band in range(first, last + 1)}
-        marker = _SCAN_MARKER.search(data, end)
-    return scans, not missing
+    raise _too_many_segments()
 
 
 def check_jpeg(header: JpegHeader) -> None:
@@ -218,13 +243,10 @@ def check_jpeg(header: JpegHeader) -> None:
         )
     if header.height == 0 or header.width == 0:
         raise FilmError("damaged", f"the JPEG's header gives no size; {again}")
-    if not header.complete and header.scans <= MAX_PROGRESSIVE_SCANS:
-        raise _truncated("progressive JPEG")
-    if header.scans > MAX_PROGRESSIVE_SCANS:
-        raise FilmError(
-            "too_large",
-            f"the progressive JPEG has {header.scans} scans, more than {MAX_PROGRESSIVE_SCANS}; {again}",
-        )
+    if header.scans > MAX_JPEG_SCANS:
+        raise FilmError("too_large", f"the JPEG has more than {MAX_JPEG_SCANS} scans; {again}")
+    if not header.complete:
+        raise _truncated("JPEG")
 
 
 def read_png_header(data: bytes) -> PngHeader:

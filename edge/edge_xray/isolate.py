@@ -103,8 +103,9 @@ def is_bounded(data: bytes, spec: InputSpec) -> bool:
         jpeg = headers.read_jpeg_header(data)
         pixels = jpeg.width * jpeg.height
         factor = reduction_factor(jpeg.width, jpeg.height, spec) if jpeg.components != 4 else 1
-        needed = 2 * jpeg.components * pixels // factor**2
-        if jpeg.progressive:
+        # The file itself may be copied once, without its EXIF.
+        needed = len(data) + 2 * jpeg.components * pixels // factor**2
+        if jpeg.buffered:
             needed += 2 * jpeg.components * pixels  # all coefficients wait in memory
         return pixels <= MAX_PIXELS and needed <= IN_THREAD_BYTES
     if data.startswith(headers.PNG_MAGIC):

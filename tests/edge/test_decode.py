@@ -200,6 +200,62 @@ def test_a_jpeg_decoded_at_reduced_scale_equals_the_png_to_a_grey_level(
     assert inputs.max() <= 1
 
 
+def in_separate_scans(planes, encode, scans=None, **options) -> bytes:
+    """A sequential JPEG of three components, each in a scan of its own."""
+    greys = [encode(plane, "JPEG", quality=92, **options) for plane in planes]
+    start, sos = greys[0].index(b"\xff\xc0"), [grey.index(b"\xff\xda") for grey in greys]
+    size = greys[0][start + 4 : start + 9]
+    components = b"".join(bytes([name, 0x11, 0]) for name in (1, 2, 3))
+    frame = b"\xff\xc0\0\x11" + size + b"\x03" + components
+    tables = greys[0][start + 13 : sos[0]]
+    coded = [grey[at + 10 : -2] for grey, at in zip(greys, sos, strict=True)]
+    return (
+        greys[0][:start]
+        + frame
+        + tables
+        + b"".join(
+            b"\xff\xda\0\x08\x01" + bytes([1 + scan, 0, 0, 63, 0]) + coded[scan]
+            for scan in (scans or range(3))
+        )
+        + b"\xff\xd9"
+    )
+
+
+@pytest.mark.parametrize("size", [(90, 110), (640, 512)])
+def test_a_sequential_jpeg_with_a_scan_for_each_component_is_read(size, draw_film, encode):
+    film = draw_film("normal", 5, height=size[0], width=size[1])
+    plain = np.full_like(film, 128)
+    data = in_separate_scans([film, plain, plain], encode)
+    grey = decode(encode(film, "JPEG", quality=92), GREY).pixels.astype(int)
+    assert np.abs(decode(data, GREY).pixels - grey).max() <= 1
+    assert np.abs(decode(data, COLOUR).pixels - grey[..., None]).max() <= 1
+    lacking = in_separate_scans([film, plain, plain], encode, scans=[0, 2])
+    assert refused(lacking).reason == "truncated"
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize(
+    "cover",
+    [
+        b"",
+        b"\xff\xfe\0\x02" * 3000,  # more segments than are walked
+        b"\xff\x05\xff\xff",  # a marker that libjpeg skips while it waits for a restart
+    ],
+)
+def test_a_jpeg_of_very_many_scans_is_refused_at_once(cover, progressive, film, encode):
+    if progressive:
+        data = encode(film, "JPEG", progressive=True)
+    else:
+        data = in_separate_scans([film] * 3, encode)
+    scan = data.index(b"\xff\xda")
+    end = data.index(b"\xff\xda", scan + 2)
+    restart = b"\xff\xdd\0\x04\0\x01"
+    many = data[:scan] + restart + data[scan : scan + 10] + cover + data[scan:end] * 200
+    started = time.perf_counter()
+    assert refused(many + data[end:]).reason == ("damaged" if len(cover) > 99 else "too_large")
+    assert time.perf_counter() - started < 2.0
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [

@@ -224,6 +224,43 @@ def test_cheap_pictures_stay_in_the_thread_and_all_else_does_not(encode, draw_fi
     assert not is_bounded(to_dicom(film, preamble=False), SPEC)
 
 
+def coarse_jpeg(side: int, scans: int) -> bytes:
+    """A sequential JPEG of three components and next to no data, with a scan for one at a time."""
+
+    def segment(marker: int, body: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+    frame = struct.pack(">BHHB", 8, side, side, 3) + b"\x01\x11\0\x02\x11\0\x03\x11\0"
+    tables = segment(0xDB, b"\0" + b"\x10" * 64) + b"".join(
+        segment(0xC4, bytes([kind, 1]) + bytes(16)) for kind in (0x00, 0x10)
+    )
+    passes = b"".join(
+        segment(0xDA, bytes([1, 1 + scan % 3, 0, 0, 63, 0])) + b"\0" for scan in range(scans)
+    )
+    return b"\xff\xd8" + segment(0xC0, frame) + tables + passes + b"\xff\xd9"
+
+
+def test_a_jpeg_in_separate_scans_counts_what_waits_in_memory():
+    assert is_bounded(coarse_jpeg(1000, 3), SPEC)
+    assert not is_bounded(coarse_jpeg(7000, 3), SPEC)
+
+
+@linux
+def test_a_jpeg_of_endless_scans_costs_neither_time_nor_memory():
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.monotonic()
+    assert decode_guarded(coarse_jpeg(7000, 3), SPEC).width == 7000
+    with pytest.raises(FilmError) as caught:
+        decode_guarded(coarse_jpeg(7000, 30_000), SPEC)
+    assert caught.value.reason == "too_large"
+    assert time.monotonic() - started < isolate.DECODE_SECONDS + 5
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        < isolate.IN_THREAD_BYTES // 1024
+    )
+
+
 @pytest.mark.parametrize(
     "bomb", ["deflated", "jpeg_in_dicom", "png", "nested", "endless_tiff", "long_tiff"]
 )
