@@ -360,6 +360,8 @@ def load_jpeg(image: Image.Image, wanted: str, factor: int) -> None:
     if image.mode in ("L", "RGB"):
         # Asks libjpeg for the averages of factor x factor pixels, and not to turn luma to RGB.
         mode = "YCbCr" if image.mode == "RGB" and wanted == "L" else wanted
+        if _is_stored_as_rgb(image):
+            mode = "RGB"  # no luma in the file, and libjpeg makes none
         image.draft(mode, (image.width // factor, image.height // factor))
     image.load()
     if image.mode not in ("L", "RGB", "YCbCr"):
@@ -370,3 +372,12 @@ def load_jpeg(image: Image.Image, wanted: str, factor: int) -> None:
     made_up = (_PREMATURE_GREY, _PREMATURE_GREY)
     if extrema == made_up and image.convert("L").getextrema() != made_up:
         raise FilmError("truncated", "the JPEG ends before the film does; copy or export it again")
+
+
+def _is_stored_as_rgb(image: Image.Image) -> bool:
+    """Whether an opened JPEG holds red, green and blue, by libjpeg's own rule."""
+    if image.mode != "RGB" or "jfif" in image.info:
+        return False
+    if "adobe_transform" in image.info:
+        return bool(image.info["adobe_transform"] == 0)
+    return bytes(layer[0] for layer in getattr(image, "layer", ())) == b"RGB"

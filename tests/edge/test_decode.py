@@ -200,6 +200,29 @@ def test_a_jpeg_decoded_at_reduced_scale_equals_the_png_to_a_grey_level(
     assert inputs.max() <= 1
 
 
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("size", [(90, 110), (640, 512)])
+def test_a_jpeg_stored_as_rgb_is_the_same_film_as_in_grey(
+    size, progressive, named, draw_film, encode
+):
+    film = draw_film("viral", 3, height=size[0], width=size[1])
+    stored = Image.fromarray(film).convert("RGB")
+    data = encode(stored, "JPEG", quality=95, keep_rgb=True, progressive=progressive)
+    if not named:  # then only the names of its components, R, G and B, tell
+        adobe = data.index(b"\xff\xee")
+        data = data[:adobe] + data[adobe + 16 :]
+    grey = decode(encode(film, "JPEG", quality=95), GREY).pixels.astype(int)
+    assert np.abs(decode(data, GREY).pixels - grey).max() <= 1
+    assert np.abs(decode(data, COLOUR).pixels - grey[..., None]).max() <= 1
+
+
+def test_colours_of_a_jpeg_stored_as_rgb_are_told(film, encode):
+    colourful = np.dstack([film, 255 - film, film // 3])
+    decoded = decode(encode(colourful, "JPEG", keep_rgb=True), GREY)
+    assert decoded.colour > 30
+
+
 def in_separate_scans(planes, encode, scans=None, **options) -> bytes:
     """A sequential JPEG of three components, each in a scan of its own."""
     greys = [encode(plane, "JPEG", quality=92, **options) for plane in planes]
