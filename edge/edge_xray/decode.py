@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from edge_xray import headers
 from edge_xray.errors import FilmError
+from edge_xray.exif import UPRIGHT, png_orientation, without_exif
 from edge_xray.metadata import InputSpec
 from edge_xray.modes import to_mode
 from edge_xray.preprocess import reduction_factor
@@ -54,7 +55,7 @@ REASONS: Final = {
     "no_picture": "a DICOM file without pixels, such as a report",
     "not_a_file": "a pipe, a device or a folder",
     "not_an_image": "no JPEG, PNG, TIFF, BMP or DICOM",
-    "several_frames": "more than one picture in the file",
+    "several_frames": "more than one picture in the file; a smaller preview in a JPEG does not count",
     "too_large": f"more than {MAX_PIXELS // 10**6} million pixels, or too much for the memory allowed",
     "too_small": f"fewer than {MIN_SIDE} pixels a side",
     "too_slow": "decoding took longer than allowed",
@@ -83,6 +84,17 @@ _TIFF_MAGIC: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """TIFF and BigTIFF, in both byte orders."""
 
 _BMP_MAGIC: Final = b"BM"
+
+_UPRIGHTS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What sets a picture upright, by its EXIF orientation."""
 
 _PREMATURE_GREY: Final = 128
 """What libjpeg fills the rest of a picture with when its data end early (zero coefficients)."""
@@ -255,10 +267,12 @@ def check_size(width: int, height: int) -> None:
 
 
 def _decode_raster(data: bytes, spec: InputSpec) -> DecodedFilm:
+    orientation = UPRIGHT
     if data.startswith(headers.JPEG_MAGIC):
         jpeg = headers.read_jpeg_header(data)
         headers.check_jpeg(jpeg)
         check_size(jpeg.width, jpeg.height)
+        data, orientation = without_exif(data, jpeg)
         kind = "JPEG"
     elif data.startswith(headers.PNG_MAGIC):
         png = headers.read_png_header(data)
@@ -275,10 +289,10 @@ def _decode_raster(data: bytes, spec: InputSpec) -> DecodedFilm:
             "the content is not JPEG, PNG, TIFF, BMP or DICOM; export the film again",
         )
     with decoder_errors(), Image.open(io.BytesIO(data), formats=(kind,)) as image:
-        return _decode_image(image, kind, spec)
+        return _decode_image(image, kind, spec, orientation)
 
 
-def _decode_image(image: Image.Image, kind: str, spec: InputSpec) -> DecodedFilm:
+def _decode_image(image: Image.Image, kind: str, spec: InputSpec, orientation: int) -> DecodedFilm:
     check_size(*image.size)
     # One step to a second page, never Pillow's count of them: a chain of pages can be endless.
     if kind == "TIFF" and _has_second_page(image):
@@ -290,9 +304,11 @@ def _decode_image(image: Image.Image, kind: str, spec: InputSpec) -> DecodedFilm
         load_jpeg(image, wanted_mode(spec), reduction_factor(width, height, spec))
     else:
         image.load()
-    orientation = image.getexif().get(0x0112, 1)
-    if orientation != 1:
-        image = ImageOps.exif_transpose(image)
+        width, height = image.size  # Pillow sets a TIFF upright while it loads it
+    if kind == "PNG":
+        orientation = png_orientation(image.info)
+    if orientation != UPRIGHT:
+        image = image.transpose(_UPRIGHTS[orientation])
         if orientation in (5, 6, 7, 8):
             width, height = height, width
     return finish(image, kind, (width, height), spec)

@@ -8,6 +8,7 @@ import os
 import struct
 import sys
 import time
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -160,6 +161,104 @@ def test_exif_orientation_is_applied(orientation, film, encode):
         110,
         90,
     )
+
+
+def turned(order: str = "<", kind: int = 3) -> bytes:
+    """An EXIF block that says: stored on its side, turn it clockwise."""
+    value = struct.pack(order + ("HH" if kind == 3 else "I"), *((6, 0) if kind == 3 else (6,)))
+    return (
+        (b"II*\0" if order == "<" else b"MM\0*")
+        + struct.pack(order + "IHHHI", 8, 1, 0x0112, kind, 1)
+        + value
+        + bytes(4)
+    )
+
+
+def with_segment(jpeg: bytes, marker: int, body: bytes) -> bytes:
+    return jpeg[:2] + struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body + jpeg[2:]
+
+
+def with_chunk(png: bytes, kind: bytes, body: bytes) -> bytes:
+    """A PNG with one more chunk, right behind its header."""
+    return png[:33] + png_chunk(kind, body) + png[33:]
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", [3, 4])
+@pytest.mark.parametrize("holder", ["JPEG", "PNG", "PNG text"])
+def test_orientation_is_read_wherever_it_stands(holder, kind, order, film, encode):
+    side = np.ascontiguousarray(np.rot90(film))
+    exif = turned(order, kind)
+    if holder == "JPEG":
+        data = with_segment(encode(side, "JPEG", quality=98), 0xE1, b"Exif\0\0" + exif)
+    elif holder == "PNG":
+        data = with_chunk(encode(side, "PNG"), b"eXIf", exif)
+    else:
+        text = f"\nexif\n{len(exif):8}\n{exif.hex()}\n".encode()
+        data = with_chunk(encode(side, "PNG"), b"tEXt", b"Raw profile type exif\0" + text)
+    decoded = decode(data, GREY)
+    assert (decoded.width, decoded.height) == (110, 90)
+    assert np.abs(decoded.pixels.astype(int) - film).max() < 12
+
+
+def test_orientation_in_xmp_alone_is_read(film, encode):
+    side = np.ascontiguousarray(np.rot90(film))
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    jpeg = with_segment(encode(side, "JPEG"), 0xE1, b"http://ns.adobe.com/xap/1.0/\0" + xmp)
+    png = with_chunk(encode(side, "PNG"), b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
+    for data in (jpeg, png):
+        assert decode(data, GREY).width == 110
+
+
+def test_a_tiff_on_its_side_is_told_in_its_upright_size(film, encode):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    decoded = decode(encode(np.ascontiguousarray(np.rot90(film)), "TIFF", exif=exif), GREY)
+    assert (decoded.width, decoded.height) == (110, 90)
+    assert np.array_equal(decoded.pixels, film)
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"",
+        b"rubbish, no TIFF",
+        bytes(64),
+        b"II*\0\x08\0\0\0\x05\0",
+        b"II*\0\xff\xff\xff\xff" + bytes(20),
+        b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x63\0\0\0" + bytes(4),
+        b"II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\xff\xff\xff\xff\xff\xff\xff\xff" + bytes(4),
+    ],
+)
+def test_a_broken_exif_block_does_not_break_the_film(exif, film, encode):
+    jpeg, png = encode(film, "JPEG"), encode(film, "PNG")
+    for whole, data in (
+        (jpeg, with_segment(jpeg, 0xE1, b"Exif\0\0" + exif)),
+        (png, with_chunk(png, b"eXIf", exif)),
+        (png, with_chunk(png, b"tEXt", b"Raw profile type exif\0\nexif\n 9\nno hex")),
+    ):
+        assert np.array_equal(decode(data, GREY).pixels, decode(whole, GREY).pixels)
+
+
+def test_an_exif_block_that_claims_very_much_costs_little(film, encode):
+    entries, region = 2000, 50_000
+    start = 8 + 2 + 12 * entries + 4
+    directory = b"".join(struct.pack("<HHII", 1 + tag, 7, region, start) for tag in range(entries))
+    bomb = b"II*\0" + struct.pack("<IH", 8, entries) + directory + bytes(4 + region)
+    jpeg = encode(film, "JPEG")
+    for at in range(len(bomb) // 65_000 * 65_000, -1, -65_000):
+        jpeg = with_segment(jpeg, 0xE1, b"Exif\0\0" + bomb[at : at + 65_000])
+    for data in (jpeg, with_chunk(encode(film, "PNG"), b"eXIf", bomb)):
+        tracemalloc.start()
+        try:
+            decode(data, GREY)
+            assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+        finally:
+            tracemalloc.stop()
 
 
 def test_transparency_lies_on_black(film, encode):
@@ -401,6 +500,39 @@ def test_a_phone_jpeg_with_a_preview_behind_it_is_one_picture(film, encode):
     image.save(buffer, "MPO", save_all=True, append_images=[image.resize((55, 45))])
     decoded = decode(buffer.getvalue(), GREY)
     assert (decoded.format, decoded.width) == ("JPEG", 110)
+
+
+def two_pictures(first, second) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(first).save(
+        buffer, "MPO", save_all=True, append_images=[Image.fromarray(second)]
+    )
+    return buffer.getvalue()
+
+
+def test_a_jpeg_with_a_second_film_behind_it_is_refused(film):
+    assert refused(two_pictures(film, film[::-1].copy())).reason == "several_frames"
+
+
+def test_a_jpeg_of_several_angles_is_refused_whatever_their_sizes(film):
+    data = two_pictures(film, film[:60, :80].copy())
+    directory = data.index(b"MPF\0") + 4 + 8
+    second = data.index(struct.pack("<I", 0x030000), directory + 2) + 16
+    angles = data[:second] + struct.pack("<I", 0x020003) + data[second + 4 :]
+    assert refused(angles).reason == "several_frames"
+
+
+def test_a_jpeg_with_a_gain_map_of_its_own_size_is_one_picture(film):
+    says = b'http://ns.adobe.com/xap/1.0/\0<rdf:Description hdrgm:Version="1.0"/>'
+    data = with_segment(two_pictures(film, film // 2), 0xE1, says)
+    assert decode(data, GREY).width == 110
+
+
+def test_a_broken_list_of_pictures_does_not_break_the_film(film, encode):
+    jpeg = encode(film, "JPEG")
+    for block in (b"", b"rubbish", b"II*\0\x08\0\0\0\x01\0\x02\xb0" + b"\xff" * 40):
+        data = with_segment(jpeg, 0xE2, b"MPF\0" + block)
+        assert np.array_equal(decode(data, GREY).pixels, decode(jpeg, GREY).pixels)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
