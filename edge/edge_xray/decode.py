@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 from edge_xray import headers
 from edge_xray.errors import FilmError
@@ -84,6 +84,13 @@ _TIFF_MAGIC: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """TIFF and BigTIFF, in both byte orders."""
 
 _BMP_MAGIC: Final = b"BM"
+
+_PHOTOMETRIC: Final = 262
+_MIN_IS_WHITE: Final = 0
+"""TIFF tag, and its value for a film stored as a negative (TIFF 6.0, section 4)."""
+
+_WIDE_MODES: Final = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
+"""Modes that Pillow leaves as stored where it inverts a negative of 8 bits."""
 
 _UPRIGHTS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -307,6 +314,8 @@ def _decode_image(image: Image.Image, kind: str, spec: InputSpec, orientation: i
         width, height = image.size  # Pillow sets a TIFF upright while it loads it
     if kind == "PNG":
         orientation = png_orientation(image.info)
+    elif kind == "TIFF" and _is_wide_negative(image):
+        image = ImageChops.invert(to_mode(image, "L"))
     if orientation != UPRIGHT:
         image = image.transpose(_UPRIGHTS[orientation])
         if orientation in (5, 6, 7, 8):
@@ -355,6 +364,11 @@ def _has_second_page(image: Image.Image) -> bool:
     except EOFError:
         return False
     return True
+
+
+def _is_wide_negative(image: Image.Image) -> bool:
+    tags = getattr(image, "tag_v2", {})
+    return image.mode in _WIDE_MODES and tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE
 
 
 def wanted_mode(spec: InputSpec) -> str:

@@ -133,6 +133,26 @@ def test_big_tiff_is_tiff(film, encode):
     assert np.array_equal(decode(data, GREY).pixels, film)
 
 
+def negative(tiff: bytes) -> bytes:
+    """A grey TIFF whose tag says that its least value is white."""
+    black_is_zero = struct.pack("<HHIH", 262, 3, 1, 1)
+    assert tiff.count(black_is_zero) == 1
+    return tiff.replace(black_is_zero, struct.pack("<HHIH", 262, 3, 1, 0))
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+@pytest.mark.parametrize("bits", [8, 12, 16, 32])
+def test_a_tiff_stored_as_a_negative_shows_the_film(bits, compression, film, encode):
+    if bits == 32:
+        stored = 1 - film.astype(np.float32) / 255
+    elif bits == 8:
+        stored = 255 - film
+    else:
+        stored = (2**bits - 1 - film.astype(np.int32) * 2 ** (bits - 8)).astype(np.uint16)
+    data = negative(encode(stored, "TIFF", compression=compression))
+    assert np.array_equal(decode(data, GREY).pixels, film)
+
+
 def test_wide_to_uint8_refuses_negative_values():
     with pytest.raises(FilmError, match="negative"):
         wide_to_uint8(np.array([[-1, 5]], np.int32))
