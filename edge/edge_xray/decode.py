@@ -11,9 +11,10 @@ import logging
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,7 @@ from edge_xray.errors import FilmError
 from edge_xray.exif import UPRIGHT, png_orientation, without_exif
 from edge_xray.metadata import InputSpec
 from edge_xray.modes import to_mode
+from edge_xray.png_wide import read_wide_png
 from edge_xray.preprocess import reduction_factor
 
 if TYPE_CHECKING:
@@ -274,7 +276,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def _decode_raster(data: bytes, spec: InputSpec) -> DecodedFilm:
-    orientation = UPRIGHT
+    orientation, wide = UPRIGHT, None
     if data.startswith(headers.JPEG_MAGIC):
         jpeg = headers.read_jpeg_header(data)
         headers.check_jpeg(jpeg)
@@ -284,7 +286,8 @@ def _decode_raster(data: bytes, spec: InputSpec) -> DecodedFilm:
     elif data.startswith(headers.PNG_MAGIC):
         png = headers.read_png_header(data)
         check_size(png.width, png.height)
-        headers.check_png_chunks(data)
+        chunks = list(headers.png_chunks(data))
+        wide = partial(read_wide_png, data, png, chunks) if png.wide else None
         kind = "PNG"
     elif data.startswith(_TIFF_MAGIC):
         kind = "TIFF"
@@ -296,10 +299,16 @@ def _decode_raster(data: bytes, spec: InputSpec) -> DecodedFilm:
             "the content is not JPEG, PNG, TIFF, BMP or DICOM; export the film again",
         )
     with decoder_errors(), Image.open(io.BytesIO(data), formats=(kind,)) as image:
-        return _decode_image(image, kind, spec, orientation)
+        return _decode_image(image, kind, spec, orientation, wide)
 
 
-def _decode_image(image: Image.Image, kind: str, spec: InputSpec, orientation: int) -> DecodedFilm:
+def _decode_image(
+    image: Image.Image,
+    kind: str,
+    spec: InputSpec,
+    orientation: int,
+    wide: Callable[[], Image.Image] | None,
+) -> DecodedFilm:
     check_size(*image.size)
     # One step to a second page, never Pillow's count of them: a chain of pages can be endless.
     if kind == "TIFF" and _has_second_page(image):
@@ -309,13 +318,15 @@ def _decode_image(image: Image.Image, kind: str, spec: InputSpec, orientation: i
     width, height = image.size
     if kind == "JPEG":
         load_jpeg(image, wanted_mode(spec), reduction_factor(width, height, spec))
-    else:
+    elif wide is None:
         image.load()
         width, height = image.size  # Pillow sets a TIFF upright while it loads it
     if kind == "PNG":
         orientation = png_orientation(image.info)
     elif kind == "TIFF" and _is_wide_negative(image):
         image = ImageChops.invert(to_mode(image, "L"))
+    if wide is not None:
+        image = wide()
     if orientation != UPRIGHT:
         image = image.transpose(_UPRIGHTS[orientation])
         if orientation in (5, 6, 7, 8):

@@ -96,12 +96,19 @@ class PngHeader:
         height: rows.
         bits: bits a sample, 1..16.
         channels: samples a pixel, 1..4.
+        interlaced: whether the picture comes in seven passes.
     """
 
     width: int
     height: int
     bits: int
     channels: int
+    interlaced: bool = False
+
+    @property
+    def wide(self) -> bool:
+        """Whether it has 16 bits a sample beside colour or transparency."""
+        return self.bits == 16 and self.channels > 1
 
     @property
     def decoded_bytes(self) -> int:
@@ -260,14 +267,17 @@ def read_png_header(data: bytes) -> PngHeader:
     length, kind = struct.unpack_from(">I4s", data, 8)
     if length != 13 or kind != b"IHDR":
         raise FilmError("damaged", "the PNG does not begin with its header; export it again")
-    width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
+    width, height, bits, colour, interlace = struct.unpack_from(">IIBBxxB", data, 16)
     if colour not in _PNG_CHANNELS or bits not in (1, 2, 4, 8, 16) or not (width and height):
         raise FilmError("damaged", "the PNG's header is damaged; export the film again")
-    return PngHeader(width, height, bits, _PNG_CHANNELS[colour])
+    return PngHeader(width, height, bits, _PNG_CHANNELS[colour], interlace != 0)
 
 
-def check_png_chunks(data: bytes) -> None:
-    """Check the checksum of every chunk, which Pillow skips for the pixels, and that none is missing.
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Walk a PNG's chunks, and check each one's checksum, which Pillow skips for the pixels.
+
+    Yields:
+        A chunk's kind, and where its content starts and ends; the last is ``IEND``.
 
     Raises:
         FilmError: a checksum is wrong, the file ends early, or it holds an animation.
@@ -287,6 +297,7 @@ def check_png_chunks(data: bytes) -> None:
             )
         if kind == b"acTL":
             raise FilmError("several_frames", "the PNG is an animation; save the film by itself")
+        yield kind, at + 8, end
         if kind == b"IEND":
             return
         at = end + 4

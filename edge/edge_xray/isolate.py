@@ -68,7 +68,8 @@ _CHILD: Final = (
 """The child's program: the parent's import path, and nothing from the current folder."""
 
 _ALPHA_BYTES: Final = 20
-"""Bytes a pixel while a picture with transparency is laid on black (`edge_xray.modes`)."""
+"""Bytes a pixel while a picture with transparency is laid on black (`edge_xray.modes`), or 16 bits of
+colour are read (`edge_xray.png_wide`)."""
 
 
 def decode_guarded(source: Path | bytes, spec: InputSpec) -> DecodedFilm:
@@ -111,7 +112,10 @@ def is_bounded(data: bytes, spec: InputSpec) -> bool:
     if data.startswith(headers.PNG_MAGIC):
         png = headers.read_png_header(data)
         pixels = png.width * png.height
-        each = _ALPHA_BYTES if png.channels in (2, 4) or png.bits < 8 else 2 * png.channels + 2
+        costly = png.channels in (2, 4) or png.bits < 8 or png.wide
+        # Colour with one transparent value: its chunk comes before the pixels.
+        costly |= png.channels == 3 and data.find(b"tRNS", 0, data.find(b"IDAT")) >= 0
+        each = _ALPHA_BYTES if costly else 2 * png.channels + 2
         return pixels <= MAX_PIXELS and png.decoded_bytes + each * pixels <= IN_THREAD_BYTES
     return False
 

@@ -43,8 +43,21 @@ def _palette(image: Image.Image) -> Image.Image:
     return _on_black(image) if "transparency" in image.info else image.convert("RGB")
 
 
+def _grey(image: Image.Image) -> Image.Image:
+    """Grey as it is, but black where a PNG names one of its values as transparent."""
+    clear = image.info.get("transparency")
+    grey = image.convert("L") if image.mode == "1" else image
+    if clear is None:
+        return grey
+    return grey.point([0 if value == clear else value for value in range(256)])
+
+
 def _wide_integer(image: Image.Image) -> Image.Image:
-    return Image.fromarray(wide_to_uint8(np.asarray(image)))
+    values = np.asarray(image)
+    clear = image.info.get("transparency")
+    return Image.fromarray(
+        wide_to_uint8(values if clear is None else np.where(values == clear, 0, values))
+    )
 
 
 def _float(image: Image.Image) -> Image.Image:
@@ -60,7 +73,7 @@ def _float(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(values, out=values).astype(np.uint8))
 
 
-def wide_to_uint8(values: NDArray[np.integer]) -> NDArray[np.uint8]:
+def wide_to_uint8(values: NDArray[np.integer], brightest: int | None = None) -> NDArray[np.uint8]:
     """Grey values of more than 8 bits to 8 bits, without clipping.
 
     Detectors store 10, 12 or 14 bits in 16; the depth is taken as the least of 8..32 bits that holds
@@ -68,6 +81,7 @@ def wide_to_uint8(values: NDArray[np.integer]) -> NDArray[np.uint8]:
 
     Args:
         values: integers, (H, W), >= 0.
+        brightest: the greatest value of all colours; that of ``values`` if they are the only one.
 
     Returns:
         uint8, (H, W), the most significant 8 bits of that depth.
@@ -79,19 +93,20 @@ def wide_to_uint8(values: NDArray[np.integer]) -> NDArray[np.uint8]:
         raise FilmError(
             "damaged", "the film holds negative grey values; export it as 8-bit PNG or as DICOM"
         )
-    depth = max(8, int(values.max(initial=0)).bit_length())
+    top = int(values.max(initial=0)) if brightest is None else brightest
+    depth = max(8, top.bit_length())
     shifted: NDArray[np.integer] = np.right_shift(values, depth - 8)
     return shifted.astype(np.uint8)
 
 
 _MODES: Final[dict[str, Callable[[Image.Image], Image.Image]]] = {
-    "1": lambda image: image.convert("L"),
-    "L": lambda image: image,
+    "1": _grey,
+    "L": _grey,
     "LA": _on_black,
     "La": _on_black,
     "P": _palette,
     "PA": _on_black,
-    "RGB": lambda image: image,
+    "RGB": lambda image: _on_black(image) if "transparency" in image.info else image,
     "RGBA": _on_black,
     "RGBa": _on_black,
     "RGBX": lambda image: image.convert("RGB"),

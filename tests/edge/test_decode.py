@@ -291,6 +291,98 @@ def test_transparency_lies_on_black(film, encode):
     assert np.array_equal(pixels[:, 30:], film[:, 30:])
 
 
+def wide_png(samples: np.ndarray, colour: int, *, see_through: bytes = b"") -> bytes:
+    """A PNG of 16 bits a sample, whose rows use every filter in turn."""
+    height, width, channels = samples.shape
+    rows = samples.astype(">u2").view(np.uint8).reshape(height, -1).astype(np.int32)
+    step = 2 * channels
+    above = np.vstack([np.zeros_like(rows[:1]), rows[:-1]])
+    left, corner = (
+        np.hstack([np.zeros((height, step), np.int32), those[:, :-step]]) for those in (rows, above)
+    )
+    guess = left + above - corner
+    off = [abs(guess - those) for those in (left, above, corner)]
+    paeth = np.where(
+        (off[0] <= off[1]) & (off[0] <= off[2]), left, np.where(off[1] <= off[2], above, corner)
+    )
+    filters = [0 * rows, left, above, (left + above) // 2, paeth]
+    body = b"".join(
+        bytes([y % 5]) + ((rows[y] - filters[y % 5][y]) % 256).astype(np.uint8).tobytes()
+        for y in range(height)
+    )
+    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", header)
+        + (png_chunk(b"tRNS", see_through) if see_through else b"")
+        + png_chunk(b"IDAT", zlib.compress(body))
+        + png_chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("spec", [GREY, COLOUR])
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_a_wide_png_is_the_same_film_in_grey_in_colour_and_with_alpha(bits, spec, film, encode):
+    wide = film.astype(np.uint16) << (bits - 8)
+    wide[0, 0] = 2**bits - 1
+    plain = decode(encode(wide, "PNG"), spec).pixels
+    opaque = np.full_like(wide, 65535)
+    for channels, colour in (
+        ([wide], 0),
+        ([wide] * 3, 2),
+        ([wide, opaque], 4),
+        ([wide] * 3 + [opaque], 6),
+    ):
+        decoded = decode(wide_png(np.dstack(channels), colour), spec)
+        assert np.array_equal(decoded.pixels, plain)
+        assert (decoded.width, decoded.height, decoded.colour) == (110, 90, 0.0)
+
+
+def test_colours_of_a_wide_png_keep_their_places(film):
+    channels = [film.astype(np.uint16) * 16, 4080 - film.astype(np.uint16) * 16]
+    channels.append(np.zeros_like(channels[0]))
+    channels[2][0, 0] = 4095
+    pixels = decode(wide_png(np.dstack(channels), 2), COLOUR).pixels
+    assert np.array_equal(pixels[1:], np.dstack([film, 255 - film, 0 * film])[1:])
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+def test_one_transparent_value_is_the_same_film_as_alpha(bits, film, encode):
+    shown = np.minimum(film, 250)
+    shown[:, :30] = 255
+    black = np.where(shown == 255, 0, shown)
+    clear = np.where(shown == 255, 0, 255).astype(np.uint8)
+    if bits == 8:
+        grey, mask = Image.fromarray(shown), Image.fromarray(clear)
+        files = [
+            encode(Image.merge("LA", (grey, mask)), "PNG"),
+            encode(grey, "PNG", transparency=255),
+            encode(grey.convert("RGB"), "PNG", transparency=(255, 255, 255)),
+        ]
+    else:
+        # The film has 12 bits; its clear surround has 16 and must not count as the brightest.
+        wide = np.where(shown == 255, 65535, shown.astype(np.uint16) * 16).astype(np.uint16)
+        wide[0, 40] = 4095
+        alpha = np.where(shown == 255, 0, 65535).astype(np.uint16)
+        files = [
+            wide_png(np.dstack([wide, alpha]), 4),
+            wide_png(wide[..., None], 0, see_through=b"\xff" * 2),
+            wide_png(np.dstack([wide] * 3), 2, see_through=b"\xff" * 6),
+        ]
+    for data in files:
+        assert np.array_equal(decode(data, GREY).pixels[1:], black[1:])
+
+
+def test_a_wide_png_that_is_cut_damaged_or_interlaced_is_refused(film):
+    data = wide_png(np.dstack([film.astype(np.uint16)] * 3), 2)
+    header = struct.pack(">IIBBBBB", 110, 90, 16, 2, 0, 0, 1)
+    assert refused(data[:8] + png_chunk(b"IHDR", header) + data[33:]).reason == "unsupported_mode"
+    taller = struct.pack(">IIBBBBB", 110, 91, 16, 2, 0, 0, 0)
+    assert refused(data[:8] + png_chunk(b"IHDR", taller) + data[33:]).reason == "truncated"
+    rubbish = png_chunk(b"IDAT", bytes(50)) + png_chunk(b"IEND", b"")
+    assert refused(data[:33] + rubbish).reason == "damaged"
+
+
 def test_a_coloured_file_says_so_and_a_grey_one_in_rgb_does_not(film, encode):
     colourful = np.dstack([film, 255 - film, film // 3])
     for kind in ("JPEG", "PNG", "TIFF", "BMP"):

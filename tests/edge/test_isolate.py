@@ -261,6 +261,12 @@ def test_a_jpeg_of_endless_scans_costs_neither_time_nor_memory():
     )
 
 
+def test_colour_with_one_transparent_value_counts_what_it_is_laid_on(encode):
+    film = Image.new("RGB", (2000, 2000))
+    assert is_bounded(encode(film, "PNG"), SPEC)
+    assert not is_bounded(encode(film, "PNG", transparency=(0, 0, 0)), SPEC)
+
+
 @pytest.mark.parametrize(
     "bomb", ["deflated", "jpeg_in_dicom", "png", "nested", "endless_tiff", "long_tiff"]
 )
