@@ -36,6 +36,9 @@ FORMATS: Final = ("csv", "jsonl", "html")
 ROW_VERSION: Final = 1
 """Part of the fingerprint: raised when rows of an older edge-xray must be made again."""
 
+FORGOTTEN: Final[dict[str, str]] = {"status": "forgotten"}
+"""Stands in the journal for a row that no longer counts; it is a row to no reader."""
+
 PIECE_BYTES: Final = 1 << 16
 """How much of a report is gathered before it is written."""
 
@@ -220,6 +223,12 @@ class ResultsFolder:
             return False
         self._journal.append(key, record)
         return True
+
+    def forget(self, path: str, sha256: str) -> None:
+        """Take a film off the record: `rows` leaves it out, and it is scored anew if it comes back."""
+        key = _key(path, sha256)
+        if self._journal.records.get(key, FORGOTTEN) != FORGOTTEN:
+            self._journal.append(key, FORGOTTEN)
 
     def rows(self) -> Iterator[Row]:
         """All rows on record, in the order in which films were first done."""

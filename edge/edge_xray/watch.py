@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,11 +20,13 @@ from types import FrameType
 from typing import Final
 
 from edge_xray.classifier import Classifier
+from edge_xray.decode import MACHINE_REASONS
 from edge_xray.errors import ExitCode
 from edge_xray.results import Prediction, Row
 from edge_xray.results_folder import ResultsFolder
 from edge_xray.scan import ScanOptions, score_films
 from edge_xray.walk import Found, find_films
+from edge_xray.watch_list import FilmList, full_path
 
 try:
     import fcntl
@@ -33,17 +36,33 @@ except ImportError:  # Windows
 INTERVAL_SECONDS: Final = 2.0
 """Between two looks at the folder; a file must be the same in both to be taken."""
 
+INTERVAL_SECONDS_LEAST: Final = 0.1
+INTERVAL_SECONDS_MOST: Final = 3600.0
+"""Longest wait between two looks that makes sense: films that come in the morning are for the day."""
+
 BUSY_SHARE: Final = 0.2
 """Largest share of the time spent looking: a folder of 100,000 files is looked at less often."""
 
 REPORT_SECONDS: Final = 15.0
 """Least time between two writings of the reports while films keep coming."""
 
+RETRY_SECONDS: Final = 5.0
+"""Until a film that the machine could not read is tried again; doubled each time it fails again."""
+
+RETRY_SECONDS_MOST: Final = 300.0
+"""Longest time between two tries of such a film."""
+
+RETRY_LOOK_SECONDS: Final = 10.0
+"""How long a look goes on trying such films again, so that new ones need not wait for many of them."""
+
 PASSING: Final = frozenset({"changed", "missing"})
 """Reasons that may pass by themselves: the file is looked at again instead of getting a row."""
 
 Signature = tuple[int, int, int]
 """Size, time of change in ns, inode: what a file that holds still keeps."""
+
+UNREADABLE: Final[Signature] = (-1, -1, -1)
+"""Of a file that cannot even be looked at: it is taken, and its row says so."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +79,11 @@ class Heard:
 
 
 class Watcher:
-    """Looks at a folder; each `look` scores the films that became complete."""
+    """Looks at a folder; each `look` scores the films that became complete.
+
+    Attributes:
+        taken: how many files the last look read.
+    """
 
     def __init__(
         self,
@@ -68,94 +91,160 @@ class Watcher:
         classifier: Classifier,
         options: ScanOptions,
         results: ResultsFolder,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin with what the results folder has on record.
 
         Args:
-            folder: what is watched; it may come and go, as a drive does.
+            folder: what is watched; it may come and go, as a drive does. Rows have its full path, so
+                that one folder has one list from wherever it is named.
             classifier: the model.
             options: how to scan.
             results: where rows go.
+            clock: seconds, for trying again.
         """
-        self._folder = folder
+        self.taken = 0
+        self._folder = full_path(folder)
         self._classifier = classifier
         self._options = options
         self._results = results
+        self._clock = clock
+        self._films = FilmList(self._folder, results)
         self._seen: dict[str, Signature] = {}
         self._done: dict[str, Signature] = {}
-        self._there = True
-        self._rows = {row.path: row for row in results.rows()}
+        self._tries: dict[str, _Try] = {}
+        self._away = ""
+
+    @property
+    def revision(self) -> int:
+        """Grows with each change of `rows`."""
+        return self._films.revision
 
     @property
     def rows(self) -> list[Row]:
         """All rows, most urgent first; a renamed film is listed under its new name only."""
-        copies: dict[str, list[str]] = {}
-        for row in self._rows.values():
-            if row.sha256:
-                copies.setdefault(row.sha256, []).append(row.path)
-        for paths in copies.values():
-            gone = [path for path in paths if len(paths) > 1 and _is_gone(path)]
-            # If all are gone, so is the drive: then nothing was renamed.
-            for path in gone if len(gone) < len(paths) else ():
-                del self._rows[path]
-        return sorted(self._rows.values(), key=lambda row: row.urgency)
+        self._films.drop_renamed()
+        return self._films.by_urgency()
 
-    def look(self) -> Iterator[Heard]:
+    def look(self, stop: threading.Event | None = None) -> Iterator[Heard]:
         """Look once.
 
+        Args:
+            stop: ends the look after the film under way once it is set.
+
         Yields:
-            Each new row once it is on record, and notices.
+            Each row that is new or another than before, once it is on record, and notices.
 
         Raises:
             OutputError: the results cannot be written.
         """
-        there = self._folder.is_dir()
-        if there != self._there:
-            self._there = there
-            word = "is there again" if there else "is gone; waiting for it to come back"
+        stop = stop or threading.Event()
+        self.taken = 0
+        away = why_away(self._folder)
+        if away != self._away:
+            self._away = away
+            word = f"{away}; waiting for it to come back" if away else "is there again"
             yield Heard(notice=f"{self._folder} {word}")
-        if not there:
+        if away:
             return
         taken: dict[str, Signature] = {}
+        unread = set(self._films.unread)
         films = score_films(
-            self._complete(taken), self._classifier, self._options, self._results.known
+            self._complete(taken, unread, stop),
+            self._classifier,
+            self._options,
+            self._films.known,
         )
         for row in films:
-            if not isinstance(row, Prediction) and (
-                row.reason in PASSING or not self._folder.is_dir()
-            ):
-                continue
-            self._done[row.path] = taken[row.path]
-            new = self._results.add(row)
-            self._rows[row.path] = row
-            if new:
-                yield Heard(row)
+            if isinstance(row, Prediction) or not (row.reason in PASSING or why_away(self._folder)):
+                self._done[row.path] = taken[row.path]
+                self._plan_retry(row)
+                if self._films.put(row):
+                    yield Heard(row)
+            if stop.is_set():
+                break
+        if not stop.is_set() and not why_away(self._folder):
+            for path in unread:
+                # Nothing is known of it but that it could not be read, and now it is not even there.
+                self._films.drop(path)
+            self._films.drop_renamed()
         self._results.flush()
 
-    def _complete(self, taken: dict[str, Signature]) -> Iterator[Found]:
-        """Files that are the same as at the last look and that nobody is writing to."""
+    def _complete(
+        self, taken: dict[str, Signature], unread: set[str], stop: threading.Event
+    ) -> Iterator[Found]:
+        """Files that are the same as at the last look and that nobody is writing to.
+
+        Args:
+            taken: gets the signature of each of them.
+            unread: loses what is met in the folder.
+            stop: ends the walk once it is set.
+        """
         seen, self._seen = self._seen, {}
+        again: list[tuple[float, Found, Signature]] = []
         for found in find_films([self._folder], recursive=self._options.recursive):
+            if stop.is_set():
+                return
+            unread.discard(found.shown)
             signature = _signature(found)
-            if signature is None or self._done.get(found.shown) == signature:
+            if signature is None:
+                continue
+            if self._done.get(found.shown) == signature and found.shown in self._films:
+                attempt = self._tries.get(found.shown)
+                if attempt is not None and attempt.due <= self._clock():
+                    again.append((attempt.due, found, signature))
                 continue
             self._seen[found.shown] = signature
             if seen.get(found.shown) == signature and not is_open_for_writing(found):
+                self._tries.pop(found.shown, None)
                 taken[found.shown] = signature
+                self.taken += 1
+                yield found
+        started = self._clock()
+        for _, found, signature in sorted(again, key=lambda one: one[0]):
+            if stop.is_set() or self._clock() - started > RETRY_LOOK_SECONDS:
+                return
+            if not is_open_for_writing(found):
+                taken[found.shown] = signature
+                self.taken += 1
                 yield found
 
+    def _plan_retry(self, row: Row) -> None:
+        """A fault of the machine may be mended without a trace on the film's file."""
+        last = self._tries.pop(row.path, None)
+        if not isinstance(row, Prediction) and row.reason in MACHINE_REASONS:
+            wait = min(2 * last.wait, RETRY_SECONDS_MOST) if last else RETRY_SECONDS
+            self._tries[row.path] = _Try(self._clock() + wait, wait)
 
-def _is_gone(path: str) -> bool:
-    """Whether the file of a row is not there; a name that had to be escaped is not looked for."""
-    return "\\" not in path and not os.path.lexists(path)
+
+@dataclass(frozen=True)
+class _Try:
+    """When a film is tried again, and the wait until then, in seconds."""
+
+    due: float
+    wait: float
+
+
+def why_away(folder: Path) -> str:
+    """Why a folder cannot be watched now, as the end of a sentence; empty if it can."""
+    try:
+        if stat.S_ISDIR(folder.stat().st_mode):
+            return ""
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        return f"cannot be looked at ({error.strerror or error})"
+    return "is gone"
 
 
 def _signature(found: Found) -> Signature | None:
     try:
         info = found.path.lstat() if found.reason else found.path.stat()
-    except OSError:
+    except FileNotFoundError:
         # Gone since the folder was read; it will be found again if it comes back.
         return None
+    except OSError:
+        return UNREADABLE
     return (info.st_size, info.st_mtime_ns, info.st_ino)
 
 
@@ -172,6 +261,9 @@ def is_open_for_writing(found: Found) -> bool:
     except OSError:
         return False
     try:
+        # Who opens the file to write while the lease is held makes the kernel send SIGIO, which ends a
+        # process. SIGURG instead is ignored by default.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:
@@ -213,24 +305,25 @@ def run_watch(
 
         for wanted in (signal.SIGTERM, signal.SIGINT):
             previous[wanted] = signal.signal(wanted, on_signal)
-    unwritten, written_at = True, -REPORT_SECONDS
+    written, written_at = -1, -REPORT_SECONDS
+
+    def write() -> None:
+        nonlocal written, written_at
+        rows = watcher.rows
+        write_reports(rows)
+        written, written_at = watcher.revision, time.monotonic()
+
     try:
         while not stop.is_set():
-            started, idle = time.monotonic(), True
-            for heard in watcher.look():
+            started = time.monotonic()
+            for heard in watcher.look(stop):
                 hear(heard)
-                idle = False
-                unwritten = unwritten or heard.row is not None
-                if unwritten and time.monotonic() - written_at >= REPORT_SECONDS:
-                    write_reports(watcher.rows)
-                    unwritten, written_at = False, time.monotonic()
-                if stop.is_set():
-                    break
-            if unwritten:
-                write_reports(watcher.rows)
-                unwritten, written_at = False, time.monotonic()
+                if watcher.revision != written and time.monotonic() - written_at >= REPORT_SECONDS:
+                    write()
+            if watcher.revision != written:
+                write()
             spent = time.monotonic() - started
-            stop.wait(max(interval, spent / BUSY_SHARE) if idle else interval)
+            stop.wait(interval if watcher.taken else max(interval, spent / BUSY_SHARE))
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 from edge_xray.classifier import Classifier
 from edge_xray.errors import ExitCode, UsageError
@@ -12,7 +16,14 @@ from edge_xray.reports.words import row_line
 from edge_xray.results import Row
 from edge_xray.results_folder import DEFAULT_FOLDER, FORMATS, ResultsFolder
 from edge_xray.scan_command import ScanRequest, run_of
-from edge_xray.watch import Heard, Watcher, run_watch
+from edge_xray.watch import (
+    INTERVAL_SECONDS_LEAST,
+    INTERVAL_SECONDS_MOST,
+    Heard,
+    Watcher,
+    run_watch,
+)
+from edge_xray.watch_list import full_path
 
 
 def run_watch_command(
@@ -40,12 +51,28 @@ def run_watch_command(
     kept = [name for name in request.files if name not in FORMATS]
     if kept:
         raise UsageError(f"--format {kept[0]}: watch keeps up {', '.join(FORMATS)} only")
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: expected a folder to watch; use `edge-xray scan` for a file")
+    # So written that it also refuses what is no number.
+    if not INTERVAL_SECONDS_LEAST <= interval <= INTERVAL_SECONDS_MOST:
+        raise UsageError(
+            f"--interval {interval:g}: expected {INTERVAL_SECONDS_LEAST:g} to "
+            f"{INTERVAL_SECONDS_MOST:g} seconds"
+        )
+    _check_folder(folder)
+    folder = full_path(folder)
     classifier = Classifier(request.model, runtime=request.runtime)
     output = request.output or Path(DEFAULT_FOLDER)
     options = request.options_for(output)
     run = run_of(classifier, options)
+
+    say = _until_lost(say, sys.stderr, lambda _: None)
+    tell = _until_lost(
+        tell,
+        sys.stdout,
+        lambda why: say(
+            f"edge-xray: stdout: cannot be written ({why}); films are still scored, and the list is "
+            f"in {output}{os.sep}"
+        ),
+    )
 
     def hear(heard: Heard) -> None:
         if request.quiet:
@@ -64,7 +91,58 @@ def run_watch_command(
         def write_reports(rows: list[Row]) -> None:
             results.flush()
             results.write_reports(rows, run_of(classifier, options), request.files)
+            if results.kept and not request.quiet:
+                say(f"The list that was there, of other films, is kept in {results.kept}{os.sep}")
+                results.kept = None
 
         return run_watch(
             Watcher(folder, classifier, options, results), write_reports, hear, interval=interval
         )
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse what can never be watched; what is not there may come.
+
+    Raises:
+        UsageError: it is no folder, or cannot be looked at.
+    """
+    try:
+        info = folder.stat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: cannot be looked at ({error.strerror or error}); check the path and its "
+            "permissions"
+        ) from error
+    if not stat.S_ISDIR(info.st_mode):
+        raise UsageError(f"{folder}: expected a folder to watch; use `edge-xray scan` for a file")
+
+
+def _until_lost(
+    speak: Callable[[str], None], stream: TextIO | None, lost: Callable[[str], None]
+) -> Callable[[str], None]:
+    """Speak until nobody can listen any more: then be still for good, for the watch must go on.
+
+    Args:
+        speak: says one line on `stream`.
+        stream: is turned to nowhere once it failed, or its rest would fail again when the process ends.
+        lost: is told once why it failed.
+    """
+    still = False
+
+    def guarded(text: str) -> None:
+        nonlocal still
+        if still:
+            return
+        try:
+            speak(text)
+        except OSError as error:
+            still = True
+            with contextlib.suppress(OSError, AttributeError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]
+                os.close(nowhere)
+            lost(error.strerror or str(error))
+
+    return guarded

@@ -1,22 +1,28 @@
 from __future__ import annotations
 
 import csv
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+import edge_xray.scan
 from edge_xray.classifier import Classifier
+from edge_xray.cli import main
 from edge_xray.errors import ExitCode
 from edge_xray.results import Prediction
 from edge_xray.results_folder import ResultsFolder
-from edge_xray.scan import ScanOptions
+from edge_xray.scan import ScanOptions, scan
 from edge_xray.walk import Found
 from edge_xray.watch import Watcher, is_open_for_writing, run_watch
+
+WATCH = [sys.executable, "-m", "edge_xray.cli", "watch", "-o", "out", "--interval", "0.1"]
 
 
 @pytest.fixture
@@ -35,6 +41,40 @@ def results(tmp_path, tiny_model):
 @pytest.fixture
 def watcher(inbox, tiny_model, results) -> Watcher:
     return Watcher(inbox, Classifier(tiny_model), ScanOptions(jobs=1), results)
+
+
+@contextmanager
+def _watching(folder, out, model, **options):
+    """A watcher as a start of the program makes it."""
+    classifier = Classifier(model)
+    with ResultsFolder(out, classifier, ScanOptions(), (folder,)) as results:
+        yield Watcher(folder, classifier, ScanOptions(jobs=1), results, **options)
+
+
+def _lines(out: Path) -> int:
+    return (out / "journal.jsonl").read_text().count("\n")
+
+
+def _listed(watcher: Watcher) -> list[str]:
+    return [Path(row.path).name for row in watcher.rows]
+
+
+class Disk:
+    """Stands in for what reads a film's file: counts, and refuses while it is broken."""
+
+    def __init__(self, monkeypatch, fault: OSError | None = None):
+        self.read: list[str] = []
+        self.fault = fault
+        self.then = lambda: None
+        self._read_file = edge_xray.scan.read_file
+        monkeypatch.setattr(edge_xray.scan, "read_file", self)
+
+    def __call__(self, path):
+        self.read.append(path.name)
+        self.then()
+        if self.fault:
+            raise self.fault
+        return self._read_file(path)
 
 
 def _look(watcher: Watcher) -> list[str]:
@@ -79,6 +119,62 @@ def test_a_film_that_changes_later_is_scored_again(watcher, inbox, write_film):
     assert row.label == "bacterial"
 
 
+def test_a_film_that_gets_an_earlier_content_back_is_listed_as_it_is_now(
+    inbox, tmp_path, write_film, tiny_model
+):
+    films = {"normal": 921, "viral": 922}
+    with _watching(inbox, tmp_path / "out", tiny_model) as watcher:
+        for label in ("normal", "viral", "normal", "viral", "normal"):
+            write_film(inbox / "a.png", label, films[label])
+            before = watcher.revision
+            assert _settle(watcher) == ["a.png"]
+            assert watcher.revision > before
+            assert [row.label for row in watcher.rows] == [label]
+    inbox.rename(tmp_path / "away")
+    with _watching(inbox, tmp_path / "out", tiny_model) as watcher:
+        assert [row.label for row in watcher.rows] == ["normal"]
+
+
+def test_reports_are_written_again_when_an_earlier_content_is_back(
+    watcher, inbox, write_film, monkeypatch
+):
+    monkeypatch.setattr("edge_xray.watch.REPORT_SECONDS", 0.0)
+    stop, written = threading.Event(), []
+    films = [("viral", 922), ("normal", 921)]
+    write_film(inbox / "a.png", "normal", 921)
+
+    def hear(one):
+        if films:
+            write_film(inbox / "a.png", *films.pop(0))
+        else:
+            stop.set()
+
+    run_watch(
+        watcher,
+        lambda rows: written.append([row.label for row in rows]),
+        hear,
+        interval=0.01,
+        stop=stop,
+    )
+    assert written == [[], ["normal"], ["viral"], ["normal"]]
+
+
+def test_a_record_of_two_contents_is_settled_by_the_folder(
+    inbox, tmp_path, write_film, tiny_model, results
+):
+    for label, seed in (("normal", 921), ("viral", 922)):
+        path = write_film(inbox / "a.png", label, seed)
+        for row in scan([path], Classifier(tiny_model)):
+            results.add(row)
+    write_film(inbox / "a.png", "normal", 921)
+    watcher = Watcher(inbox, Classifier(tiny_model), ScanOptions(jobs=1), results)
+    assert _settle(watcher) == ["a.png"]
+    assert [row.label for row in results.rows()] == ["normal"]
+    path.rename(inbox / "b.png")
+    assert _settle(watcher) == ["b.png"]
+    assert [Path(row.path).name for row in results.rows()] == ["b.png"]
+
+
 def test_what_is_no_film_gets_a_row_once(watcher, inbox):
     (inbox / "letter.jpg").write_text("no film")
     assert _settle(watcher) == ["letter.jpg"]
@@ -96,6 +192,173 @@ def test_a_renamed_film_is_listed_under_its_new_name_only(
     path.rename(inbox / "b.png")
     _settle(watcher)
     assert [Path(row.path).name for row in watcher.rows] == ["b.png", "copy.png"]
+
+
+def test_a_film_that_is_renamed_and_back_is_listed_once(watcher, inbox, write_film):
+    first, second = write_film(inbox / "a.png", "viral", 923), inbox / "b.png"
+    _settle(watcher)
+    for old, new in ((first, second), (second, first), (first, second)):
+        old.rename(new)
+        assert _settle(watcher) == [new.name]
+        assert _listed(watcher) == [new.name]
+
+
+def test_a_copy_that_is_removed_later_changes_the_list(watcher, inbox, write_film):
+    for name in ("a.png", "b.png"):
+        write_film(inbox / name, "viral", 923)
+    _settle(watcher)
+    before = watcher.revision
+    (inbox / "a.png").unlink()
+    assert _look(watcher) == []
+    assert watcher.revision > before
+    assert _listed(watcher) == ["b.png"]
+
+
+def test_a_renamed_film_keeps_its_new_name_after_a_restart_without_the_drive(
+    inbox, tmp_path, write_film, tiny_model
+):
+    path = write_film(inbox / "a.png", "viral", 923)
+    write_film(inbox / "copy.png", "viral", 923)
+    with _watching(inbox, tmp_path / "out", tiny_model) as watcher:
+        _settle(watcher)
+        path.rename(inbox / "b.png")
+        _settle(watcher)
+    inbox.rename(tmp_path / "away")
+    with _watching(inbox, tmp_path / "out", tiny_model) as watcher:
+        assert _listed(watcher) == ["b.png", "copy.png"]
+
+
+def test_a_folder_has_one_list_however_it_is_spelled(
+    inbox, tmp_path, write_film, tiny_model, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    path = write_film(inbox / "a.png", "viral", 923)
+    expected = ["a.png"]
+    for folder in (Path("inbox"), inbox, Path("inbox/../inbox"), Path("inbox")):
+        with _watching(folder, tmp_path / "out", tiny_model) as watcher:
+            assert _settle(watcher) == expected
+            assert [row.path for row in watcher.rows] == [str(path)]
+        expected = []
+    assert _lines(tmp_path / "out") == 2
+
+
+def test_a_watch_goes_on_from_a_scan_of_the_folder_and_lists_no_other(
+    inbox, tmp_path, write_film, tiny_model, results, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    write_film(inbox / "a.png", "viral", 923)
+    write_film(tmp_path / "inbox-2" / "b.png", "viral", 924)
+    for row in scan([Path("inbox"), Path("inbox-2")], Classifier(tiny_model)):
+        results.add(row)
+    watcher = Watcher(inbox, Classifier(tiny_model), ScanOptions(jobs=1), results)
+    assert _listed(watcher) == ["a.png"]
+    assert _settle(watcher) == []
+    (inbox / "a.png").rename(inbox / "c.png")
+    assert _settle(watcher) == ["c.png"]
+    again = Watcher(inbox, Classifier(tiny_model), ScanOptions(jobs=1), results)
+    assert _listed(again) == ["c.png"]
+
+
+def test_a_fault_of_the_machine_is_tried_again_ever_more_seldom(
+    inbox, tmp_path, write_film, tiny_model, monkeypatch
+):
+    now, tries = 0.0, []
+    write_film(inbox / "a.png", "viral", 923)
+    disk = Disk(monkeypatch, PermissionError(13, "Permission denied"))
+    disk.then = lambda: tries.append(now)
+    with _watching(inbox, tmp_path / "out", tiny_model, clock=lambda: now) as watcher:
+        assert _settle(watcher) == ["a.png"]
+        assert watcher.rows[0].reason == "unreadable"
+        lines = _lines(tmp_path / "out")
+        while now < 1500:
+            now += 1
+            disk.fault = OSError(5, f"Input/output error {now}")
+            assert _look(watcher) == []
+        assert tries == [0, 5, 15, 35, 75, 155, 315, 615, 915, 1215]
+        assert _lines(tmp_path / "out") == lines
+        disk.fault, now = None, 1515
+        assert _look(watcher) == ["a.png"]
+        assert isinstance(watcher.rows[0], Prediction)
+        now += 10_000
+        assert _settle(watcher) == []
+    inbox.rename(tmp_path / "away")
+    with _watching(inbox, tmp_path / "out", tiny_model) as watcher:
+        assert [row.label for row in watcher.rows] == ["viral"]
+
+
+def test_many_faults_do_not_keep_new_films_waiting(
+    inbox, tmp_path, write_film, tiny_model, monkeypatch
+):
+    for index in range(12):
+        write_film(inbox / f"{index}.png", "viral", index)
+    now = 0.0
+    disk = Disk(monkeypatch, OSError(5, "Input/output error"))
+
+    def slow():
+        nonlocal now
+        now += 20
+
+    with _watching(inbox, tmp_path / "out", tiny_model, clock=lambda: now) as watcher:
+        assert len(_settle(watcher)) == 12
+        disk.read, disk.then, now = [], slow, 100.0
+        assert _look(watcher) == []
+        assert 1 <= len(disk.read) < 12
+
+
+def test_a_folder_that_can_be_read_again_loses_its_row(watcher, inbox, write_film, monkeypatch):
+    write_film(inbox / "sub" / "a.png", "viral", 923)
+    real = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "sub":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        assert _settle(watcher) == ["sub"]
+    assert _settle(watcher) == ["a.png"]
+    assert _listed(watcher) == ["a.png"]
+
+
+def test_a_file_that_cannot_be_looked_at_has_a_row_until_it_can(
+    watcher, inbox, write_film, monkeypatch
+):
+    path = write_film(inbox / "a.png", "viral", 923)
+    real = Path.stat
+
+    def stat(asked, **options):
+        if asked == path:
+            raise PermissionError(13, "Permission denied")
+        return real(asked, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", stat)
+        assert _settle(watcher) == ["a.png"]
+        assert watcher.rows[0].reason == "unreadable"
+    assert _settle(watcher) == ["a.png"]
+    assert [row.label for row in watcher.rows] == ["viral"]
+
+
+def test_a_folder_that_cannot_be_looked_at_is_waited_for(watcher, inbox, write_film, monkeypatch):
+    write_film(inbox / "a.png", "viral", 924)
+    _settle(watcher)
+    real = Path.stat
+
+    def stat(path, **options):
+        if inbox in (path, *path.parents):
+            raise PermissionError(13, "Permission denied")
+        return real(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", stat)
+        (notice,) = _look(watcher)
+        assert "Permission denied" in notice
+        assert _look(watcher) == []
+        assert _listed(watcher) == ["a.png"]
+    (notice,) = _look(watcher)
+    assert "is there again" in notice
+    assert _look(watcher) == []
 
 
 def test_an_unplugged_drive_is_waited_for_and_keeps_its_rows(watcher, inbox, write_film):
@@ -141,14 +404,148 @@ def test_watching_stops_when_asked_with_all_reports_written(watcher, inbox, writ
     assert written[-1] == watcher.rows
 
 
+def test_stopping_does_not_wait_for_films_that_are_done(
+    inbox, tmp_path, write_film, tiny_model, monkeypatch
+):
+    for index in range(20):
+        write_film(inbox / f"{index}.png", "normal", index)
+    with _watching(inbox, tmp_path / "out", tiny_model) as watcher:
+        _settle(watcher)
+    stop, disk = threading.Event(), Disk(monkeypatch)
+    disk.then = stop.set
+    with _watching(inbox, tmp_path / "out", tiny_model) as watcher:
+        run_watch(watcher, lambda rows: None, lambda one: None, interval=0.01, stop=stop)
+        assert len(disk.read) <= 5
+        assert len(watcher.rows) == 20
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has leases")
+def test_a_program_that_opens_a_film_meanwhile_does_not_end_the_watch(inbox, write_film):
+    path = write_film(inbox / "a.png", "viral", 920)
+    # Another program opens the film to write just when the lease was got.
+    program = f"""
+import fcntl, os, subprocess, sys
+from pathlib import Path
+from edge_xray.walk import Found
+from edge_xray.watch import is_open_for_writing
+
+real = fcntl.fcntl
+opener = "import os; os.open({str(path)!r}, os.O_WRONLY | os.O_NONBLOCK)"
+
+def meddled(descriptor, command, value):
+    done = real(descriptor, command, value)
+    if (command, value) == (fcntl.F_SETLEASE, fcntl.F_RDLCK):
+        tried = subprocess.run([sys.executable, "-c", opener], capture_output=True, text=True)
+        assert "BlockingIOError" in tried.stderr, tried.stderr
+        print("opened")
+    return done
+
+fcntl.fcntl = meddled
+is_open_for_writing(Found(Path({str(path)!r}), "a.png"))
+print("alive")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "opened\nalive\n", "")
+
+
+@pytest.mark.parametrize("interval", ["inf", "nan", "1e300"])
+def test_an_interval_that_is_no_time_to_wait_is_refused(inbox, capsys, interval):
+    assert main(["watch", str(inbox), "--interval", interval]) == ExitCode.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("expected 0.1 to 3600 seconds")
+
+
+@pytest.mark.parametrize("fault", [PermissionError(13, "Permission denied"), None])
+def test_a_path_that_cannot_be_looked_at_is_refused(tmp_path, capsys, monkeypatch, fault):
+    folder = tmp_path / ("inbox" if fault else "x" * 300)
+    real = Path.stat
+
+    def stat(path, **options):
+        if fault and path == folder:
+            raise fault
+        return real(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", stat)
+        code = main(["watch", str(folder), "-o", str(tmp_path / "out")])
+    assert code == ExitCode.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot be looked at" in line
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM there")
+@pytest.mark.parametrize("kind", ["full", "closed"])
+def test_a_watch_nobody_listens_to_goes_on_scoring(inbox, tmp_path, write_film, tiny_model, kind):
+    if kind == "full" and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full there")
+    if kind == "full":
+        stdout = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, stdout = os.pipe()
+        os.close(reader)
+    write_film(inbox / "a.png", "bacterial", 928)
+    process = subprocess.Popen(
+        [*WATCH, "inbox", "--model", str(tiny_model)],
+        cwd=tmp_path,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(stdout)
+    talk = [process.stderr.readline(), process.stderr.readline()]
+    assert "films are still scored" in talk[1]
+    write_film(inbox / "b.png", "viral", 929)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if _lines(tmp_path / "out") == 3:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, rest = process.communicate(timeout=60)
+    assert (process.returncode, rest) == (0, "")
+    with (tmp_path / "out" / "results.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM there")
+def test_a_list_is_set_aside_only_for_another_folder(inbox, tmp_path, write_film, tiny_model):
+    write_film(inbox / "a.png", "bacterial", 928)
+    write_film(tmp_path / "other" / "b.png", "viral", 929)
+
+    def watch(folder: str) -> str:
+        process = subprocess.Popen(
+            [*WATCH, folder, "--model", str(tiny_model)],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        mark = tmp_path / "out" / ".edge-xray-results"
+        begun = time.time()
+        deadline = time.monotonic() + 60
+        report = tmp_path / "out" / "results.csv"
+        while time.monotonic() < deadline and process.poll() is None:
+            if mark.exists() and report.exists() and report.stat().st_mtime > begun:
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        return process.communicate(timeout=60)[1]
+
+    kept = tmp_path / "out" / "earlier"
+    for folder in ("inbox", str(inbox), "other/../inbox"):
+        assert "is kept in" not in watch(folder)
+        assert not kept.exists()
+    assert watch("other").count("is kept in") == 1
+    assert len(list(kept.iterdir())) == 1
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM there")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_the_command_ends_cleanly_on_a_signal(
     inbox, tmp_path, write_film, tiny_model, number, code
 ):
-    command = [sys.executable, "-m", "edge_xray.cli", "watch", str(inbox), "-o", "out"]
     process = subprocess.Popen(
-        [*command, "--interval", "0.1", "--model", str(tiny_model)],
+        [*WATCH, str(inbox), "--model", str(tiny_model)],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
