@@ -149,6 +149,9 @@ def test_reports_are_written_again_when_an_earlier_content_is_back(
         else:
             stop.set()
 
+    # Ends the test should the film never be told of.
+    limit = threading.Timer(30.0, stop.set)
+    limit.start()
     run_watch(
         watcher,
         lambda rows: written.append([row.label for row in rows]),
@@ -156,6 +159,7 @@ def test_reports_are_written_again_when_an_earlier_content_is_back(
         interval=0.01,
         stop=stop,
     )
+    limit.cancel()
     assert written == [[], ["normal"], ["viral"], ["normal"]]
 
 
