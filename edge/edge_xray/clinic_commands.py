@@ -242,7 +242,7 @@ def watch_command(
         heatmaps=heatmaps,
         quiet=quiet,
     )
-    raise typer.Exit(run_watch_command(folder, request, say, tell, interval))
+    raise typer.Exit(run_watch_command(folder, request, say, typer.echo, interval))
 
 
 def info_command(
