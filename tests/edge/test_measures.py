@@ -176,3 +176,10 @@ def test_calibration_error_and_mcnemar_by_hand():
     assert expected_calibration_error(np.zeros(0), np.zeros(0, bool)) == 0.0
     assert mcnemar_exact(0, 0) == 1.0
     assert mcnemar_exact(1, 9) == pytest.approx(2 * (1 + 10) / 1024)
+
+
+def test_mcnemar_of_thousands_of_films_is_a_number():
+    assert 0.0 < mcnemar_exact(5, 1100) < 1e-300
+    assert mcnemar_exact(0, 5000) == 0.0
+    assert mcnemar_exact(2500, 2500) == 1.0
+    assert mcnemar_exact(2400, 2600) == pytest.approx(0.00488, abs=1e-5)
