@@ -48,6 +48,8 @@ def entry_rescaling(entry: Any, outputs: Iterable[Any]) -> tuple[Any, Any] | Non
 def averaged_dense(scores: Any) -> tuple[Any, Any] | None:
     """The head ``GlobalAveragePooling2D [-> Dropout] -> Dense [-> activation]``, if this is one.
 
+    Several sigmoids are none: they can all be true at once, which a map of evidence cannot say.
+
     Args:
         scores: the model's symbolic output (N, classes).
 
@@ -55,6 +57,7 @@ def averaged_dense(scores: Any) -> tuple[Any, Any] | None:
         The symbolic map that is averaged, and the dense layer; None for another head.
     """
     layer, inputs = _producer(scores)
+    last = getattr(layer, "activation", None)
     if isinstance(layer, (keras.layers.Softmax, keras.layers.Activation)):
         if getattr(layer, "activation", keras.activations.softmax) not in HEAD_ACTIVATIONS:
             return None
@@ -63,6 +66,8 @@ def averaged_dense(scores: Any) -> tuple[Any, Any] | None:
             return None
     dense = layer
     if not isinstance(dense, keras.layers.Dense) or dense.activation not in HEAD_ACTIVATIONS:
+        return None
+    if dense.units > 1 and last == keras.activations.sigmoid:
         return None
     layer, inputs = _producer(inputs[0])
     while isinstance(layer, keras.layers.Dropout):

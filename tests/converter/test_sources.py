@@ -168,6 +168,18 @@ def several_sigmoids(keras):
     return small(keras, keras.layers.Flatten(), keras.layers.Dense(3, activation="sigmoid"))
 
 
+def several_sigmoids_after_an_average(keras):
+    layers = keras.layers
+    return small(keras, layers.GlobalAveragePooling2D(), layers.Dense(4, activation="sigmoid"))
+
+
+def several_sigmoids_in_a_layer_of_their_own(keras):
+    layers = keras.layers
+    return small(
+        keras, layers.GlobalAveragePooling2D(), layers.Dense(4), layers.Activation("sigmoid")
+    )
+
+
 def too_many_classes(keras):
     return small(keras, keras.layers.Flatten(), keras.layers.Dense(21))
 
@@ -192,6 +204,8 @@ def no_picture(keras):
         (two_inputs, "expected one input"),
         (two_outputs, "expected one output"),
         (several_sigmoids, "can all be true at once"),
+        (several_sigmoids_after_an_average, "can all be true at once"),
+        (several_sigmoids_in_a_layer_of_their_own, "can all be true at once"),
         (too_many_classes, "expected 2 to 20 classes, got 21"),
         (two_channels, "1 or 3 channels, got 2"),
         (any_size, "of a fixed size"),
