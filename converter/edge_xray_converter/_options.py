@@ -52,7 +52,7 @@ Negative = Annotated[
     str | None,
     typer.Option(
         metavar="A,…",
-        help="Which classes mean that nothing was found; by default the one named normal, or the first.",
+        help="Which classes mean that nothing was found; by default those named normal, healthy, no_… or the like.",
         rich_help_panel=FOREIGN_PANEL,
     ),
 ]

@@ -9,18 +9,18 @@ from pathlib import Path
 from edge_xray.errors import ModelError, UsageError
 from edge_xray.labelled import read_labelled_folder
 from edge_xray.metadata import InputSpec, IntendedUse, Label, ModelMetadata, OperatingPoint
+from edge_xray.no_finding import no_finding_among
 from edge_xray_converter.sources import Network
-
-NEGATIVE_NAMES = frozenset(
-    {"normal", "negative", "none", "healthy", "no_finding", "no finding", "notumor", "no_tumor"}
-)
-"""Class names taken for "nothing found" where nobody says which class that is."""
 
 DEFAULT_THRESHOLD = 0.5
 DEFAULT_REVIEW_HALF_WIDTH = 0.1
 """Operating point of a network whose maker fitted none."""
 
-DEFAULT_FINDING = "pneumonia"
+DEFAULT_FINDING = "finding"
+
+CHEST_LABELS = frozenset({"normal", "bacterial", "viral"})
+CHEST_FINDING = "pneumonia"
+"""What a positive film shows where the classes are those of the Guangzhou films."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,10 @@ class Description:
     Attributes:
         name: the model's name; empty: the file's.
         labels: class names in the order of the network's outputs; empty: the folders' names, sorted.
-        negative: which of them mean that nothing was found; empty: the well-known names, else the first.
-        finding: what a positive film shows; empty: the positive class if there is one, else pneumonia.
+        negative: which of them mean that nothing was found; empty: those whose names say so
+            (`edge_xray.no_finding`).
+        finding: what a positive film shows; empty: the positive class if there is one, else ``finding``
+            (``pneumonia`` for the classes of the Guangzhou films).
         threshold: a film is positive from this probability on.
     """
 
@@ -54,7 +56,8 @@ def describe(
         data: labelled folder; its class names are the labels where `description` has none.
 
     Raises:
-        UsageError: the labels do not match the network's outputs, or nothing tells them.
+        UsageError: the labels do not match the network's outputs, or nothing tells them or which of
+            them means that nothing was found.
     """
     names = description.labels or _names_from(data, network.classes)
     if len(names) != network.classes:
@@ -62,18 +65,22 @@ def describe(
             f"{source}: the network tells {network.classes} classes apart, got {len(names)} labels "
             f"({', '.join(names)}); name them in the order of its outputs with --labels"
         )
-    negative = (
-        description.negative
-        or tuple(name for name in names if name.lower().replace("-", "_") in NEGATIVE_NAMES)
-        or names[:1]
-    )
+    if len(set(names)) != len(names):
+        raise UsageError(f"{source}: expected different labels, got {', '.join(names)}")
+    negative = description.negative or no_finding_among(names)
+    if not negative:
+        raise UsageError(
+            f"{source}: which of the classes {', '.join(names)} means that nothing was found? Say it "
+            "with --negative NAME"
+        )
     unknown = sorted(set(negative) - set(names))
     if unknown:
         raise UsageError(
             f"--negative {', '.join(unknown)}: no such label; there are {', '.join(names)}"
         )
     positive = [name for name in names if name not in negative]
-    finding = description.finding or (positive[0] if len(positive) == 1 else DEFAULT_FINDING)
+    several = CHEST_FINDING if set(names) == CHEST_LABELS else DEFAULT_FINDING
+    finding = description.finding or (positive[0] if len(positive) == 1 else several)
     low, high = (
         min(1.0, max(0.0, description.threshold + sign * DEFAULT_REVIEW_HALF_WIDTH))
         for sign in (-1, 1)

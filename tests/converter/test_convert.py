@@ -264,6 +264,36 @@ def test_a_foreign_network_gets_metadata_from_folder_names(run_cli, foreign, wri
     assert not metadata.evidence_map
 
 
+@pytest.fixture(scope="module")
+def four_classes(tmp_path_factory):
+    """A grey network that tells four classes apart, with weights as drawn."""
+    import keras
+
+    entry = keras.Input((16, 16, 1))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(entry))
+    path = tmp_path_factory.mktemp("four") / "four.keras"
+    keras.Model(entry, keras.layers.Dense(4, activation="softmax")(pooled)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "nothing", ["notumour", "notumor", "no_tumour", "no-tumor", "No tumour", "Healthy", "no_sign"]
+)
+def test_no_class_with_a_disease_s_name_means_that_nothing_was_found(
+    run_cli, four_classes, tmp_path, nothing
+):
+    labels = ("glioma", "meningioma", nothing, "pituitary")
+    code, _, err = run_cli(
+        "convert", four_classes, "--float32", "--labels", ",".join(labels),
+        "-o", tmp_path / "x.tflite",
+    )  # fmt: skip
+    assert code == 0, err
+    metadata = read_metadata(tmp_path / "x.tflite")
+    assert metadata.label_names == labels
+    assert metadata.positive == (True, True, False, True)
+    assert metadata.finding == "finding"
+
+
 def test_options_describe_a_foreign_network(run_cli, foreign, tmp_path):
     code, _, _ = run_cli(
         "convert", foreign, "--float32", "--labels", "tumour,healthy", "--negative", "healthy",
@@ -282,6 +312,7 @@ def test_options_describe_a_foreign_network(run_cli, foreign, tmp_path):
     [
         (("--labels", "a,b,c"), "tells 2 classes apart, got 3 labels"),
         (("--labels", "a,a"), "different labels"),
+        (("--labels", "a,b"), "which of the classes a, b means that nothing was found"),
         (("--labels", "a,b", "--negative", "c"), "no such label"),
         (("--labels", "a,b", "--negative", "a,b"), "at least one label"),
         ((), "name them with --labels"),
