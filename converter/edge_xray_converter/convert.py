@@ -111,11 +111,17 @@ def convert(
         What was written, in the order of `flavours`.
 
     Raises:
-        UsageError: wrong options, or data that cannot serve.
+        UsageError: wrong options, data that cannot serve, or an output that is the source.
         ModelError: the network cannot be converted, or ``int8`` would leave operations in float.
         OutputError: a file cannot be written.
     """
     how = how or Conversion()
+    paths = output_paths(output, flavours)
+    for path in paths:
+        if path.exists() and source.exists() and path.samefile(source):
+            raise UsageError(
+                f"{source}: would be overwritten by what is made of it; name another file with -o"
+            )
     unknown = sorted(set(flavours) - set(FLAVOURS))
     if unknown or not flavours:
         raise UsageError(f"expected one or more of {', '.join(FLAVOURS)}, got {list(flavours)}")
@@ -129,7 +135,6 @@ def convert(
     metadata = replace(
         metadata, training={**metadata.training, "converted_from": _source_record(source)}
     )
-    paths = output_paths(output, flavours)
     written = []
     for flavour, path in zip(flavours, paths, strict=True):
         if flavour == "int8" and how.data is not None:

@@ -108,9 +108,20 @@ def describe(
 def _names_from(data: Path | None, classes: int) -> tuple[str, ...]:
     if data is None:
         raise UsageError("the network carries no labels; name them with --labels normal,pneumonia")
-    names = tuple(sorted({film.label for film in read_labelled_folder(data)}))
-    folders = tuple(sorted(entry.name.lower() for entry in data.iterdir() if entry.is_dir()))
-    return folders if len(names) != classes and len(folders) == classes else names
+    films = read_labelled_folder(data)
+    folders = sorted({film.path.partition("/")[0] for film in films})
+    labels = sorted({film.label for film in films})
+    if len(folders) != classes and len(labels) == classes:
+        return tuple(labels)
+    names = [folder.lower() for folder in folders]
+    # Keras numbers classes by the folders' names as they are: capitals come first.
+    if names != sorted(names):
+        raise UsageError(
+            f"{data}: its folders sorted are {', '.join(folders)} with capitals first, "
+            f"{', '.join(sorted(names))} without; name the classes in the order of the network's "
+            "outputs with --labels"
+        )
+    return tuple(names)
 
 
 def _label(name: str, negative: bool) -> Label:

@@ -122,6 +122,23 @@ def test_a_float_tflite_gives_the_same_int8_decisions(
         )
 
 
+def test_a_tflite_is_not_overwritten_by_its_conversion(
+    run_cli, tiny_float, film_folder, tiny_split, tmp_path
+):
+    source, link = tmp_path / "net.tflite", tmp_path / "link.tflite"
+    source.write_bytes(tiny_float.read_bytes())
+    link.symlink_to(source)
+    for arguments in ((), ("-o", link), ("-o", tmp_path / "net")):
+        code, _, err = run_cli(
+            "convert", source, "--data", film_folder, "--split", tiny_split, *arguments
+        )
+        assert code == 2
+        assert "name another file with -o" in err and "\n" not in err
+    assert source.read_bytes() == tiny_float.read_bytes()
+    code, _, _ = run_cli("convert", source, "--float32", "-o", tmp_path / "other")
+    assert code == 0
+
+
 def test_named_operations_stay_in_float(run_cli, tiny_keras, film_folder, tmp_path):
     code, _, err = run_cli(
         "convert", tiny_keras, "--data", film_folder, "-o", tmp_path / "x.tflite",
@@ -292,6 +309,30 @@ def test_no_class_with_a_disease_s_name_means_that_nothing_was_found(
     assert metadata.label_names == labels
     assert metadata.positive == (True, True, False, True)
     assert metadata.finding == "finding"
+
+
+def test_folders_whose_order_hangs_on_capitals_name_no_classes(
+    run_cli, foreign, write_film, tmp_path
+):
+    for label, drawn in (("Tumour", "bacterial"), ("healthy", "normal")):
+        write_film(tmp_path / "films" / label / "a.png", drawn)
+    command = ("convert", foreign, "--float32", "--data", tmp_path / "films")
+    out = tmp_path / "x.tflite"
+    code, _, err = run_cli(*command, "-o", out)
+    assert code == 2
+    assert "with --labels" in err and "Tumour, healthy" in err and "\n" not in err
+    code, _, _ = run_cli(*command, "--labels", "tumour,healthy", "-o", out)
+    assert code == 0
+    assert read_metadata(out).positive == (True, False)
+
+
+def test_folders_in_capitals_name_the_classes(run_cli, foreign, write_film, tmp_path):
+    for label, drawn in (("Tumour", "bacterial"), ("Healthy", "normal")):
+        write_film(tmp_path / "films" / label / "a.png", drawn)
+    out = tmp_path / "x.tflite"
+    code, _, _ = run_cli("convert", foreign, "--float32", "--data", tmp_path / "films", "-o", out)
+    assert code == 0
+    assert read_metadata(out).label_names == ("healthy", "tumour")
 
 
 def test_options_describe_a_foreign_network(run_cli, foreign, tmp_path):
