@@ -2,7 +2,8 @@
 
 All intervals come from one bootstrap: patients are drawn with replacement, each with all their films
 (Davison & Hinkley 1997, 3.8), and every figure of every model is computed on the same draws. A draw is
-a row of film weights, so a figure of 2,000 draws is one matrix product.
+a row of film weights, so a figure of 2,000 draws is one matrix product. Where the draws have no width,
+as those of a perfect share or area, the interval is the one `edge_xray.clustered` gives an evaluation.
 """
 
 from __future__ import annotations
@@ -14,12 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.measures import (
-    BOOTSTRAP_RESAMPLES,
-    CALIBRATION_BINS,
-    mcnemar_exact,
-    wilson,
-)
+from edge_xray.clustered import clustered_share, extreme_area
+from edge_xray.measures import BOOTSTRAP_RESAMPLES, CALIBRATION_BINS, mcnemar_exact
 from edge_xray.metadata import Estimate
 
 LOWER_QUANTILE, UPPER_QUANTILE = 0.025, 0.975
@@ -238,12 +235,12 @@ def compare(
 
     Returns:
         Figures of each model, and a comparison with the first for each but the first. The interval of
-        a share that is 0 or 1 is Wilson's, for a bootstrap of it has no width.
+        a share or area that is 0 or 1 is no bootstrap's: see `_with_width`.
     """
     weights = draw_weights(clusters, resamples, seed)
     draws = [_draws(weights, outcome) for outcome in outcomes]
     figures = [
-        _with_wilson({name: _interval(values) for name, values in model.items()}, outcome)
+        _with_width({name: _interval(values) for name, values in model.items()}, outcome, clusters)
         for model, outcome in zip(draws, outcomes, strict=True)
     ]
     comparisons = [
@@ -257,16 +254,27 @@ def compare(
     return figures, comparisons
 
 
-def _with_wilson(estimates: dict[str, Estimate], outcome: Outcome) -> Figures:
-    counts = {
-        "accuracy": len(outcome.truth_positive),
-        "sensitivity": int(outcome.truth_positive.sum()),
-        "specificity": int((~outcome.truth_positive).sum()),
-        "class_accuracy": len(outcome.truth_positive),
+def _with_width(
+    estimates: dict[str, Estimate], outcome: Outcome, clusters: Sequence[str]
+) -> Figures:
+    """Give figures that no draw of patients changes the interval that an evaluation gives them."""
+    truth, whom = outcome.truth_positive, np.asarray(clusters)
+    shares = {
+        "accuracy": (outcome.correct, whom),
+        "sensitivity": (outcome.called_positive[truth], whom[truth]),
+        "specificity": (~outcome.called_positive[~truth], whom[~truth]),
+        "class_accuracy": (outcome.called == outcome.truth, whom),
     }
-    for name, total in counts.items():
+    for name, (hit, own) in shares.items():
+        if estimates[name].value in (0.0, 1.0) or estimates[name].low == estimates[name].high:
+            estimates[name] = clustered_share(hit, own)
+    areas = {"auc": (truth, whom)}
+    if outcome.pair is not None:
+        among = np.isin(outcome.truth, outcome.pair)
+        areas["pair_auc"] = (outcome.truth[among] == outcome.pair[0], whom[among])
+    for name, (positive, own) in areas.items():
         if estimates[name].value in (0.0, 1.0):
-            estimates[name] = wilson(round(estimates[name].value * total), total)
+            estimates[name] = extreme_area(estimates[name].value, positive, own)
     return Figures(**estimates)
 
 

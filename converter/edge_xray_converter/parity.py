@@ -25,7 +25,7 @@ class Parity:
     Attributes:
         films: the films that were read, in the order of the runs' rows.
         unread: the others.
-        patients: how many the films are of.
+        patients: how many the films are of; duplicates count as one patient's.
         source: the parity set they are of.
         runs: one a model, the reference first.
         outcomes: the same as arrays.
@@ -87,7 +87,7 @@ def make_parity(
         raise UsageError(
             f"{films.root}: expected films with and without a finding, got only one kind"
         )
-    clusters = [film.patient or film.group or film.path for film in read]
+    clusters = [film.group or film.patient or film.sha256 for film in read]
     figures, comparisons = compare(outcomes, clusters, resamples=resamples, seed=seed)
     return Parity(
         read,

@@ -101,6 +101,24 @@ def clustered_mean(
     return Estimate(mean, mean - spread, mean + spread)
 
 
+def extreme_area(
+    value: float, positive: NDArray[np.bool_], clusters: NDArray[np.generic] | Sequence[str]
+) -> Estimate:
+    """An area of exactly 0 or 1, which resampling leaves as it is, with its 95 % interval.
+
+    That of `perfect_auc_limit` for the number of clusters that hold a positive, and a negative.
+
+    Args:
+        value: 0 or 1.
+        positive: (n,) bool, the reference.
+        clusters: (n,) which patient each film is of.
+    """
+    positive, clusters = np.asarray(positive, bool), np.asarray(clusters)
+    counts = [len(np.unique(clusters[own])) for own in (positive, ~positive)]
+    width = 1 - perfect_auc_limit(counts[0], counts[1])
+    return Estimate(value, max(0.0, value - width), min(1.0, value + width))
+
+
 class ClusterResamples:
     """Bootstrap resamples of whole clusters as weights, so that a statistic is a matrix product.
 
@@ -188,11 +206,8 @@ class ClusterResamples:
         self, value: float, resampled: NDArray[np.floating], positive: NDArray[np.bool_]
     ) -> Estimate:
         """`estimate` for areas, never without width: see `auc`."""
-        positive = np.asarray(positive, bool)
-        counts = [len(np.unique(self.clusters[own])) for own in (positive, ~positive)]
         if value in (0.0, 1.0):
-            width = 1 - perfect_auc_limit(counts[0], counts[1])
-            return Estimate(value, max(0.0, value - width), min(1.0, value + width))
+            return extreme_area(value, positive, self.clusters)
         return self.estimate(value, resampled)
 
     def calibration_errors(

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from edge_xray.measures import auc, cluster_bootstrap, expected_calibration_error, wilson
+from edge_xray.clustered import ClusterResamples, clustered_share
+from edge_xray.measures import (
+    auc,
+    cluster_bootstrap,
+    expected_calibration_error,
+    perfect_auc_limit,
+    wilson,
+)
 from edge_xray_converter.paired import (
     Outcome,
     compare,
@@ -141,6 +148,27 @@ def test_a_perfect_share_has_wilson_s_interval():
     (figures,), _ = compare([outcome(np.eye(3)[truth], truth)], list("abcd"), resamples=100)
     assert figures.sensitivity == wilson(2, 2)
     assert figures.accuracy == wilson(4, 4)
+
+
+def test_what_no_draw_changes_has_the_interval_that_an_evaluation_gives_it():
+    truth = np.array([0] * 40 + [1] * 40 + [2] * 40)
+    clusters = [f"p{i // 4}" for i in range(120)]
+    (figures,), _ = compare([outcome(np.eye(3)[truth], truth)], clusters, resamples=100)
+    assert figures.sensitivity == clustered_share(np.ones(80, bool), clusters[40:])
+    assert figures.sensitivity == wilson(20, 20)
+    assert figures.accuracy.low < wilson(120, 120).low
+    resamples = ClusterResamples(clusters, resamples=100)
+    assert figures.auc == resamples.auc(truth > 0, (truth > 0).astype(float))
+    assert 0.5 < figures.auc.low < figures.auc.high == 1.0
+    assert figures.pair_auc.low == pytest.approx(perfect_auc_limit(10, 10))
+
+
+def test_films_of_one_patient_alone_leave_a_wide_interval():
+    truth = np.array([0, 1, 1, 2])
+    probabilities = np.eye(3)[[0, 1, 0, 2]]
+    (figures,), _ = compare([outcome(probabilities, truth)], ["p"] * 4, resamples=100)
+    assert figures.accuracy.value == 0.75
+    assert figures.accuracy.high - figures.accuracy.low > 0.5
 
 
 @settings(max_examples=20)

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from edge_xray.labelled import Split
+from edge_xray.labelled import Split, SplitFilm, file_sha256
 from edge_xray.metadata import DISCLAIMER
 from edge_xray_converter.record import SCHEMA_FILE
 
@@ -238,6 +238,28 @@ def test_films_that_cannot_serve_are_one_line_and_exit_2(
     code, _, err = run_cli("parity", tiny_float, tiny_float, "--data", tmp_path)
     assert code == 2
     assert words in err and "\n" not in err
+
+
+def test_duplicates_of_two_patients_are_drawn_together(
+    run_cli, tiny_float, write_film, tmp_path
+):
+    films = []
+    for label in ("normal", "viral"):
+        for seed in range(4):
+            path = write_film(tmp_path / "films" / label / f"{seed}.png", label, seed)
+            patient, group = f"{label}{seed}", f"{label}{seed // 2}"
+            films.append(
+                SplitFilm(f"{label}/{seed}.png", label, patient, group, file_sha256(path), "test")
+            )
+    Split(0, tuple(films)).write(tmp_path / "split.json")
+    code, _, _ = run_cli(
+        "parity", tiny_float, tiny_float, "--data", tmp_path / "films", "-o", tmp_path / "r",
+        "--split", tmp_path / "split.json", "--no-timing", "--resamples", 100,
+    )  # fmt: skip
+    record = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert (code, record["films"]["count"], record["films"]["patients"]) == (0, 8, 4)
+    for estimate in (record["models"][0]["figures"][name] for name in ("accuracy", "auc")):
+        assert estimate["low"] < estimate["high"]
 
 
 def test_films_that_are_damaged_are_named_and_left_out(run_cli, tiny_float, write_film, tmp_path):
