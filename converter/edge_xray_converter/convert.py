@@ -27,7 +27,7 @@ from edge_xray_converter.representative import (
 from edge_xray_converter.sources import Network, PixelRange, load_network
 from edge_xray_converter.tflite import FLAVOURS, Flavour, Ranged, export, measured
 from edge_xray_converter.trial import prepare_trial
-from edge_xray_converter.truth import SPLIT_NAME
+from edge_xray_converter.truth import SPLIT_NAME, trained_with
 
 KEEP_NONE, KEEP_AUTO = "none", "auto"
 
@@ -132,6 +132,11 @@ def convert(
         split = find_split(source, how.split_file, how.all_training)
     network = load_network(source, how.pixel_range)
     metadata = metadata_for(network, source, how)
+    if split is not None and not trained_with(metadata, split):
+        raise UsageError(
+            f"{source}: was trained with another split than {how.split_file or SPLIT_NAME}; name that "
+            "with --split FILE, or say --all-training if no film of --data will judge the result"
+        )
     metadata = replace(
         metadata, training={**metadata.training, "converted_from": _source_record(source)}
     )

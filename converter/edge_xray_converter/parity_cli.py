@@ -136,6 +136,12 @@ def parity_command(
             ".json": to_json(record),
             ".md": to_markdown(record),
         }
+    if split is None:
+        typer.echo(
+            f"All {len(films.films)} films of {data.name}: no split of them is named or found beside "
+            f"{models[0].name}.",
+            err=True,
+        )
     for ending, text in texts.items():
         path = output.with_name(output.name + ending)
         try:

@@ -236,6 +236,20 @@ def test_a_network_without_a_split_beside_it_is_refused(run_cli, tiny_keras, fil
     assert "--split" in err and "--all-training" in err
 
 
+def test_a_split_that_the_network_was_not_trained_with_is_refused(
+    run_cli, repack, tiny_float, tiny_split, film_folder, tmp_path
+):
+    net = repack(tiny_float, tmp_path / "net.tflite", training={"split_sha256": "0" * 64})
+    (tmp_path / "split.json").write_bytes(tiny_split.read_bytes())
+    for arguments in ((), ("--split", tiny_split)):
+        code, _, err = run_cli(
+            "convert", net, "--data", film_folder, *arguments, "-o", tmp_path / "x.tflite"
+        )
+        assert code == 2
+        assert "was trained with another split" in err and "\n" not in err
+    assert not (tmp_path / "x.tflite").exists()
+
+
 def test_an_output_that_cannot_be_written_is_exit_3(run_cli, tiny_keras, film_folder, tmp_path):
     (tmp_path / "file").write_text("")
     code, _, err = run_cli("convert", tiny_keras, "--float32", "-o", tmp_path / "file" / "x.tflite")

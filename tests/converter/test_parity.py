@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -193,6 +194,104 @@ def test_the_split_beside_the_reference_says_which_films_judge(
     assert json.loads(stem.with_suffix(".json").read_text())["films"]["split_fingerprint"] is None
 
 
+QUICK = ("--resamples", 100, "--no-timing", "--max-flips", 1, "--max-mean-shift", 1)
+
+
+@pytest.fixture
+def run_folder(repack, tiny_float, write_film, tmp_path):
+    """A run's folder, ``run/net.tflite`` with its ``split.json``, and its films: 4 to train, 4 to test."""
+    films = []
+    for label in ("normal", "viral"):
+        for seed in range(4):
+            path = write_film(tmp_path / "films" / label / f"{seed}.png", label, seed)
+            part = "test" if seed < 2 else "train"
+            films.append(SplitFilm(f"{label}/{seed}.png", label, "", "", file_sha256(path), part))
+    split = Split(0, tuple(films))
+    (tmp_path / "run").mkdir()
+    split.write(tmp_path / "run" / "split.json")
+    repack(
+        tiny_float, tmp_path / "run" / "net.tflite", training={"split_sha256": split.fingerprint()}
+    )
+    return tmp_path / "run"
+
+
+def exchanged(split):
+    """The same films, with those of training to test on."""
+    other = {"test": "train", "train": "test"}
+    return Split(
+        split.seed,
+        tuple(dataclasses.replace(film, part=other[film.part]) for film in split.films),
+    )
+
+
+def test_a_split_that_the_model_was_not_trained_with_is_refused(run_cli, run_folder, tmp_path):
+    net, beside = run_folder / "net.tflite", run_folder / "split.json"
+    command = ("parity", net, net, "--data", tmp_path / "films", "-o", tmp_path / "r", *QUICK)
+    assert run_cli(*command)[0] == 0
+    wrong = tmp_path / "wrong.json"
+    exchanged(Split.read(beside)).write(wrong)
+    # Its own split is at hand, and knows the films.
+    code, _, err = run_cli(*command, "--split", wrong)
+    assert code == 2
+    assert "one of the films it was trained with" in err and "\n" not in err
+    beside.unlink()
+    code, _, err = run_cli(*command, "--split", wrong)
+    assert code == 2
+    assert "another split" in err and "\n" not in err
+    wrong.rename(beside)
+    code, _, err = run_cli(*command)
+    assert code == 2
+    assert "another split" in err
+
+
+def test_a_split_of_films_from_elsewhere_is_taken_where_the_model_s_own_tells_them_apart(
+    run_cli, run_folder, parity_films, tmp_path
+):
+    net = run_folder / "net.tflite"
+    command = (
+        "parity", net, net, "--data", parity_films / "films",
+        "--split", parity_films / "split.json", "-o", tmp_path / "r", *QUICK,
+    )  # fmt: skip
+    assert run_cli(*command)[0] == 0
+    (run_folder / "split.json").unlink()
+    assert run_cli(*command)[0] == 2
+
+
+def test_training_films_in_another_folder_do_not_judge(run_cli, run_folder, tmp_path):
+    for label in ("normal", "viral"):
+        (tmp_path / "other" / label).mkdir(parents=True)
+        (tmp_path / "other" / label / "x.png").write_bytes(
+            (tmp_path / "films" / label / "3.png").read_bytes()
+        )
+    net = run_folder / "net.tflite"
+    code, _, err = run_cli("parity", net, net, "--data", tmp_path / "other")
+    assert code == 2
+    assert "one of the films it was trained with" in err and "\n" not in err
+
+
+@pytest.mark.parametrize("gone", [("0",), ("0", "1")])
+def test_a_missing_test_film_does_not_let_training_films_judge(run_cli, run_folder, tmp_path, gone):
+    for name in gone:
+        for label in ("normal", "viral")[: len(gone)]:
+            (tmp_path / "films" / label / f"{name}.png").unlink()
+    net = run_folder / "net.tflite"
+    code, _, err = run_cli("parity", net, net, "--data", tmp_path / "films")
+    assert code == 2
+    assert "normal/0.png" in err and "missing" in err and "\n" not in err
+
+
+def test_all_films_of_another_place_judge_and_it_is_said(run_cli, run_folder, write_film, tmp_path):
+    # They bear the names of films of the split.
+    for label in ("normal", "viral"):
+        write_film(tmp_path / "elsewhere" / label / "0.png", label, 90)
+    net = run_folder / "net.tflite"
+    code, _, err = run_cli(
+        "parity", net, net, "--data", tmp_path / "elsewhere", "-o", tmp_path / "r", *QUICK
+    )
+    assert code == 0
+    assert "All 2 films of elsewhere" in err
+
+
 def test_other_films_of_a_patient_that_set_the_ranges_may_not_judge(
     run_cli, tiny_float, tiny_model, film_folder, write_film, tmp_path
 ):
@@ -240,9 +339,7 @@ def test_films_that_cannot_serve_are_one_line_and_exit_2(
     assert words in err and "\n" not in err
 
 
-def test_duplicates_of_two_patients_are_drawn_together(
-    run_cli, tiny_float, write_film, tmp_path
-):
+def test_duplicates_of_two_patients_are_drawn_together(run_cli, tiny_float, write_film, tmp_path):
     films = []
     for label in ("normal", "viral"):
         for seed in range(4):
