@@ -85,7 +85,13 @@ def network_from_tflite(data: bytes, source: str, pixel_range: PixelRange) -> Ne
         else ()
     )
     outputs = _outputs(graph, core, source)
-    head = head_of(core) if SCORES in outputs else "logits"
+    head = head_of(core)
+    if EVIDENCE in outputs and head != "logits":
+        raise ModelError(
+            f"model {source}: its output {outputs[EVIDENCE]} is a {head}, and a map of evidence holds "
+            "logits; flatten it to (N, classes) before the file is made, or convert the model it was "
+            "made from"
+        )
     if SCORES in outputs and head == "logits" and outputs[SCORES][-1] == 1:
         core, head = append_sigmoid(core, source), "sigmoid"
     scale = pixel_range.scale * factor
