@@ -20,6 +20,8 @@ HEAD_ACTIVATIONS = (
 def entry_rescaling(entry: Any, outputs: Iterable[Any]) -> tuple[Any, Any] | None:
     """The `keras.layers.Rescaling` that alone reads the input, if its factors are plain numbers.
 
+    One that turns black into white is left alone: no quantization has a negative step.
+
     Args:
         entry: the model's symbolic input.
         outputs: its symbolic outputs.
@@ -42,7 +44,8 @@ def entry_rescaling(entry: Any, outputs: Iterable[Any]) -> tuple[Any, Any] | Non
     if len(readers) != 1 or not isinstance(readers[0][0], keras.layers.Rescaling):
         return None
     layer = readers[0][0]
-    return readers[0] if np.ndim(layer.scale) == 0 and np.ndim(layer.offset) == 0 else None
+    plain = np.ndim(layer.scale) == 0 and np.ndim(layer.offset) == 0
+    return readers[0] if plain and layer.scale > 0 else None
 
 
 def averaged_dense(scores: Any) -> tuple[Any, Any] | None:

@@ -27,7 +27,8 @@ def take_out_scaling(network: bytes, source: str = "in memory") -> tuple[bytes, 
         source: its name, for messages.
 
     Returns:
-        The graph without it, scale and offset; the same graph, 1 and 0 if it does not begin so.
+        The graph without it, scale and offset; the same graph, 1 and 0 if it does not begin so, or if
+        the scale is not positive: no quantization has such a step.
     """
     model = read_object(network, source)
     graph = model.subgraphs[0]
@@ -40,7 +41,7 @@ def take_out_scaling(network: bytes, source: str = "in memory") -> tuple[bytes, 
             continue
         (other,) = [int(i) for i in readers[0].inputs if int(i) != entry][:1] or [entry]
         value = _scalar(model, graph, other)
-        if value is None or _activation(readers[0]):
+        if value is None or _activation(readers[0]) or (kind == "MUL" and not value > 0):
             break
         scale, offset = (value, 0.0) if kind == "MUL" else (scale, value)
         removed.append(readers[0])

@@ -29,6 +29,9 @@ from edge_xray_converter.sources import (
 GRAPH_NAME = "network"
 """Part of every tensor's name; Keras' own names count up, and equal input should give equal bytes."""
 
+SHORT_FLOATS = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
+"""Types and policies of Keras with 16-bit floats."""
+
 Call = Callable[[Any], dict[str, Any]]
 
 
@@ -107,6 +110,49 @@ def network_from_keras_file(path: Path, pixel_range: PixelRange) -> Network:
     return network_from_keras(model, str(path), pixel_range)
 
 
+def in_float32(model: Any, source: str) -> Any:
+    """A Keras model that reckons in 32 bits, whatever it was trained in.
+
+    TFLite has no kernels for the 16-bit floats of ``mixed_float16``; the weights are kept in 32 bits anyway.
+
+    Args:
+        model: a `keras.Model`.
+        source: its name, for messages.
+
+    Returns:
+        The model itself if no layer reckons in 16 bits, else the same layers and weights built again.
+
+    Raises:
+        ModelError: the model cannot be built again from its own description.
+    """
+    if not any(layer.compute_dtype in SHORT_FLOATS for layer in model._flatten_layers()):
+        return model
+    try:
+        with quiet():
+            again = type(model).from_config(_with_float32(model.get_config()))
+            again.set_weights(model.get_weights())
+    except Exception as error:
+        raise ModelError(
+            f"model {source}: reckons in 16 bits, which TFLite cannot, and cannot be built again in 32 "
+            f"({first_line(error)}); save it with the policy float32"
+        ) from error
+    return again
+
+
+def _with_float32(config: Any) -> Any:
+    """A layer's description with every 16-bit float replaced."""
+    if isinstance(config, Mapping):
+        if config.get("class_name") == "DTypePolicy":
+            return {**config, "config": {**config["config"], "name": "float32"}}
+        return {
+            key: "float32" if key == "dtype" and value in SHORT_FLOATS else _with_float32(value)
+            for key, value in config.items()
+        }
+    if isinstance(config, (list, tuple)):
+        return type(config)(_with_float32(value) for value in config)
+    return config
+
+
 def network_from_keras(
     model: Any, source: str = "in memory", pixel_range: PixelRange | None = None
 ) -> Network:
@@ -133,6 +179,7 @@ def network_from_keras(
     pixel_range = pixel_range or PixelRange()
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs, model.outputs)
+    model = in_float32(model, source)
     inputs = list(getattr(model, "inputs", None) or [])
     if len(inputs) != 1:
         raise ModelError(f"model {source}: expected one input, a picture; it has {len(inputs)}")

@@ -10,6 +10,7 @@ import pytest
 from edge_xray.classifier import Classifier
 from edge_xray.labelled import Split
 from edge_xray.model_file import parse_metadata, read_metadata, split_packed
+from edge_xray.preprocess import preprocess
 from edge_xray_converter.flatbuffer import read_graph
 from edge_xray_converter.keep_float import choose_float
 from edge_xray_converter.layers import LayerError
@@ -323,6 +324,42 @@ def test_no_class_with_a_disease_s_name_means_that_nothing_was_found(
     assert metadata.label_names == labels
     assert metadata.positive == (True, True, False, True)
     assert metadata.finding == "finding"
+
+
+@pytest.mark.parametrize("from_tflite", [False, True])
+def test_a_network_that_inverts_its_films_keeps_its_answers_as_int8(
+    run_cli, draw_film, write_film, tmp_path, from_tflite
+):
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(5)
+    entry = keras.Input((32, 32, 1))
+    x = keras.layers.Rescaling(-1 / 255, 1.0)(entry)
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, activation="relu")(x))
+    model = keras.Model(entry, keras.layers.Dense(2, activation="softmax")(x))
+    source = tmp_path / "inverted.keras"
+    model.save(source)
+    if from_tflite:
+        source = tmp_path / "inverted.tflite"
+        source.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    for label, drawn in (("normal", "normal"), ("opacity", "bacterial")):
+        for seed in range(8):
+            write_film(tmp_path / "films" / label / f"{seed}.png", drawn, seed)
+    code, _, err = run_cli(
+        "convert", source, "--data", tmp_path / "films", "--all-training", "--int8", "--float32",
+        "-o", tmp_path / "out.tflite",
+    )  # fmt: skip
+    assert code == 0, err
+    integer = Classifier(tmp_path / "out-int8.tflite")
+    whole = Classifier(tmp_path / "out-float32.tflite")
+    spec = whole.metadata.input
+    for seed in range(4):
+        pixels = preprocess(draw_film("bacterial", seed), spec)
+        expected = np.asarray(model(pixels.astype(np.float32)))[0]
+        np.testing.assert_allclose(whole.classify(pixels).probabilities, expected, atol=1e-4)
+        np.testing.assert_allclose(integer.classify(pixels).probabilities, expected, atol=0.03)
 
 
 def test_folders_whose_order_hangs_on_capitals_name_no_classes(

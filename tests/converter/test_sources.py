@@ -132,6 +132,30 @@ def test_a_loaded_sequential_model_is_taken(keras, tmp_path):
     np.testing.assert_allclose(answers, model(films().astype(np.float32)), atol=LIMIT)
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("head", ["average", "flat"])
+def test_a_network_that_reckons_in_16_bits_gives_the_same_answers_in_32(keras, policy, head):
+    layers = keras.layers
+    pool = {"average": layers.GlobalAveragePooling2D, "flat": layers.Flatten}[head]
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = small(keras, pool(), layers.Dense(3, activation="softmax", dtype="float32"))
+    finally:
+        keras.config.set_dtype_policy(before)
+    network = network_from_keras(model)
+    answers = run(network.exporter.whole("float32"), films())
+    if network.evidence_map:
+        answers = softmax(answers.mean(axis=(1, 2)))
+    expected = np.asarray(model(films().astype(np.float32)))
+    limit = 0.02 if policy == "mixed_bfloat16" else 2e-3
+    np.testing.assert_allclose(answers, expected, atol=limit)
+    assert {tensor.type for tensor in read_graph(network.exporter.core()).tensors} <= {
+        "FLOAT32",
+        "INT32",
+    }
+
+
 def test_scaling_in_a_tflite_is_taken_out_and_put_back(keras, tmp_path):
     model = small(keras, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2))
     first = network_from_keras(model)
@@ -235,6 +259,22 @@ def test_files_that_are_no_model_are_refused_in_one_line(tmp_path, tiny_model):
         with pytest.raises(ModelError, match=words) as caught:
             load_network(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("activation", "word"), [("softmax", "softmax"), ("sigmoid", "sigmoid")])
+def test_a_tflite_whose_map_holds_probabilities_is_refused(keras, tmp_path, activation, word):
+    import tensorflow as tf
+
+    model = small(
+        keras,
+        keras.layers.GlobalAveragePooling2D(keepdims=True),
+        keras.layers.Conv2D(2, 1, activation=activation),
+    )
+    path = tmp_path / "model.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    with pytest.raises(ModelError, match=f"is a {word}") as caught:
+        load_network(path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["1", "1..0", "a..b", "0..nan", ""])
