@@ -254,6 +254,19 @@ class IntendedUse:
     age_min_years: float | None = None
     age_max_years: float | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what no film could be held against."""
+        for name in ("body_part", "modalities", "views"):
+            words = getattr(self, name)
+            if not all(isinstance(word, str) for word in words):
+                raise ModelError(f"intended use: {name} must be words, got {list(words)}")
+        for name in ("age_min_years", "age_max_years"):
+            age = getattr(self, name)
+            if age is None:
+                continue
+            if isinstance(age, bool) or not isinstance(age, (int, float)) or not age >= 0:
+                raise ModelError(f"intended use: {name} must be a number of years, got {age!r}")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, JSON-ready."""
         return {
@@ -268,10 +281,15 @@ class IntendedUse:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote."""
+        """Read what `to_dict` wrote; a person may write one word where a list of words is expected.
+
+        Raises:
+            ModelError: a field is unknown or not of its kind.
+        """
         values = _require(record, cls)
         for name in ("body_part", "modalities", "views"):
-            values[name] = tuple(values.get(name, ()))
+            said = values.get(name, ())
+            values[name] = (said,) if isinstance(said, str) else tuple(said)
         return cls(**values)
 
 
