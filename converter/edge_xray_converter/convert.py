@@ -10,15 +10,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import cast
 
-from edge_xray.errors import ModelError, OutputError, UsageError
+from edge_xray.errors import ModelError, UsageError
 from edge_xray.labelled import Split, file_sha256
 from edge_xray.metadata import ModelMetadata
 from edge_xray.model_file import KERAS_MEMBER, METADATA_MEMBER, read_metadata
+from edge_xray.walk import printable
 from edge_xray_converter.budget import Budget, Check, too_few_films
 from edge_xray_converter.describe import Description, check_fits, describe, parse_labels
 from edge_xray_converter.flatbuffer import Graph, read_graph
 from edge_xray_converter.keep_float import choose_float
 from edge_xray_converter.layers import LayerError
+from edge_xray_converter.outputs import check_name, write_output
 from edge_xray_converter.packing import pack
 from edge_xray_converter.representative import (
     REPRESENTATIVE_FILMS,
@@ -116,9 +118,10 @@ def convert(
         OutputError: a file cannot be written.
     """
     how = how or Conversion()
+    check_name(output)
     paths = output_paths(output, flavours)
     for path in paths:
-        if path.exists() and source.exists() and path.samefile(source):
+        if _is_same(path, source):
             raise UsageError(
                 f"{source}: would be overwritten by what is made of it; name another file with -o"
             )
@@ -148,6 +151,13 @@ def convert(
             flatbuffer = export(network, flavour)
             written.append(_write(flatbuffer, replace(metadata, quantization=flavour), path))
     return written
+
+
+def _is_same(path: Path, source: Path) -> bool:
+    try:
+        return path.samefile(source)
+    except OSError:
+        return False
 
 
 def _write_int8(
@@ -218,13 +228,7 @@ def _refuse_float(graph: Graph, path: Path) -> None:
 
 def _write(flatbuffer: bytes, metadata: ModelMetadata, path: Path) -> Converted:
     packed = pack(flatbuffer, metadata)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(packed)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror}); name another -o"
-        ) from error
+    write_output(path, packed)
     graph = read_graph(flatbuffer, str(path))
     return Converted(
         path,
@@ -300,7 +304,7 @@ def output_paths(output: Path, flavours: Sequence[Flavour]) -> list[Path]:
 
 def _source_record(source: Path) -> dict[str, str]:
     """Which file was converted, and with what."""
-    record = {"name": source.name}
+    record = {"name": printable(source.name)}
     if source.is_file():
         record["sha256"] = file_sha256(source)
     for package in ("edge-xray", "tensorflow", "keras"):

@@ -57,7 +57,7 @@ def convert_command(
     films: Annotated[
         int, typer.Option(min=1, help="How many training films set the ranges of int8.")
     ] = 200,
-    seed: Annotated[int, typer.Option(help="Seed of their draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of their draw.")] = 0,
     keep_float: Annotated[
         str,
         typer.Option(

@@ -36,8 +36,9 @@ STYLE: Any = {
     "axes.grid": True,
     "grid.color": "#e3e8ec",
     "legend.frameon": False,
+    "text.parse_math": False,
 }
-"""The salt makes equal plots equal bytes."""
+"""The salt makes equal plots equal bytes. A dollar in a model's name begins no formula."""
 
 
 def scatter(

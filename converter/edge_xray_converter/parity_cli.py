@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from edge_xray._extras import require
-from edge_xray.errors import ExitCode, OutputError
+from edge_xray.errors import ExitCode
 from edge_xray_converter import _options as options
 
 
@@ -48,7 +48,7 @@ def parity_command(
     resamples: Annotated[
         int, typer.Option(min=100, help="Draws of patients for the intervals.")
     ] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
     timing: Annotated[
         bool, typer.Option("--timing/--no-timing", help="Measure latency and memory.")
     ] = True,
@@ -83,6 +83,7 @@ def parity_command(
     from edge_xray_converter.budget import Budget
     from edge_xray_converter.convert import Conversion, convert
     from edge_xray_converter.describe import Description, parse_labels
+    from edge_xray_converter.outputs import check_name, write_output
     from edge_xray_converter.parity import make_parity
     from edge_xray_converter.parity_html import render
     from edge_xray_converter.parity_text import failures, to_json, to_markdown
@@ -91,6 +92,7 @@ def parity_command(
     from edge_xray_converter.sources import PixelRange
     from edge_xray_converter.truth import read_parity_set, split_beside
 
+    check_name(output)
     conversion = Conversion(
         data=data,
         pixel_range=PixelRange.parse(input_range),
@@ -144,13 +146,8 @@ def parity_command(
         )
     for ending, text in texts.items():
         path = output.with_name(output.name + ending)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise OutputError(
-                f"{path}: cannot be written ({error.strerror}); name another -o"
-            ) from error
+        # A name whose bytes are no text is shown with escapes.
+        write_output(path, text.encode("utf-8", "backslashreplace"))
         typer.echo(str(path))
     typer.echo(record["verdict"], err=True)
     if not parity.passed:

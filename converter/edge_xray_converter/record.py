@@ -11,6 +11,7 @@ from typing import Any
 
 from edge_xray.metadata import Estimate
 from edge_xray.parity_report import PASS
+from edge_xray.walk import printable
 from edge_xray_converter.bench import measure
 from edge_xray_converter.delegation import delegation
 from edge_xray_converter.flatbuffer import read_graph
@@ -73,7 +74,10 @@ def make_record(parity: Parity, making: Making) -> dict[str, Any]:
             "fingerprint": digest.hexdigest(),
             "split_fingerprint": split.fingerprint() if split else None,
             "unread": [
-                {"film": film.path if making.films else _hashed(film.path), "reason": film.reason}
+                {
+                    "film": printable(film.path) if making.films else _hashed(film.path),
+                    "reason": film.reason,
+                }
                 for film in parity.unread
             ],
         },
@@ -95,7 +99,7 @@ def _verdict(passed: bool) -> str:
 
 
 def _hashed(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:NAME_DIGITS]
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:NAME_DIGITS]
 
 
 def _model(model: Model, figures: Figures, making: Making) -> dict[str, Any]:
@@ -148,7 +152,7 @@ def _comparison(parity: Parity, index: int, making: Making) -> dict[str, Any]:
         "layers": [layer.to_dict() for layer in parity.layers[index]],
         "flips": [
             {
-                "film": parity.films[row].path
+                "film": printable(parity.films[row].path)
                 if making.films
                 else parity.films[row].sha256[:NAME_DIGITS],
                 "truth": parity.films[row].label,

@@ -142,7 +142,7 @@ def read_inputs(
 
 def hash_prefix(text: str) -> str:
     """The first `HASH_DIGITS` hexadecimal digits of a text's SHA-256."""
-    return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:HASH_DIGITS]
 
 
 def refuse_overlap(representative: Sequence[SplitFilm], measured: Sequence[SplitFilm]) -> None:

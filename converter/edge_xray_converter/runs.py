@@ -23,6 +23,7 @@ from edge_xray.errors import FilmError, ModelError, UsageError
 from edge_xray.labelled import SplitFilm, file_sha256
 from edge_xray.metadata import InputSpec, ModelMetadata, OperatingPoint
 from edge_xray.preprocess import preprocess
+from edge_xray.walk import printable
 from edge_xray_converter.paired import Outcome
 from edge_xray_converter.truth import ParitySet, classes_of
 
@@ -142,7 +143,7 @@ def open_models(
     with tempfile.TemporaryDirectory() as folder:
         models = []
         for index, source in enumerate(sources):
-            path = source
+            path, name = source, printable(source.name)
             if source.is_dir() or source.suffix in (".keras", ".h5"):
                 path = Path(folder) / f"{index}.tflite"
                 convert_float(source, path)
@@ -152,7 +153,7 @@ def open_models(
             classifier = Classifier(path, runtime=runtime)
             models.append(
                 Model(
-                    f"{source.name} on {runtime}" if several else source.name,
+                    f"{name} on {runtime}" if several else name,
                     path,
                     source,
                     file_sha256(source) if source.is_file() else "",

@@ -194,7 +194,8 @@ def network_from_keras(
         scale, offset = scale * factor, offset * factor + summand
         rewrites.append("the scaling of pixels was moved into the input's quantization")
     found = averaged_dense(named[SCORES]) if SCORES in named else None
-    if found is None:
+    # An average of the pixels themselves leaves nothing to run before it.
+    if found is None or found[0] is start:
         core = keras.Model(start, named, name=GRAPH_NAME)
 
         def call(pixels: Any) -> dict[str, Any]:

@@ -258,6 +258,23 @@ def test_an_output_that_cannot_be_written_is_exit_3(run_cli, tiny_keras, film_fo
     assert "cannot be written" in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("-o", "."), 3),
+        (("-o", "/"), 3),
+        (("-o", "a" * 300), 3),
+        (("--seed", "-1"), 2),
+    ],
+)
+def test_outputs_and_seeds_that_cannot_be_are_no_traceback(
+    run_cli, tiny_keras, arguments, expected
+):
+    code, _, err = run_cli("convert", tiny_keras, "--float32", *arguments)
+    assert code == expected
+    assert "Traceback" not in err
+
+
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory):
     """A colour network of two classes from elsewhere, trained for a moment; no metadata."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -388,6 +390,51 @@ def test_a_single_model_and_a_file_that_is_none_are_one_line_and_exit_2(
         code, _, err = run_cli("parity", *models, "--data", films)
         assert code == 2
         assert words in err and "\n" not in err
+
+
+def test_names_of_dollars_and_of_bytes_that_are_no_text_are_reported(
+    run_cli, repack, tiny_float, tiny_model, write_film, tmp_path
+):
+    plain = tmp_path / "$x_$.tflite"
+    plain.write_bytes(tiny_float.read_bytes())
+    other = os.fsdecode(os.fsencode(tmp_path) + b"/n\xe9t.tflite")
+    repack(tiny_model, Path(other), labels=_swapped(tiny_model))
+    for label in ("normal", "viral"):
+        for seed in range(3):
+            path = write_film(tmp_path / "films" / label / f"{seed}.png", label, 80 + seed)
+            path.rename(os.fsdecode(os.fsencode(path.parent) + b"/\xff%d.png" % seed))
+    broken = os.fsdecode(os.fsencode(tmp_path / "films" / "viral") + b"/\xfe.png")
+    Path(broken).write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    for more in ((), ("--no-films",)):
+        code, _, err = run_cli(
+            "parity",
+            plain,
+            other,
+            "--data",
+            tmp_path / "films",
+            "-o",
+            tmp_path / "r",
+            *QUICK,
+            *more,
+        )
+        assert code == 1, err
+        record = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+        assert [model["title"] for model in record["models"]] == ["$x_$.tflite", "n\\xe9t.tflite"]
+        assert record["films"]["unread"]
+        assert record["comparisons"][0]["flips"]
+        assert "n\\xe9t.tflite" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_a_negative_seed_and_an_output_that_is_a_folder_are_one_line(
+    run_cli, tiny_float, parity_films
+):
+    command = ("parity", tiny_float, tiny_float, "--data", parity_films / "films", *QUICK)
+    code, _, err = run_cli(*command, "--seed", -1)
+    assert code == 2 and "Traceback" not in err
+    for output in (".", "..", "/"):
+        code, _, err = run_cli(*command, "-o", output)
+        assert code == 3
+        assert "name a file" in err and "\n" not in err
 
 
 def test_a_report_that_cannot_be_written_is_one_line_and_exit_3(

@@ -132,6 +132,18 @@ def test_a_loaded_sequential_model_is_taken(keras, tmp_path):
     np.testing.assert_allclose(answers, model(films().astype(np.float32)), atol=LIMIT)
 
 
+@pytest.mark.parametrize("scaled", [True, False])
+def test_an_average_of_the_pixels_themselves_is_taken(keras, scaled):
+    layers = keras.layers
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(2, activation="softmax")]
+    model = keras.Sequential(
+        [keras.Input((SIDE, SIDE, 3)), *([layers.Rescaling(1 / 255)] if scaled else []), *head]
+    )
+    network = network_from_keras(model)
+    answers = run(network.exporter.whole("float32"), films(3))
+    np.testing.assert_allclose(answers, model(films(3).astype(np.float32)), atol=LIMIT)
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("head", ["average", "flat"])
 def test_a_network_that_reckons_in_16_bits_gives_the_same_answers_in_32(keras, policy, head):

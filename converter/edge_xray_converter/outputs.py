@@ -1,0 +1,32 @@
+"""Files that a command writes; one that cannot be written is one line and exit 3."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge_xray.errors import OutputError
+
+
+def check_name(output: Path) -> None:
+    """Refuse an output that names no file, before any work is done for it.
+
+    Raises:
+        OutputError: it is ``.``, ``..`` or ``/``.
+    """
+    if output.name in ("", ".."):
+        raise OutputError(f"{output}: is a folder; name a file in it with -o")
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Write a file, with the folders above it.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror}); name another -o"
+        ) from error
