@@ -16,7 +16,7 @@ from PIL import Image
 from edge_xray.decode import decode
 from edge_xray.heatmap import finding_evidence, overlay
 from edge_xray.metadata import DISCLAIMER
-from edge_xray_converter import figures
+from edge_xray_converter import plots
 from edge_xray_converter.layers import worst
 from edge_xray_converter.parity import Parity
 from edge_xray_converter.parity_text import (
@@ -91,9 +91,9 @@ def figure_rows(record: Mapping[str, Any]) -> list[list[str]]:
 
 def _plots(parity: Parity) -> list[dict[str, str]]:
     titles = [run.model.title for run in parity.runs]
-    plots = [
+    made = [
         {
-            "uri": figures.scatter(
+            "uri": plots.scatter(
                 parity.outcomes[0],
                 parity.outcomes[index + 1],
                 comparison.label_flips,
@@ -105,31 +105,31 @@ def _plots(parity: Parity) -> list[dict[str, str]]:
         }
         for index, comparison in enumerate(parity.comparisons)
     ]
-    plots.append(
+    made.append(
         {
-            "uri": figures.roc(parity.outcomes, titles),
+            "uri": plots.roc(parity.outcomes, titles),
             "words": "ROC curves, one over the other.",
             "shape": "square",
         }
     )
-    plots.append(
+    made.append(
         {
-            "uri": figures.reliability(parity.outcomes, titles),
+            "uri": plots.reliability(parity.outcomes, titles),
             "words": "Reliability: on the diagonal a stated probability is what is observed; bins "
-            f"with fewer than {figures.MIN_BIN_FILMS} films are left out.",
+            f"with fewer than {plots.MIN_BIN_FILMS} films are left out.",
             "shape": "square",
         }
     )
     for title, layers in zip(titles[1:], parity.layers, strict=True):
         if layers:
-            plots.append(
+            made.append(
                 {
-                    "uri": figures.layer_errors(layers, title),
+                    "uri": plots.layer_errors(layers, title),
                     "words": f"Error gathered at each layer of {title}, against the reference.",
                     "shape": "wide",
                 }
             )
-    return plots
+    return made
 
 
 def _candidate(
