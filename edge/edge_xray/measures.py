@@ -178,7 +178,7 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     total = only_first + only_second
     tail = sum(math.comb(total, k) for k in range(min(only_first, only_second) + 1))
     # Whole numbers to the end: beyond 1,023 films neither fits a float, their ratio always does.
-    return min(1.0, 2 * tail / 2**total)
+    return float(min(1.0, 2 * tail / 2**total))
 
 
 def complement(estimate: Estimate) -> Estimate:
