@@ -77,14 +77,14 @@ def cli_page() -> str:
 def reasons_page() -> str:
     """All reasons, by what gives them."""
     from edge_xray.decode import REASONS
+    from edge_xray.film_file import REASONS as FILE_REASONS
     from edge_xray.intended_use import INTENDED_USE_REASONS
     from edge_xray.quality import QUALITY_REASONS
-    from edge_xray.scan import REASONS as SCAN_REASONS
     from edge_xray.walk import REASONS as WALK_REASONS
 
     parts = [REASONS_HEAD]
     for title, reasons in (
-        ("The file", REASONS | SCAN_REASONS | WALK_REASONS),
+        ("The file", REASONS | FILE_REASONS | WALK_REASONS),
         ("What the file says of the film", INTENDED_USE_REASONS),
         ("The picture", QUALITY_REASONS),
     ):

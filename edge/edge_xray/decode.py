@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
-import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +23,7 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 from edge_xray import headers
 from edge_xray.errors import FilmError
 from edge_xray.exif import UPRIGHT, png_orientation, without_exif
+from edge_xray.film_file import BMP_MAGIC, MAX_FILE_BYTES, TIFF_MAGIC, is_dicom, read_file
 from edge_xray.metadata import InputSpec
 from edge_xray.modes import to_mode
 from edge_xray.png_wide import read_wide_png
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
 
 MAX_PIXELS: Final = 50_000_000
 """Largest film decoded, in pixels: above any chest film (a 43 cm plate at 0.1 mm is 18 million)."""
-
-MAX_FILE_BYTES: Final = 160 * 1024 * 1024
-"""Largest file read: the largest film in three bytes a pixel, uncompressed."""
 
 MIN_SIDE: Final = 28
 """Smallest side, in pixels, that can hold a film: the smallest copies in use (MedMNIST) have 28."""
@@ -81,11 +77,6 @@ MACHINE_REASONS: Final = frozenset(
 _COLOUR_MODES: Final = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 _COLOUR_SAMPLE: Final = 64
 """Side, in pixels, of the sample that tells a grey picture from one in colour."""
-
-_TIFF_MAGIC: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""TIFF and BigTIFF, in both byte orders."""
-
-_BMP_MAGIC: Final = b"BM"
 
 _PHOTOMETRIC: Final = 262
 _MIN_IS_WHITE: Final = 0
@@ -158,70 +149,6 @@ def decode(source: Path | bytes, spec: InputSpec) -> DecodedFilm:
     return _decode_raster(data, spec)
 
 
-def is_dicom(data: bytes) -> bool:
-    """Whether the content is DICOM, with or without the preamble of Part 10 (PS3.10 7.1).
-
-    Without it, the first element must be of group 0002 or 0008, with a VR of two capitals or a length
-    that a first element can have.
-    """
-    if data[128:132] == b"DICM":
-        return True
-    group, element = data[0:2], data[2:4]
-    if group in (b"\x02\0", b"\x08\0"):
-        length, vr = int.from_bytes(data[4:8], "little"), data[4:6]
-    elif group == b"\0\x08":
-        length, vr = int.from_bytes(data[4:8], "big"), data[4:6]
-    else:
-        return False
-    # A first element beyond (gggg,0018) would leave out the SOP class, which no file does.
-    if len(data) < 12 or max(element) > 0x18:
-        return False
-    return vr in _FIRST_VRS or (length <= _FIRST_MAX_BYTES and length % 2 == 0)
-
-
-_FIRST_VRS: Final = frozenset({b"UL", b"OB", b"CS", b"UI", b"DA", b"TM", b"SH", b"LO"})
-_FIRST_MAX_BYTES: Final = 128
-
-
-def starts_like_a_film(head: bytes) -> bool:
-    """Whether a file may be a film of a kind that is read.
-
-    Args:
-        head: its first bytes, 132 or more if it has them.
-    """
-    return is_dicom(head) or head.startswith(
-        (headers.JPEG_MAGIC, headers.PNG_MAGIC, *_TIFF_MAGIC, _BMP_MAGIC)
-    )
-
-
-def read_file(path: Path) -> bytes:
-    """Read a regular file whole, if it is not too large; pipes and devices are never waited for.
-
-    Raises:
-        FilmError: it is no regular file, too large, or cannot be read.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-    try:
-        with open(os.open(path, flags), "rb") as stream:  # noqa: PTH123 - a descriptor, no path
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise FilmError("not_a_file", "this is a pipe, a device or a folder, not a film")
-            if status.st_size <= MAX_FILE_BYTES:
-                # A byte more tells of a file that grew; room for the cap would cost more than the read.
-                data = stream.read(status.st_size + 1)
-                if len(data) <= MAX_FILE_BYTES:
-                    return data
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise FilmError(
-            "unreadable", f"the file cannot be read ({why}); check its permissions and the disk"
-        ) from error
-    raise FilmError(
-        "file_too_large",
-        f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB; export the film as JPEG",
-    )
-
-
 @contextmanager
 def decoder_errors() -> Iterator[None]:
     """Turn whatever a decoder throws into a `FilmError`.
@@ -289,9 +216,9 @@ def _decode_raster(data: bytes, spec: InputSpec) -> DecodedFilm:
         chunks = list(headers.png_chunks(data))
         wide = partial(read_wide_png, data, png, chunks) if png.wide else None
         kind = "PNG"
-    elif data.startswith(_TIFF_MAGIC):
+    elif data.startswith(TIFF_MAGIC):
         kind = "TIFF"
-    elif data.startswith(_BMP_MAGIC):
+    elif data.startswith(BMP_MAGIC):
         kind = "BMP"
     else:
         raise FilmError(

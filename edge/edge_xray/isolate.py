@@ -32,11 +32,10 @@ from edge_xray.decode import (
     REASONS,
     DecodedFilm,
     decode,
-    is_dicom,
-    read_file,
 )
 from edge_xray.decode_child import OUT_OF_MEMORY_EXIT, receive, send
 from edge_xray.errors import FilmError
+from edge_xray.film_file import is_dicom, read_file
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import reduction_factor
 

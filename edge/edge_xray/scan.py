@@ -7,13 +7,11 @@ does not grow with the folder.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -24,14 +22,9 @@ from numpy.typing import NDArray
 
 from edge_xray.classifier import Classifier
 from edge_xray.decision import decide, p_finding
-from edge_xray.decode import (
-    MAX_FILE_BYTES,
-    DecodedFilm,
-    quiet_decoders,
-    read_file,
-    starts_like_a_film,
-)
+from edge_xray.decode import DecodedFilm, quiet_decoders
 from edge_xray.errors import FilmError, OutputError
+from edge_xray.film_file import read_film, room_for
 from edge_xray.gate import Limits, check_film, check_scores
 from edge_xray.heatmap import finding_evidence, overlay_png, report_picture
 from edge_xray.isolate import decode_guarded
@@ -46,17 +39,6 @@ FILMS_AHEAD: Final = 4
 
 MOST_JOBS: Final = 8
 """Workers taken without being asked for: each holds a decoded film and an interpreter."""
-
-REASONS: Final = {"changed": "the file changed while it was read"}
-"""Reasons for a film that was there and could not be held still, with what they mean."""
-
-LARGE_BYTES: Final = 16 * 1024 * 1024
-"""A file above it is read while no other such file is."""
-
-HEAD_BYTES: Final = 4096
-"""How much of a large file is read to see whether it can be a film."""
-
-_ONE_LARGE_FILE: Final = threading.Lock()
 
 NAME_LENGTH: Final = 60
 """Characters of a film's own name in the name of its overlay."""
@@ -182,7 +164,7 @@ class FilmScorer:
             return SkippedFilm(found.shown, "", found.reason, found.message)
         sha256 = ""
         try:
-            with _room_for(found.path):
+            with room_for(found.path):
                 data, sha256 = read_film(found.path)
                 known = self._known(found.shown, sha256) if self._known else None
                 return known or self._score(found, sha256, data)
@@ -261,74 +243,6 @@ class FilmScorer:
             return False
         _write(folder / picture_name(sha256), report_picture(film.pixels, finding))
         return True
-
-
-@contextmanager
-def _room_for(path: Path) -> Iterator[None]:
-    """Large files one at a time: so many as there are workers would not fit into a small memory."""
-    try:
-        large = path.stat().st_size > LARGE_BYTES
-    except OSError:
-        large = False
-    with _ONE_LARGE_FILE if large else nullcontext():
-        yield
-
-
-def read_film(path: Path) -> tuple[bytes, str]:
-    """The bytes of a film's file, which must hold still while it is read, and their SHA-256.
-
-    Returns:
-        Of a large file that cannot be a film, a video say, only the first bytes; the hash is of all.
-
-    Raises:
-        FilmError: it is missing, unreadable, too large, no regular file, or changed meanwhile.
-    """
-    try:
-        before = path.stat()
-        size = before.st_size
-        if LARGE_BYTES < size <= MAX_FILE_BYTES and not starts_like_a_film(head := _head(path)):
-            data, sha256 = head, _hash_of(path)
-        else:
-            data = read_file(path)
-            size, sha256 = len(data), hashlib.sha256(data).hexdigest()
-        after = path.stat()
-    except FileNotFoundError as error:
-        raise _gone() from error
-    except OSError as error:
-        raise FilmError(
-            "unreadable",
-            f"the file cannot be read ({error.strerror or error}); check its permissions and the disk",
-        ) from error
-    except FilmError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            raise _gone() from error
-        raise
-    if _still(before) != _still(after) or size != after.st_size:
-        raise FilmError(
-            "changed", "the file changed while it was read; scan again when the copy is finished"
-        )
-    return data, sha256
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(HEAD_BYTES)
-
-
-def _hash_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while piece := stream.read(LARGE_BYTES // 16):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def _gone() -> FilmError:
-    return FilmError("missing", "the file was there and is gone; check the drive and scan again")
-
-
-def _still(info: os.stat_result) -> tuple[int, int, int]:
-    return (info.st_size, info.st_mtime_ns, info.st_ino)
 
 
 def _safe_name(stem: str) -> str:

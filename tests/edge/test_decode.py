@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from edge_xray import decode as decode_module
 from edge_xray.decode import REASONS, decode
 from edge_xray.errors import FilmError
 from edge_xray.metadata import InputSpec
@@ -666,7 +665,7 @@ def test_a_folder_a_missing_file_and_an_unreadable_one_are_refused(tmp_path, fil
 def test_a_file_beyond_the_cap_is_not_read(tmp_path, monkeypatch):
     path = tmp_path / "film.png"
     path.write_bytes(bytes(1001))
-    monkeypatch.setattr(decode_module, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr("edge_xray.film_file.MAX_FILE_BYTES", 1000)
     assert refused(path).reason == "file_too_large"
 
 

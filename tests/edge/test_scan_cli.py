@@ -22,7 +22,8 @@ from PIL import Image
 
 from edge_xray.classifier import Classifier
 from edge_xray.cli import main
-from edge_xray.scan import ScanOptions, read_film, scan
+from edge_xray.film_file import read_film
+from edge_xray.scan import ScanOptions, scan
 
 
 @pytest.fixture
@@ -345,9 +346,9 @@ def test_a_film_refused_without_a_picture_gets_one_for_the_report(run, films, to
 
 
 def test_a_large_file_that_is_no_film_is_not_read_whole(run, films, monkeypatch):
-    from edge_xray import scan as module
+    from edge_xray import film_file as module
 
-    monkeypatch.setattr(module, "LARGE_BYTES", 1 << 16)
+    monkeypatch.setattr(module, "PROBED_BYTES", 1 << 16)
     data = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 1024
     (films / "video.mp4").write_bytes(data)
     part, sha256 = read_film(films / "video.mp4")
@@ -611,7 +612,7 @@ def test_a_scan_that_is_left_early_ends_its_workers(films, tiny_model):
 
 
 def test_a_film_that_changes_or_vanishes_has_a_reason(films, monkeypatch, tiny_model):
-    from edge_xray import scan as module
+    from edge_xray import film_file as module
 
     path = films / "normal-910.png"
     real = module.read_file

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import edge_xray.scan
+import edge_xray.film_file
 from edge_xray.classifier import Classifier
 from edge_xray.cli import main
 from edge_xray.errors import ExitCode
@@ -66,8 +66,8 @@ class Disk:
         self.read: list[str] = []
         self.fault = fault
         self.then = lambda: None
-        self._read_file = edge_xray.scan.read_file
-        monkeypatch.setattr(edge_xray.scan, "read_file", self)
+        self._read_file = edge_xray.film_file.read_file
+        monkeypatch.setattr(edge_xray.film_file, "read_file", self)
 
     def __call__(self, path):
         self.read.append(path.name)

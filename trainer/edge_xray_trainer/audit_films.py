@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_xray.decode import decode, read_file
+from edge_xray.decode import decode
 from edge_xray.errors import FilmError, UsageError
+from edge_xray.film_file import read_file
 from edge_xray.labelled import LabelledFilm, Split, labelled_root, read_labelled_folder
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
