@@ -4,8 +4,10 @@ import csv
 import html
 import io
 import json
+import os
 import re
 import shutil
+import sys
 
 import pytest
 
@@ -255,4 +257,48 @@ def test_other_region_four_classes_colour_softmax(tmp_path, capsys):
     assert record["test"]["positives"] == 10
     page = (tmp_path / "out" / "evaluation.html").read_text()
     assert "AlexNet" not in page and "pneumonia" not in page.lower().replace("pneumoniamnist", "")
+    capsys.readouterr()
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode on this system")
+def test_odd_names_of_classes_models_and_files(tmp_path, capsys):
+    import keras
+    import numpy as np
+    from PIL import Image
+
+    from edge_xray.metadata import InputSpec, Label, ModelMetadata, OperatingPoint
+    from edge_xray.model_file import attach_to_keras
+
+    names = ("none", "cyst vs abscess", "$x_$")
+    network = keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    labels = tuple(Label(name, "urgent" if i else "none", "Ask.") for i, name in enumerate(names))
+    models = [tmp_path / "m$x_$.keras", tmp_path / "m$x^$.keras"]
+    for path in models:
+        network.save(path)
+        metadata = ModelMetadata(
+            path.stem, "1", labels, InputSpec(28, 28, 1), (OperatingPoint("only", 0.5, 0.5, 0.5),),
+            evidence_map=False, output="softmax",
+        )  # fmt: skip
+        attach_to_keras(path, metadata)
+    draw = np.random.default_rng(0)
+    for name in names:
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        for index in range(4):
+            pixels = draw.integers(0, 255, (40, 30)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index}.png")
+        (folder / "0.png").rename(folder / os.fsdecode(b"radio_\xe9.png"))
+    words = ["--data", str(tmp_path / "data"), "--resamples", "100", "--no-robustness"]
+    assert run(models[0], *words, "-o", tmp_path / "out") == 0
+    record = json.loads((tmp_path / "out" / "evaluation.json").read_text("utf-8"))
+    assert list(record["classes"]["pairs"]) == ["cyst vs abscess vs $x_$"]
+    assert "radio_\\udce9.png" in (tmp_path / "out" / "films.csv").read_text("utf-8")
+    assert main(["compare", *map(str, models), *words, "-o", str(tmp_path / "both")]) == 0
+    assert "m$x_$" in (tmp_path / "both" / "comparison.html").read_text("utf-8")
     capsys.readouterr()

@@ -9,6 +9,7 @@ import typer
 
 from edge_xray._extras import require
 from edge_xray.errors import ExitCode
+from edge_xray_trainer.stopping import sigterm_as_interrupt
 
 PANEL = "Workshop"
 MODULES = ("sklearn", "scipy", "matplotlib", "jinja2")
@@ -21,7 +22,7 @@ def register(app: typer.Typer) -> None:
     Args:
         app: the ``edge-xray`` command.
     """
-    app.command("audit", rich_help_panel=PANEL)(audit_command)
+    app.command("audit", rich_help_panel=PANEL)(sigterm_as_interrupt()(audit_command))
 
 
 def audit_command(
@@ -53,7 +54,7 @@ def audit_command(
         bool, typer.Option("--strict", help="Exit with 1 if a patient or film is in two parts.")
     ] = False,
     folds: Annotated[int, typer.Option(min=2, help="Of the shortcut score.")] = 5,
-    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything drawn.")] = 0,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Films at once.")] = 2,
 ) -> None:
     """Look at a data set: leakage, copies, damaged files, balance, and shortcuts.

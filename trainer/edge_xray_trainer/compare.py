@@ -62,7 +62,7 @@ class ComparedRun:
     milliseconds: Estimate
     test: Measures
     class_accuracy: Estimate | None
-    pairs: Mapping[str, Estimate]
+    pairs: Mapping[tuple[str, str], Estimate]
     calibration_error: Estimate
     robustness: Estimate | None
     border: Measures | None

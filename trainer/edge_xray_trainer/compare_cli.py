@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edge_xray._extras import require
+from edge_xray_trainer.stopping import sigterm_as_interrupt
 
 PANEL = "Workshop"
 MODULES = ("scipy", "matplotlib", "jinja2")
@@ -20,7 +21,7 @@ def register(app: typer.Typer) -> None:
     Args:
         app: the ``edge-xray`` command.
     """
-    app.command("compare", rich_help_panel=PANEL)(compare_command)
+    app.command("compare", rich_help_panel=PANEL)(sigterm_as_interrupt()(compare_command))
 
 
 def compare_command(
@@ -57,7 +58,7 @@ def compare_command(
         typer.Option("--format", "-f", help="table, json, markdown or html."),
     ] = None,
     resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything drawn.")] = 0,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Films at once.")] = 2,
     runtime: Annotated[
         str | None,

@@ -39,7 +39,7 @@ def summary_of(comparison: Comparison) -> str:
 
 
 def _figures(comparison: Comparison) -> Table:
-    pairs = list(dict.fromkeys(name for run in comparison.runs for name in run.pairs))
+    pairs = list(dict.fromkeys(pair for run in comparison.runs for pair in run.pairs))
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (
             run.name,
@@ -48,7 +48,7 @@ def _figures(comparison: Comparison) -> Table:
             run.test.sensitivity,
             run.test.specificity,
             run.class_accuracy,
-            *(run.pairs.get(name) for name in pairs),
+            *(run.pairs.get(pair) for pair in pairs),
             run.calibration_error,
         )
         for run in comparison.runs
@@ -62,7 +62,7 @@ def _figures(comparison: Comparison) -> Table:
             "sensitivity",
             "specificity",
             "class accuracy",
-            *(f"AUC {name}" for name in pairs),
+            *(f"AUC {' vs '.join(pair)}" for pair in pairs),
             "ECE",
         ),
         rows,

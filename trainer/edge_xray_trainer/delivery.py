@@ -6,7 +6,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ TABLE = "table"
 
 
 def plain(value: Any) -> Any:
-    """A result as plain data, JSON-ready: dataclasses become objects, NaN becomes null."""
+    """A result as plain data, JSON-ready: dataclasses become objects, NaN null, a pair of names a text."""
     if is_dataclass(value) and not isinstance(value, type):
         return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {
+            " vs ".join(key) if isinstance(key, tuple) else str(key): plain(item)
+            for key, item in value.items()
+        }
     if isinstance(value, np.ndarray):
         return plain(value.tolist())
     if isinstance(value, list | tuple):
@@ -58,7 +62,9 @@ def chosen_formats(
 
     Raises:
         UsageError: an unknown format, or several for standard output.
+        OutputError: the folder cannot be written to.
     """
+    check_folder(output)
     names = [name.strip() for text in formats or () for name in text.split(",") if name.strip()]
     unknown = sorted(set(names) - {TABLE, *known})
     if unknown:
@@ -68,6 +74,43 @@ def chosen_formats(
     if names:
         return tuple(dict.fromkeys(names))
     return (TABLE,) if output is None else tuple(known)
+
+
+def check_folder(output: Path | None) -> None:
+    """Refuse a folder that cannot be written to, before hours are spent on what goes into it.
+
+    Args:
+        output: the folder, which need not exist yet; None is standard output.
+
+    Raises:
+        OutputError: it is a file, is below one, or is not ours to write.
+    """
+    if output is None:
+        return
+    with writing_to(output):
+        there = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise OutputError(f"{there}: is a file, and a folder is needed; choose another --output")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"{there}: may not be written to; choose another folder with --output")
+
+
+@contextmanager
+def writing_to(place: Path) -> Iterator[None]:
+    """Say in one line where something cannot be written.
+
+    Args:
+        place: the file or folder that is written.
+
+    Raises:
+        OutputError: an `OSError` came up within.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{place}: cannot be written ({error.strerror or error}); choose another place with --output"
+        ) from error
 
 
 def deliver(
@@ -102,20 +145,16 @@ def deliver(
         return
     print_tables(tables, sys.stderr)
     sys.stderr.write(closing + "\n")
-    try:
+    with writing_to(output):
         output.mkdir(parents=True, exist_ok=True)
         for name in formats:
             if name != TABLE:
                 write_text(output / files[name][0], files[name][1]())
-    except OSError as error:
-        raise OutputError(
-            f"{output}: cannot be written ({error.strerror}); choose another folder with --output"
-        ) from error
     sys.stdout.write(f"{output}\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all; what is no Unicode in a file's name is written as an escape."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     temporary.replace(path)

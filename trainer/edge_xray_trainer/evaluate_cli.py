@@ -10,6 +10,7 @@ import typer
 
 from edge_xray._extras import require
 from edge_xray.errors import UsageError
+from edge_xray_trainer.stopping import sigterm_as_interrupt
 
 PANEL = "Workshop"
 MODULES = ("scipy", "matplotlib", "jinja2")
@@ -22,7 +23,7 @@ def register(app: typer.Typer) -> None:
     Args:
         app: the ``edge-xray`` command.
     """
-    app.command("evaluate", rich_help_panel=PANEL)(evaluate_command)
+    app.command("evaluate", rich_help_panel=PANEL)(sigterm_as_interrupt()(evaluate_command))
 
 
 def evaluate_command(
@@ -88,7 +89,7 @@ def evaluate_command(
         typer.Option(metavar="NAME", help="With --record: as which stand-in for a shift."),
     ] = None,
     resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything drawn.")] = 0,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Films at once.")] = 2,
     runtime: Annotated[
         str | None,
@@ -203,12 +204,14 @@ def add_stand_in(record: Path, name: str, figures: dict[str, Any]) -> None:
 
     Raises:
         UsageError: the file is no record.
+        OutputError: it cannot be written.
     """
-    from edge_xray_trainer.delivery import as_json, write_text
+    from edge_xray_trainer.delivery import as_json, write_text, writing_to
 
     try:
         kept = json.loads(record.read_text(encoding="utf-8"))
         kept.setdefault("shift_stand_ins", {})[name] = figures
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(f"{record}: expected a run's record.json ({error})") from error
-    write_text(record, as_json(kept))
+    with writing_to(record):
+        write_text(record, as_json(kept))

@@ -104,7 +104,7 @@ def _classes(evaluation: Evaluation) -> Table:
         for name, value in classes.one_against_rest.items()
     ]
     rows += [
-        (f"AUC: {pair}", value, sum(count[name] for name in pair.split(" vs ")))
+        (f"AUC: {' vs '.join(pair)}", value, sum(count[name] for name in pair))
         for pair, value in classes.pairs.items()
     ]
     return Table("Which class", ("figure", "value", "films"), tuple(rows), INTERVALS)
@@ -175,7 +175,7 @@ def _subgroups(evaluation: Evaluation) -> Table:
         pairs = []
     return Table(
         "Subgroups",
-        ("by", "subgroup", *_COLUMNS, *(f"AUC: {pair}" for pair in pairs)),
+        ("by", "subgroup", *_COLUMNS, *(f"AUC: {' vs '.join(pair)}" for pair in pairs)),
         tuple(
             (own.by, own.name, *_row(own.measures), *(own.pairs.get(pair) for pair in pairs))
             for own in evaluation.subgroups

@@ -1,7 +1,7 @@
 """Figures of merit of a scored set of films: finding or none, which class, reliability, ROC.
 
 Pure functions of what the films are (`Reference`) and what a model says of them (`Scored`). Rates have
-clustered Wilson intervals (`edge_xray.measures.clustered_share`), all else a bootstrap of patients. A
+clustered Wilson intervals (`edge_xray.clustered.clustered_share`), all else a bootstrap of patients. A
 figure of no films is NaN, a rate of none has the interval 0..1.
 """
 
@@ -97,7 +97,7 @@ class Classes:
         accuracy: films given their own class, of all.
         recall: by class, films given it, of those that are it.
         one_against_rest: by class, AUC of its probability against all other classes.
-        pairs: by ``first vs second`` of the positive classes, AUC of
+        pairs: by ``(first, second)`` of the positive classes, AUC of
             ``p_first / (p_first + p_second)`` on films of these two.
     """
 
@@ -106,7 +106,7 @@ class Classes:
     accuracy: Estimate
     recall: Mapping[str, Estimate]
     one_against_rest: Mapping[str, Estimate]
-    pairs: Mapping[str, Estimate]
+    pairs: Mapping[tuple[str, str], Estimate]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +123,7 @@ class Subgroup:
     by: str
     name: str
     measures: Measures
-    pairs: Mapping[str, Estimate]
+    pairs: Mapping[tuple[str, str], Estimate]
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def measure(
 ) -> Measures:
     """Figures of merit at the operating point.
 
-    Rates have clustered Wilson intervals (`edge_xray.measures.clustered_share`), the AUC one by
+    Rates have clustered Wilson intervals (`edge_xray.clustered.clustered_share`), the AUC one by
     bootstrap of patients. A rate of no films is NaN with the interval 0..1.
 
     Args:
@@ -232,7 +232,7 @@ def measure_pairs(
     metadata: ModelMetadata,
     bootstrap: Bootstrap,
     members: NDArray[np.bool_] | None = None,
-) -> dict[str, Estimate]:
+) -> dict[tuple[str, str], Estimate]:
     """Each positive class against each other one; see `Classes.pairs`.
 
     Args:
@@ -249,14 +249,14 @@ def measure_pairs(
     index, shares = reference.index[keep], scored.probabilities[keep]
     clusters, names = reference.clusters[keep], metadata.label_names
     found = [i for i in range(len(names)) if metadata.positive[i] and (index == i).any()]
-    pairs: dict[str, Estimate] = {}
+    pairs: dict[tuple[str, str], Estimate] = {}
     if len(found) > MAX_PAIRED_CLASSES:
         return pairs
     for place, first in enumerate(found):
         for second in found[place + 1 :]:
             both = (index == first) | (index == second)
             ratio = shares[both, first] / (shares[both, first] + shares[both, second])
-            pairs[f"{names[first]} vs {names[second]}"] = bootstrap.of(clusters[both]).auc(
+            pairs[names[first], names[second]] = bootstrap.of(clusters[both]).auc(
                 index[both] == first, np.nan_to_num(ratio, nan=0.5)
             )
     return pairs

@@ -32,6 +32,8 @@ _STYLE: Any = {
     "grid.color": GRID,
     "grid.linewidth": 0.6,
     "legend.frameon": False,
+    # Names of classes and models may hold dollar signs.
+    "text.parse_math": False,
 }
 
 
