@@ -27,6 +27,9 @@ _KAGGLE_PNEUMONIA = re.compile(r"^(person\d+)_(bacteria|virus)_")
 _KAGGLE_NORMAL = re.compile(r"^((?:NORMAL2-)?IM-\d+)-")
 _KAGGLE_CAUSES = {"bacteria": "bacterial", "virus": "viral"}
 
+_PART_NAMES = ("train", "training", "validation", "valid", "val", "test", "testing")
+"""Names, in any case, of folders that hold class folders of their own: parts of a split others made."""
+
 SPLIT_SCHEMA_VERSION = 1
 
 
@@ -59,6 +62,18 @@ def labelled_root(data: Path) -> Path:
     return data
 
 
+def part_folders(data: Path) -> list[Path]:
+    """The folders ``train``, ``Testing``, … of a folder that have folders in them, in that order."""
+    found = [
+        (_PART_NAMES.index(entry.name.casefold()), entry)
+        for entry in data.iterdir()
+        if entry.name.casefold() in _PART_NAMES
+        and entry.is_dir()
+        and any(inner.is_dir() and not inner.name.startswith(".") for inner in entry.iterdir())
+    ]
+    return [entry for _, entry in sorted(found)]
+
+
 def read_labelled_folder(root: Path) -> list[LabelledFilm]:
     """List the films of a labelled folder, sorted by path.
 
@@ -70,9 +85,16 @@ def read_labelled_folder(root: Path) -> list[LabelledFilm]:
         At least one film of each class found.
 
     Raises:
-        UsageError: no folder, no class folder, an empty class, or fewer than two classes.
+        UsageError: no folder, no class folder, an empty class, fewer than two classes, or folders that are
+            parts of a split and no classes.
     """
     root = labelled_root(root)
+    parts = part_folders(root)
+    if parts:
+        raise UsageError(
+            f"{root}: {' and '.join(part.name for part in parts)} hold class folders of their own, so they "
+            f"are parts and no classes; name one of them: {parts[0]}"
+        )
     classes = sorted(
         entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
     )
@@ -105,6 +127,14 @@ def _films_below(folder: Path) -> Iterator[Path]:
         for name in names:
             if not name.startswith(".") and Path(name).suffix.lower() in FILM_SUFFIXES:
                 yield Path(directory, name)
+
+
+def named_patient(path: str) -> str:
+    """Who a film of the Kaggle layout is of, by its path; empty where that does not tell."""
+    folder, _, name = path.rpartition("/")
+    pattern = {"NORMAL": _KAGGLE_NORMAL, "PNEUMONIA": _KAGGLE_PNEUMONIA}.get(folder)
+    match = pattern.match(name) if pattern else None
+    return match[1] if match else ""
 
 
 def _kaggle_film(relative: str, name: str, folder: str) -> LabelledFilm:
@@ -177,7 +207,8 @@ class Split:
         """SHA-256 over the hash, label and part of every film, in order."""
         digest = hashlib.sha256()
         for film in self.films:
-            digest.update(f"{film.sha256} {film.label} {film.part}\n".encode())
+            line = f"{film.sha256} {film.label} {film.part}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 import html
 import json
+import os
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -74,6 +76,62 @@ def test_leaks_between_folders_of_parts(folder, capsys):
     assert len(texts(record, "leak")) == 2
     assert run(folder, "--strict", "--folds", 2) == 1
     assert "leak: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("names", [("Training", "Testing"), ("Train", "TEST"), ("val", "test")])
+def test_parts_by_any_of_their_names_are_parts(film_folder, tmp_path, capsys, names):
+    source = film_folder / "train"
+    for name in names:
+        for label in ("NORMAL", "PNEUMONIA"):
+            # Of two classes that are no Kaggle layout, so that nothing else tells.
+            films = sorted((source / label).iterdir())[:12]
+            for film in films:
+                target = tmp_path / "data" / name / f"class-{label}" / film.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(film, target)
+    record = found(capsys, tmp_path / "data")
+    assert set(record["parts"]) == set(names) and record["leaks"]
+    assert set(record["classes"]) == {"class-normal", "class-pneumonia"}
+    assert run(tmp_path / "data", "--strict", "--folds", 2) == 1
+    capsys.readouterr()
+    for command in ("split", "train"):
+        assert main([command, str(tmp_path / "data"), "-o", str(tmp_path / "out")]) == 2
+        assert "they are parts and no classes; name one of them: " in capsys.readouterr().err
+
+
+def test_blank_slices_weld_nobody_together(tmp_path, write_film, capsys):
+    rows = []
+    for patient in range(8):
+        label = ("normal", "viral")[patient % 2]
+        for index in range(4):
+            path = tmp_path / "data" / label / f"ct{patient}-{index}.png"
+            if index:
+                write_film(path, label, 10 * patient + index)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("L", (64, 64)).save(path)
+            rows.append(f"{label}/{path.name},ct{patient}\n")
+    (tmp_path / "who.csv").write_text("path,patient\n" + "".join(rows))
+    words = [tmp_path / "data", "--patients", tmp_path / "who.csv"]
+    split = tmp_path / "split.json"
+    assert main(["split", *map(str, words), "-o", str(split)]) == 0
+    assert len({film.group for film in Split.read(split).films}) == 8
+    assert "8 films show next to nothing" in capsys.readouterr().err
+    record = found(capsys, *words, "--split", split)
+    assert record["copies"] == [] and not record["leaks"]
+    assert len(record["blank"]) == 8 and all("-0.png" in path for path in record["blank"])
+    assert any("8 films show next to nothing" in text for text in texts(record, "warning"))
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode on this system")
+def test_names_that_are_no_unicode(folder, tmp_path, capsys):
+    source = sorted((folder / "train" / "NORMAL").iterdir())[0]
+    source.rename(source.with_name(os.fsdecode(b"IM-7000-\xe9.jpeg")))
+    source.with_name(os.fsdecode(b"radio_\xe9.jpeg")).write_bytes(b"nothing")
+    assert run(folder, "-o", tmp_path / "out", "--folds", 2) == 0
+    record = json.loads((tmp_path / "out" / "audit.json").read_text("utf-8"))
+    assert list(record["damaged"]) == ["train/NORMAL/radio_\udce9.jpeg"]
+    assert "radio_\\udce9.jpeg" in (tmp_path / "out" / "audit.html").read_text("utf-8")
 
 
 def test_split_file_is_checked(folder, tiny_split, tmp_path, capsys):

@@ -14,6 +14,7 @@ from edge_xray_trainer.duplicates import (
     NEAR_DISTANCE,
     duplicate_groups,
     film_hash,
+    is_blank,
     merged,
     near_pairs,
 )
@@ -65,6 +66,16 @@ def test_groups_join_bytes_and_pixels():
     assert duplicate_groups(["a", "b", "c", "b"], hashes) == [0, 1, 0, 1]
     assert duplicate_groups(["a", "b", "a", "d"], np.zeros((0, 4), np.uint64)) == [0, 1, 0, 2]
     assert duplicate_groups([], np.zeros((0, 4), np.uint64)) == []
+
+
+def test_blank_films_are_copies_of_none():
+    black = np.zeros((64, 64), np.uint8)
+    grey = np.random.default_rng(0).integers(100, 106, (64, 64)).astype(np.uint8)
+    films = [black, np.asarray(smooth_film(1)), grey, black, np.asarray(smooth_film(1))]
+    hashes = np.stack([film_hash(film) for film in films])
+    blank = [is_blank(film) for film in films]
+    assert blank == [True, False, True, True, False]
+    assert duplicate_groups(["a", "b", "c", "a", "b"], hashes, blank=blank) == [0, 1, 2, 3, 1]
 
 
 def test_hash_count_must_match():

@@ -134,6 +134,7 @@ class Audit:
         parts: names of the parts.
         classes: by label.
         damaged: ``{path: why}``.
+        blank: paths of films that show next to nothing; they are taken for copies of none.
         changed: paths whose bytes are others than those that were split.
         unknown_patients: films whose patient is not known.
         split_patients: ``{patient: parts}`` of patients in two or more parts.
@@ -152,6 +153,7 @@ class Audit:
     parts: tuple[str, ...]
     classes: Mapping[str, ClassFacts]
     damaged: Mapping[str, str]
+    blank: tuple[str, ...]
     changed: tuple[str, ...]
     unknown_patients: int
     split_patients: Mapping[str, tuple[str, ...]]
@@ -191,7 +193,8 @@ def audit(request: AuditRequest, progress: Progress = unseen) -> Audit:
     if not seen:
         raise UsageError(f"{request.data}: no film could be read; the first: {films[0].error}")
     hashes = np.stack([look.hash for _, look in seen])
-    copies, groups, strangers = _copies([film for film, _ in seen], hashes)
+    blank = {i for i, (_, look) in enumerate(seen) if look.blank}
+    copies, groups, strangers = _copies([film for film, _ in seen], hashes, blank)
     clusters = np.array([str(group) for group in groups])
     labels = [film.label for film, _ in seen]
     resamples = ClusterResamples(clusters, resamples=request.resamples, seed=request.seed)
@@ -203,6 +206,7 @@ def audit(request: AuditRequest, progress: Progress = unseen) -> Audit:
         parts=tuple(dict.fromkeys(film.part for film in films)),
         classes=_classes(films, seen, clusters),
         damaged={film.path: film.error for film in films if film.look is None},
+        blank=tuple(film.path for film, look in seen if look.blank),
         changed=tuple(film.path for film in films if film.changed),
         unknown_patients=sum(not film.patient for film in films),
         split_patients=_several(films, lambda film: film.part),
@@ -228,12 +232,16 @@ def _several(
 
 
 def _copies(
-    films: Sequence[AuditedFilm], hashes: NDArray[np.uint64]
+    films: Sequence[AuditedFilm], hashes: NDArray[np.uint64], blank: set[int]
 ) -> tuple[tuple[CopyGroup, ...], list[int], tuple[Pair, ...]]:
     """Copies, which films must not be parted (patient with copies), and the closest strangers."""
-    close = list(near_pairs(hashes, STRANGERS_DISTANCE))
+    shown = [i for i in range(len(films)) if i not in blank]
+    close = [
+        (shown[i], shown[j], distance)
+        for i, j, distance in near_pairs(hashes[shown], STRANGERS_DISTANCE)
+    ]
     first: dict[str, int] = {}
-    same_bytes = [(first.setdefault(film.sha256, i), i) for i, film in enumerate(films)]
+    same_bytes = [(first.setdefault(films[i].sha256, i), i) for i in shown]
     near = [(i, j) for i, j, distance in close if distance <= NEAR_DISTANCE]
     copy_of = merged(len(films), [*same_bytes, *near])
     members: dict[int, list[AuditedFilm]] = defaultdict(list)

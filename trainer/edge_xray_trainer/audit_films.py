@@ -17,18 +17,21 @@ from PIL import Image
 from edge_xray.decode import decode
 from edge_xray.errors import FilmError, UsageError
 from edge_xray.film_file import read_file
-from edge_xray.labelled import LabelledFilm, Split, labelled_root, read_labelled_folder
+from edge_xray.labelled import (
+    LabelledFilm,
+    Split,
+    labelled_root,
+    part_folders,
+    read_labelled_folder,
+)
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
-from edge_xray_trainer.duplicates import HASH_SIDE, film_hash
+from edge_xray_trainer.duplicates import HASH_SIDE, film_hash, is_blank
 from edge_xray_trainer.scoring import WHOLE_FOLDER
 from edge_xray_trainer.shortcut import BORDER_SIDE, border_features
 
 AUDIT_SPEC = InputSpec(BORDER_SIDE, BORDER_SIDE)
 """Films are looked at in grey at 224x224, as most networks take them."""
-
-PART_FOLDERS = ("train", "training", "validation", "valid", "val", "test", "testing")
-"""Folders that hold class folders of their own: parts of a split that others made."""
 
 DARK = 10
 """Grey level up to which a pixel of the border counts as dark: collimated, padded or cut off."""
@@ -47,6 +50,7 @@ class Look:
         contrast: standard deviation of the grey levels, 0..1 of white.
         border: mean grey level of the border, 0..1 of white.
         dark_border: share of the border's pixels up to `DARK`.
+        blank: whether it shows next to nothing.
         hash: uint64, (4,), from `edge_xray_trainer.duplicates.film_hash`.
         features: float32, (k,), from `edge_xray_trainer.shortcut.border_features`.
         small: uint8, (32, 32): the film, for comparing any two.
@@ -60,6 +64,7 @@ class Look:
     contrast: float
     border: float
     dark_border: float
+    blank: bool
     hash: NDArray[np.uint64]
     features: NDArray[np.float32]
     small: NDArray[np.uint8]
@@ -123,11 +128,7 @@ def list_films(
 
 
 def _list_folders(data: Path) -> tuple[Path, list[tuple[LabelledFilm, str, str]]]:
-    parts = [
-        data / name
-        for name in PART_FOLDERS
-        if (data / name).is_dir() and any(entry.is_dir() for entry in (data / name).iterdir())
-    ]
+    parts = part_folders(data) if data.is_dir() else []
     if not parts:
         return data, [(film, WHOLE_FOLDER, "") for film in read_labelled_folder(data)]
     return data, [
@@ -190,6 +191,7 @@ def _look(content: bytes) -> Look:
         contrast=float(pixels.std()) / 255.0,
         border=float(line.mean()) / 255.0,
         dark_border=float((line <= DARK).mean()),
+        blank=is_blank(pixels),
         hash=film_hash(pixels),
         features=border_features(pixels),
         small=np.asarray(small),

@@ -86,6 +86,14 @@ def _films(audit: Audit) -> list[Finding]:
                 f"{_named(audit.changed)}. Split again.",
             )
         )
+    if audit.blank:
+        found.append(
+            Finding(
+                "warning",
+                f"{len(audit.blank)} films show next to nothing: {_named(audit.blank)}. They teach nothing; "
+                "copies are not looked for among them.",
+            )
+        )
     contradicting = [group for group in audit.copies if len(group.labels) > 1]
     if contradicting:
         paths = [" = ".join(group.paths[:2]) for group in contradicting]

@@ -126,6 +126,7 @@ def to_json(audit: Audit, command: str) -> str:
         "classes": audit.classes,
         "unknown_patients": audit.unknown_patients,
         "damaged": audit.damaged,
+        "blank": audit.blank,
         "changed": audit.changed,
         "patients_in_several_parts": audit.split_patients,
         "patients_of_several_classes": audit.mixed_patients,

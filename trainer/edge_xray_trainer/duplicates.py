@@ -10,6 +10,9 @@ contrast times 1.2; blur, noise) the hash of no copy moved by more than 18 of 25
 alike films of different patients are 36 apart, and the 64-bit hash in common use puts such films at
 2, which would merge strangers. What it does not find: crops by more than one percent a side,
 rotations and films with a marker laid over, whose hashes move as far as those of two patients do.
+
+A blank picture, such as the first slice of a CT series, is a copy of nothing: all blank ones are alike,
+byte for byte even, and would weld strangers together.
 """
 
 from __future__ import annotations
@@ -20,14 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edge_xray.quality import BLANK_RANGE
+
 HASH_SIDE = 32
 """Films are averaged to this many pixels a side before the cosine transform."""
 
 HASH_FREQUENCIES = 16
 """The lowest this many frequencies a direction are kept: 256, of which the mean is left out."""
-
-HASH_WORDS = 4
-"""64-bit words of a hash; 255 of its 256 bits tell films apart."""
 
 NEAR_DISTANCE = 26
 """Two films whose hashes differ in at most this many of 255 bits are copies: midway between the 18
@@ -69,6 +71,16 @@ def film_hash(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
     low = np.round(_COSINES @ (small - small.mean()) @ _COSINES.T, 6).ravel()[1:]
     bits = np.packbits(np.concatenate([[False], low > np.median(low)]))
     return bits.view(">u8").astype(np.uint64)
+
+
+def is_blank(pixels: NDArray[np.uint8]) -> bool:
+    """Whether a picture shows next to nothing, by the line that `edge_xray.quality` draws.
+
+    Args:
+        pixels: uint8, (H, W), 0..255.
+    """
+    low, high = np.percentile(pixels, (1, 99))
+    return bool(high - low < BLANK_RANGE)
 
 
 def _signs(hashes: NDArray[np.uint64]) -> NDArray[np.float32]:
@@ -131,6 +143,7 @@ def duplicate_groups(
     sha256: Sequence[str],
     hashes: NDArray[np.uint64],
     max_distance: int = NEAR_DISTANCE,
+    blank: Sequence[bool] = (),
 ) -> list[int]:
     """Group films that are copies of each other, byte for byte or saved again.
 
@@ -142,6 +155,7 @@ def duplicate_groups(
         sha256: n hexadecimal digests of the files' bytes.
         hashes: uint64, (n, k), rows from `film_hash`; (0, k) to compare bytes only.
         max_distance: most bits in which the hashes of two copies may differ.
+        blank: which films show nothing (`is_blank`) and so are copies of none; empty: all show something.
 
     Returns:
         Group index of each film, numbered 0, 1, … in the order of their first film; as many groups
@@ -152,7 +166,9 @@ def duplicate_groups(
     """
     if len(hashes) not in (0, len(sha256)):
         raise ValueError(f"expected one hash a film: {len(sha256)} films, {len(hashes)} hashes")
+    shown = [index for index in range(len(sha256)) if not (blank and blank[index])]
     first: dict[str, int] = {}
-    pairs = [(first.setdefault(digest, index), index) for index, digest in enumerate(sha256)]
-    pairs += [(i, j) for i, j, _ in near_pairs(hashes, max_distance)]
+    pairs = [(first.setdefault(sha256[index], index), index) for index in shown]
+    if len(hashes):
+        pairs += [(shown[i], shown[j]) for i, j, _ in near_pairs(hashes[shown], max_distance)]
     return merged(len(sha256), pairs)

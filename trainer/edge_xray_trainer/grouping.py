@@ -12,7 +12,7 @@ from edge_xray.errors import UsageError
 from edge_xray.labelled import LabelledFilm, Split, file_sha256, labelled_root, read_labelled_folder
 from edge_xray.metadata import InputSpec
 from edge_xray_trainer.data import prepare_films
-from edge_xray_trainer.duplicates import duplicate_groups, film_hash
+from edge_xray_trainer.duplicates import duplicate_groups, film_hash, is_blank
 from edge_xray_trainer.splits import film_groups, make_split, read_labels
 
 HASH_SPEC = InputSpec(224, 224)
@@ -61,20 +61,25 @@ def grouped_films(
     if patients is not None:
         films = read_labels(patients, films)
     sha256 = [file_sha256(root / film.path) for film in films]
-    hashes = []
+    hashes: list[NDArray[np.uint64]] = []
+    blank: list[bool] = []
     damaged = []
     for index, pixels in enumerate(prepare_films(root, films, HASH_SPEC)):
         if isinstance(pixels, Exception):
             damaged.append(f"{films[index].path}: {pixels}")
         else:
             hashes.append(film_hash(pixels[..., 0]))
+            blank.append(is_blank(pixels[..., 0]))
         progress("Reading films", index + 1, len(films))
     if damaged:
         raise UsageError(
             f"{len(damaged)} of {len(films)} films cannot be read, the first: {damaged[0]}. "
             "Mend or remove them; `edge-xray audit` lists them all"
         )
-    groups, note = film_groups(films, duplicate_groups(sha256, np.array(hashes)))
+    copies = duplicate_groups(sha256, np.array(hashes), blank=blank)
+    groups, note = film_groups(films, copies)
+    if any(blank):
+        note += f" {sum(blank)} films show next to nothing and are taken for copies of none."
     return films, sha256, groups, note
 
 
