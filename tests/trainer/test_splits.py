@@ -62,6 +62,15 @@ def test_films_of_unknown_patients_are_grouped_by_their_copies_and_the_note_says
     assert "4 of 4 films is not known" in note
 
 
+def test_the_note_says_which_patients_copies_joined() -> None:
+    films = [LabelledFilm(f"a/{i}.png", "a", f"p{i // 2}") for i in range(8)]
+    copies = [0, 1, 1, 2, 3, 4, 5, 6]
+    groups, note = film_groups(films, copies)
+    assert groups[0] == groups[3] and len(set(groups)) == 3
+    assert "joined 2 patients to 1 groups" in note
+    assert "joined" not in film_groups(films, list(range(8)))[1]
+
+
 def test_same_seed_same_split_other_seed_another() -> None:
     films = _films([i // 2 for i in range(300)])
     groups, _ = film_groups(films, list(range(300)))
@@ -79,6 +88,46 @@ def test_shares_are_kept_to_a_few_percent() -> None:
     )
     assert abs(len(split.part("validation")) / 1200 - 0.2) < 0.03
     assert abs(len(split.part("test")) / 1200 - 0.1) < 0.03
+
+
+@pytest.mark.parametrize("rare", [1, 6])
+def test_rare_classes_do_not_take_films_from_training(rare: int) -> None:
+    films = [LabelledFilm(f"{i}.png", f"class{i % 3}", f"p{i}") for i in range(900)]
+    films += [LabelledFilm(f"r{i}.png", f"rare{i % rare}", f"r{i}") for i in range(3 * rare)]
+    for seed in range(3):
+        split = make_split(films, [""] * len(films), np.arange(len(films)), seed=seed)
+        assert abs(len(split.part("train")) / len(films) - 0.8) < 0.03
+        assert abs(len(split.part("test")) / len(films) - 0.1) < 0.03
+        for part in ("train", "validation", "test"):
+            assert len({film.label for film in split.part(part)}) == 3 + rare
+
+
+def test_classes_within_patients_are_divided_where_some_draw_divides_them() -> None:
+    for seed in range(20):
+        draw = np.random.default_rng(seed)
+        patients = np.repeat(np.arange(14), draw.integers(1, 20, 14))
+        labels = draw.choice(4, len(patients), p=(0.7, 0.1, 0.1, 0.1))
+        films = [
+            LabelledFilm(f"{i}.png", f"class{label}", f"p{patient}")
+            for i, (label, patient) in enumerate(zip(labels, patients, strict=True))
+        ]
+        split = make_split(films, [""] * len(films), patients, seed=0)
+        for part in ("train", "validation", "test"):
+            assert {film.label for film in split.part(part)} == {film.label for film in films}
+
+
+def test_classes_that_no_draw_divides_are_refused_in_words_that_help() -> None:
+    # Two patients have all films of both findings: no third part can have one.
+    films = [LabelledFilm(f"{i}.png", "normal", f"p{i}") for i in range(30)]
+    films += [LabelledFilm(f"x{i}.png", f"ill{i % 2}", f"x{i // 2 % 3}") for i in range(12)]
+    films += [LabelledFilm("y.png", "odd", "x0"), LabelledFilm("z.png", "odd", "x1")]
+    films += [LabelledFilm("w.png", "odd", "p1"), LabelledFilm("v.png", "even", "p1")]
+    films += [LabelledFilm("u.png", "even", "p1"), LabelledFilm("t.png", "even", "x2")]
+    films += [LabelledFilm("s.png", "even", "x2")]
+    groups, _ = film_groups(films, list(range(len(films))))
+    with pytest.raises(UsageError, match=r"patients.*[Aa]dd films") as caught:
+        make_split(films, [""] * len(films), groups, seed=0)
+    assert "--" not in str(caught.value)
 
 
 def test_folds_cover_all_films_once_and_turn_into_splits() -> None:
@@ -168,3 +217,24 @@ def test_a_series_can_be_held_out_as_a_stand_in_for_another_hospital() -> None:
         hold_out_films(split, "ADULT-*")
     with pytest.raises(UsageError, match="all films of class 'viral'"):
         hold_out_films(split, "person*")
+
+
+def test_a_patient_of_a_held_out_series_stands_in_no_other_part() -> None:
+    films = [
+        LabelledFilm(f"{label}/{series}-{i}.png", label, f"p{i}")
+        for i in range(90)
+        for label, series in (("normal", "B" if i % 3 == 0 else "A"), ("ill", "A"))
+    ]
+    # Two films of each patient, and every second patient of series B has one of series A too.
+    films += [LabelledFilm(f"normal/A-x{i}.png", "normal", f"p{i}") for i in range(0, 90, 6)]
+    groups, _ = film_groups(films, list(range(len(films))))
+    names = [str(i) for i in range(len(films))]
+    held = hold_out_films(make_split(films, names, groups, seed=0), "B-*")
+    parts: dict[str, set[str]] = {}
+    for film in held.films:
+        parts.setdefault(film.patient, set()).add(film.part)
+        if film.label == "normal":
+            assert (film.part == "test") == ("/B-" in film.path)
+    assert all(len(found) == 1 for found in parts.values())
+    left_out = len(films) - len(held.films)
+    assert left_out > 0 and f"Left out, as films of the same patients: {left_out}." in held.note

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import fnmatch
+import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,9 @@ PARTS = ("train", "validation", "test")
 VALIDATION_SHARE = 0.1
 TEST_SHARE = 0.1
 """Share of the films in each held-back part; the rest is trained on."""
+
+DRAWS = 20
+"""Draws tried before a folder is said not to divide."""
 
 
 def read_labels(path: Path, films: Sequence[LabelledFilm]) -> list[LabelledFilm]:
@@ -96,6 +101,17 @@ def film_groups(
     _, component = connected_components(graph, directed=False)
     _, groups = np.unique(component[:count], return_inverse=True)
     note = "Films of one patient and duplicates of each other are in one group."
+    known = {
+        (int(group), film.patient)
+        for group, film in zip(groups, films, strict=True)
+        if film.patient
+    }
+    joined = [count for count in Counter(group for group, _ in known).values() if count > 1]
+    if joined:
+        note += (
+            f" Copies in several patients' names joined {sum(joined)} patients to {len(joined)} groups: "
+            "edge-xray audit shows the copies."
+        )
     if unknown:
         note += (
             f" The patient of {unknown} of {count} films is not known: each of these counts as a patient "
@@ -130,16 +146,17 @@ def make_split(
     """
     for name, share in (("validation", validation), ("test", test)):
         if not 0.0 < share < 0.5:
-            raise UsageError(f"--{name}-share must be more than 0 and less than 0.5, got {share}")
+            raise UsageError(
+                f"the share of the part {name} must be more than 0 and less than 0.5, got {share}"
+            )
     parts = np.full(len(films), "train", object)
     remaining = np.arange(len(films))
     labels = np.array([film.label for film in films])
     _require_patients(labels, groups, len(PARTS))
-    for name, share in (("test", test), ("validation", validation)):
-        # Shares are of the whole, and the earlier part is gone; few patients give larger parts.
-        least = _require_patients(labels[remaining], groups[remaining], 2)
-        folds = max(2, min(least, round(len(remaining) / (share * len(films)))))
-        drawn = _folds(labels[remaining], groups[remaining], folds, seed)[0]
+    for left, (name, share) in ((2, ("test", test)), (1, ("validation", validation))):
+        # Shares are of the whole, and the earlier part is gone.
+        folds = max(2, round(len(remaining) / (share * len(films))))
+        drawn = _drawn(labels[remaining], groups[remaining], folds, seed, left)
         parts[remaining[drawn]] = name
         remaining = np.delete(remaining, drawn)
     return _split(films, sha256, groups, parts, seed, note)
@@ -164,8 +181,12 @@ def make_folds(
         raise UsageError(f"expected at least 2 folds, got {folds}")
     _require_patients(labels, groups, folds)
     parts = np.empty(len(films), object)
-    for index, drawn in enumerate(_folds(labels, groups, folds, seed)):
-        parts[drawn] = f"fold{index}"
+    whole = len(np.unique(labels))
+    for attempt in range(DRAWS):
+        for index, drawn in enumerate(_folds(labels, groups, folds, seed + attempt)):
+            parts[drawn] = f"fold{index}"
+        if all(len(np.unique(labels[parts == name])) == whole for name in np.unique(parts)):
+            break
     return _split(films, sha256, groups, parts, seed, note)
 
 
@@ -173,16 +194,19 @@ def fold_as_split(folds: Split, test_fold: int) -> Split:
     """Use one fold as test, the next as validation and the others as train.
 
     Raises:
-        UsageError: the split has no such fold.
+        UsageError: the split has no such fold, or too few.
     """
     count = len({film.part for film in folds.films})
+    if count < len(PARTS):
+        raise UsageError(f"expected at least 3 folds, one of them to train on, got {count}")
     folds.part(f"fold{test_fold}")
     names = {
         f"fold{test_fold}": "test",
         f"fold{(test_fold + 1) % count}": "validation",
     }
     films = tuple(replace(film, part=names.get(film.part, "train")) for film in folds.films)
-    return Split(folds.seed, films, folds.note)
+    note = f"{folds.note} Fold {test_fold} of {count} is the test."
+    return Split(folds.seed, films, note.strip())
 
 
 def hold_out_films(split: Split, pattern: str) -> Split:
@@ -194,13 +218,20 @@ def hold_out_films(split: Split, pattern: str) -> Split:
 
     Returns:
         A split in which matching films stand in the test alone, and films of the same classes that do
-        not match stand in the test no more (they are trained on).
+        not match stand in the test no more: they are trained on. Where a group has films of both kinds,
+        those that do not match and would be parted from it are left out of the split: the test stays that
+        of the other hospital, and nobody in it is learned from.
 
     Raises:
         UsageError: no film matches, or all films of a class do.
     """
     matches = [fnmatch.fnmatch(film.path.rsplit("/", 1)[-1], pattern) for film in split.films]
     labels = {film.label for film, held in zip(split.films, matches, strict=True) if held}
+    in_test = {
+        film.group
+        for film, held in zip(split.films, matches, strict=True)
+        if held or (film.part == "test" and film.label not in labels)
+    }
     if not labels:
         raise UsageError(f"no film has a name like {pattern!r}; patterns are of file names")
     films = []
@@ -209,13 +240,19 @@ def hold_out_films(split: Split, pattern: str) -> Split:
             part = "test"
         else:
             part = "train" if film.label in labels and film.part == "test" else film.part
+            if part != "test" and film.group in in_test:
+                continue
         films.append(replace(film, part=part))
-    made = Split(split.seed, tuple(films), f"{split.note} Held out for the test: {pattern}.")
+    note = f"{split.note} Held out for the test: {pattern}."
+    if len(films) < len(split.films):
+        note += f" Left out, as films of the same patients: {len(split.films) - len(films)}."
+    made = Split(split.seed, tuple(films), note)
     for label in labels:
         for part in ("train", "validation"):
-            if not any(film.label == label for film in made.part(part)):
+            if not any(film.label == label and film.part == part for film in films):
                 raise UsageError(
-                    f"all films of class {label!r} for {part} have names like {pattern!r}"
+                    f"all films of class {label!r} for {part} have names like {pattern!r}, or are of "
+                    "patients who have such films"
                 )
     return made
 
@@ -223,12 +260,74 @@ def hold_out_films(split: Split, pattern: str) -> Split:
 def _folds(
     labels: NDArray[np.str_], groups: NDArray[np.intp], folds: int, seed: int
 ) -> list[NDArray[np.intp]]:
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    return [drawn for _, drawn in splitter.split(labels, labels, groups)]
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32)
+    with warnings.catch_warnings():
+        # That a class has fewer films than there are folds is seen to here.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        return [drawn for _, drawn in splitter.split(labels, labels, groups)]
 
 
-def _require_patients(labels: NDArray[np.str_], groups: NDArray[np.intp], wanted: int) -> int:
-    """The least number of patients (groups) that a class has; refused if fewer than wanted."""
+def _drawn(
+    labels: NDArray[np.str_], groups: NDArray[np.intp], folds: int, seed: int, left: int
+) -> NDArray[np.intp]:
+    """Draw a part: one fold of so many, with a group at least of each class, and `left` not in it.
+
+    A class with fewer groups than folds is not in every fold: groups of it change sides. Where that does
+    not help, as its groups have films of other classes too, other draws are tried.
+
+    Raises:
+        UsageError: no draw would do.
+    """
+    place, own = np.unique(groups, return_inverse=True)
+    names, kind = np.unique(labels, return_inverse=True)
+    counts = np.zeros((len(place), len(names)), int)
+    np.add.at(counts, (own, kind), 1)
+    folds = min(folds, int((counts > 0).sum(axis=0).max()))
+    for attempt in range(DRAWS):
+        for fold in _folds(labels, groups, folds, seed + attempt):
+            inside = np.zeros(len(place), bool)
+            inside[own[fold]] = True
+            if _mend(inside, counts, left, np.random.default_rng(seed + attempt)):
+                return np.flatnonzero(inside[own])
+    raise UsageError(
+        f"no draw gives each part films of all the classes {names.tolist()}: too few patients, or their films "
+        "are of several classes; add films of other patients, or leave a class out"
+    )
+
+
+def _mend(
+    inside: NDArray[np.bool_],
+    counts: NDArray[np.intp],
+    left: int,
+    generator: np.random.Generator,
+) -> bool:
+    """Move the fewest films to where their class has too few groups; whether that came out.
+
+    Args:
+        inside: (groups,) bool, which are drawn; changed in place.
+        counts: (groups, classes) films.
+        left: groups of each class that must not be drawn.
+        generator: decides between groups of equally many films.
+    """
+    has = counts > 0
+    for _ in range(2 * has.shape[1] + 1):
+        short = has[inside].sum(axis=0) < 1
+        over = has[~inside].sum(axis=0) < left
+        if not short.any() and not over.any():
+            return True
+        wanted = (
+            has[:, short].any(axis=1) & ~inside if short.any() else has[:, over].any(1) & inside
+        )
+        if not wanted.any():
+            return False
+        candidates = generator.permutation(np.flatnonzero(wanted))
+        moved = candidates[counts[candidates].sum(axis=1).argmin()]
+        inside[moved] = not inside[moved]
+    return False
+
+
+def _require_patients(labels: NDArray[np.str_], groups: NDArray[np.intp], wanted: int) -> None:
+    """Refuse a class with fewer patients (groups) than wanted."""
     patients = {str(label): len(np.unique(groups[labels == label])) for label in np.unique(labels)}
     label, least = min(patients.items(), key=lambda item: item[1])
     if least < wanted:
@@ -236,7 +335,6 @@ def _require_patients(labels: NDArray[np.str_], groups: NDArray[np.intp], wanted
             f"class {label!r} has films of {least} patients only; expected at least {wanted}, so that each "
             "part gets one. Add films, use fewer folds, or leave the class out"
         )
-    return least
 
 
 def _split(
@@ -253,8 +351,8 @@ def _split(
                 film.label == label and own == part for film, own in zip(films, parts, strict=True)
             ):
                 raise UsageError(
-                    f"the part {part} got no film of class {label!r}: too few patients; add films or "
-                    "raise the share of that part"
+                    f"the part {part} got no film of class {label!r}: too few patients, or their films are of "
+                    "several classes; add films of other patients, use fewer folds, or leave the class out"
                 )
     return Split(
         seed,
