@@ -343,6 +343,14 @@ def test_a_damaged_film_is_named_before_any_training(film_folder: Path, tmp_path
         ("epochs = [", "expected a TOML file"),
         ("augmentation = 3", r"augmentation must be a table, \[augmentation\]"),
         ("[augmentation]\ngama = 1.0", "unknown option 'gama'"),
+        ("[augmentation]\njpeg_quality = 95", "jpeg_quality must be 1 to 94, got 95"),
+        ("[augmentation]\npatch = 2.0", "patch must be 0 to 1, got 2"),
+        ("[augmentation]\nflip_chance = -0.1", r"flip_chance must be 0 to 1, got -0\.1"),
+        ("[augmentation]\nborder = nan", r"border must be 0 to 0\.5, got nan"),
+        ("[augmentation]\nzoom = 'much'", "zoom must be float, got 'much'"),
+        ("seed = -1", "seed must be 0 to 4294967295, got -1"),
+        ("[task.labels]\nglioma = 'urgent'", r"labels\.glioma must be a table, got 'urgent'"),
+        ("task = 3", r"task must be a table, \[task\]"),
     ],
 )
 def test_wrong_options_get_one_line(tmp_path: Path, text: str, said: str) -> None:

@@ -40,6 +40,39 @@ def test_another_task_is_described_by_options() -> None:
         (["cat", "normal"], {"labels": {"cat": {"triage": "now"}}}, "urgent, supportive or none"),
         (["cat", "normal"], {"labels": {"cat": {"color": "red"}}}, "unknown settings"),
         (["cat", "normal"], {"region": "knee"}, "unknown fields"),
+        (
+            ["cat", "normal"],
+            {"labels": {"cat": "urgent"}},
+            r"labels\.cat must be a table, got 'urgent'",
+        ),
+        (["cat", "normal"], {"labels": ["cat"]}, r"labels must be tables, .* got \['cat'\]"),
+        (
+            ["cat", "normal"],
+            {"labels": {"cat": {"advice": 3}}},
+            r"labels\.cat\.advice must be a text",
+        ),
+        (
+            ["cat", "normal"],
+            {"negative": 5},
+            "negative must be a class or a list of classes, got 5",
+        ),
+        (
+            ["cat", "normal"],
+            {"negative": ["normal", "normal"]},
+            "negative must be different classes",
+        ),
+        (["cat", "normal"], {"modalities": "MR"}, "modalities must be a list of words, got 'MR'"),
+        (["cat", "normal"], {"summary": 1}, "summary must be a text, got 1"),
+        (["cat", "normal"], {"finding": ["x"]}, r"finding must be a text, got \['x'\]"),
+        (["cat", "normal"], {"age_min_years": "5"}, "age_min_years must be 0 to 150, got '5'"),
+        (["cat", "normal"], {"age_min_years": 9, "age_max_years": 5}, "age_max_years must be"),
+        (
+            ["cat", "normal"],
+            {"labels": {"normal": {"triage": "urgent"}}},
+            "must have the triage none",
+        ),
+        (["cat", "normal"], {"labels": {"cat": {"triage": "none"}}}, "must have the triage none"),
+        ([f"c{i}" for i in range(21)], {"negative": "c0"}, "expected 2 to 20 classes, got 21"),
     ],
 )
 def test_a_wrong_description_is_refused(names: list[str], options: object, said: str) -> None:

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
+from edge_xray.errors import UsageError
+
 _FILTERS = (
     Image.Resampling.BILINEAR,
     Image.Resampling.BICUBIC,
@@ -22,6 +24,24 @@ _FILTERS = (
     Image.Resampling.BOX,
     Image.Resampling.HAMMING,
 )
+
+_LIMITS = {
+    "rotation_degrees": (0.0, 180.0),
+    "zoom": (0.0, 4.0),
+    "zoom_out": (0.0, 1.0),
+    "aspect": (0.0, 4.0),
+    "shift": (0.0, 1.0),
+    "gamma": (0.0, 3.0),
+    "contrast": (0.0, 3.0),
+    "brightness": (0.0, 255.0),
+    "shading": (0.0, 2.0),
+    "blur_radius": (0.0, 50.0),
+    "noise_level": (0.0, 255.0),
+    "jpeg_quality": (1.0, 94.0),
+    "border": (0.0, 0.5),
+    "patch": (0.0, 1.0),
+}
+"""Least and most of each strength; chances are 0 to 1. Qualities of JPEG are drawn up to 94."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +97,17 @@ class Augmentation:
     border: float = 0.12
     patch_chance: float = 0.3
     patch: float = 0.25
+
+    def __post_init__(self) -> None:
+        """Refuse strengths at which no film would be left.
+
+        Raises:
+            UsageError: names the setting, the value received and the values expected.
+        """
+        for name, value in asdict(self).items():
+            low, high = (0.0, 1.0) if name.endswith("_chance") else _LIMITS[name]
+            if not low <= value <= high:
+                raise UsageError(f"[augmentation] {name} must be {low:g} to {high:g}, got {value}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, JSON-ready."""

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from edge_xray.errors import UsageError
 from edge_xray_trainer.augment import Augmentation
+from edge_xray_trainer.task import check_table
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -96,13 +97,14 @@ class TrainingOptions:
             "dropout": (0, 0.9),
             "weight_average": (0, 0.99999),
             "patience": (0, 10_000),
+            "seed": (0, 2**32 - 1),
             "teacher_weight": (0, 1),
             "teacher_temperature": (0.1, 20),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if not low <= value <= high:
-                raise UsageError(f"{name} must be {low:g} to {high:g}, got {value}")
+                raise UsageError(f"{name} must be {low:.10g} to {high:.10g}, got {value}")
         if isinstance(self.teacher, str):
             # As one name, the way records of one teacher were written.
             object.__setattr__(self, "teacher", (self.teacher,) if self.teacher else ())
@@ -128,16 +130,17 @@ def read_config(path: Path) -> tuple[TrainingOptions, dict[str, Any] | None]:
         ``(options, the [task] table or None)``; the table is for `edge_xray_trainer.task.task_for`.
 
     Raises:
-        UsageError: unreadable TOML, or a name or a type that no option has.
+        UsageError: unreadable TOML, or a name, a type or a value that no option has.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: expected a TOML file of training options ({error})") from error
     augmentation, task = values.pop("augmentation", {}), values.pop("task", None)
-    for name, table in (("augmentation", augmentation), ("task", task or {})):
-        if not isinstance(table, dict):
+    for name, table in (("augmentation", augmentation), ("task", task)):
+        if table is not None and not isinstance(table, dict):
             raise UsageError(f"{path}: {name} must be a table, [{name}]")
+    check_table(task)
     start = TrainingOptions(augmentation=_checked(Augmentation(), augmentation, str(path)))
     return update_options(start, values, str(path)), task
 

@@ -44,6 +44,13 @@ NEGATIVE_NAMES = ("normal", "negative", "healthy", "none", "no_finding", "no fin
 """Class names taken for "nothing found" when a task does not say."""
 
 
+MOST_CLASSES = 20
+"""As many as a model's metadata may name."""
+
+OLDEST = 150
+"""Years; an age above is a slip of the pen."""
+
+
 @dataclass(frozen=True)
 class Task:
     """What the labels of a data set mean.
@@ -64,6 +71,48 @@ class Task:
         return tuple(label.name for label in self.labels)
 
 
+def check_table(options: Mapping[str, Any] | None) -> None:
+    """Check the types of a ``[task]`` table, before anything is read for it.
+
+    Args:
+        options: the table as TOML gives it; None for none.
+
+    Raises:
+        UsageError: names the setting, the value received and what was expected.
+    """
+    for name, value in (options or {}).items():
+        if name in ("finding", "summary", "not_for"):
+            _expect(isinstance(value, str), name, "a text", value)
+        elif name == "negative":
+            fits = isinstance(value, str) or _are_words(value)
+            _expect(fits, name, "a class or a list of classes", value)
+            words = [value] if isinstance(value, str) else value
+            _expect(len(set(words)) == len(words), name, "different classes", value)
+        elif name in ("body_part", "modalities", "views"):
+            _expect(_are_words(value), name, "a list of words", value)
+        elif name in ("age_min_years", "age_max_years"):
+            fits = isinstance(value, int | float) and not isinstance(value, bool)
+            _expect(fits and 0 <= value <= OLDEST, name, f"0 to {OLDEST}", value)
+        elif name == "labels":
+            _expect(isinstance(value, Mapping), name, "tables, [task.labels.CLASS]", value)
+            for label, said in value.items():
+                _expect(isinstance(said, Mapping), f"labels.{label}", "a table", said)
+                for key, word in said.items():
+                    _expect(isinstance(word, str), f"labels.{label}.{key}", "a text", word)
+    youngest = (options or {}).get("age_min_years", 0)
+    oldest = (options or {}).get("age_max_years", OLDEST)
+    _expect(youngest <= oldest, "age_max_years", f"age_min_years, {youngest}, or more", oldest)
+
+
+def _are_words(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(word, str) for word in value)
+
+
+def _expect(fits: bool, name: str, wanted: str, value: Any) -> None:
+    if not fits:
+        raise UsageError(f"[task] {name} must be {wanted}, got {value!r}")
+
+
 def task_for(found: Sequence[str], options: Mapping[str, Any] | None = None) -> Task:
     """Say what the classes of a folder mean.
 
@@ -76,9 +125,13 @@ def task_for(found: Sequence[str], options: Mapping[str, Any] | None = None) -> 
         options, where every class that is not negative is ``urgent`` unless the options say otherwise.
 
     Raises:
-        UsageError: an option names a class that is not there, no class is negative, or all are.
+        UsageError: an option is of the wrong type or names a class that is not there, or no class or every
+            class calls for nothing.
     """
+    check_table(options)
     names = sorted(set(found))
+    if not 2 <= len(names) <= MOST_CLASSES:
+        raise UsageError(f"expected 2 to {MOST_CLASSES} classes, got {len(names)}: {names}")
     if not options and set(names) == {label.name for label in CHEST_LABELS}:
         return Task(CHEST_LABELS, "pneumonia", CHEST_USE)
     settings = dict(options or {})
@@ -105,6 +158,12 @@ def task_for(found: Sequence[str], options: Mapping[str, Any] | None = None) -> 
             labels.append(Label(name, triage, words))
         except ModelError as error:
             raise UsageError(f"[task.labels.{name}]: {error}") from error
+    calls = [label.triage for label in labels]
+    if "none" not in calls or set(calls) == {"none"}:
+        words = ", ".join(f"{label.name}={label.triage}" for label in labels)
+        raise UsageError(
+            f"[task] one class at least must have the triage none and one another, got {words}"
+        )
     try:
         use = IntendedUse.from_dict(settings)
     except (ModelError, TypeError) as error:
