@@ -17,18 +17,19 @@ from edge_xray.model_file import attach_to_keras, read_metadata
 from edge_xray_trainer.augment import Augmentation
 from edge_xray_trainer.checkpoints import TrainingState
 from edge_xray_trainer.data import load_films
+from edge_xray_trainer.delivery import check_folder, writing_to
 from edge_xray_trainer.grouping import counter
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import network_outputs
 from edge_xray_trainer.run import (
     MODEL_FILE,
     RECORD_FILE,
-    SPLIT_FILE,
     Listener,
     RunRequest,
     RunResult,
     fit_metadata,
 )
+from edge_xray_trainer.run_split import SPLIT_FILE
 from edge_xray_trainer.task import Task
 from edge_xray_trainer.training import epoch_result
 
@@ -60,20 +61,21 @@ def average_runs(
     tell = listener or Listener()
     if len(runs) < 2:
         raise UsageError(f"expected at least two runs to average, got {len(runs)}")
+    check_folder(output)
     records = [_record(run) for run in runs]
     first = records[0]
-    for run, record in zip(runs[1:], records[1:], strict=True):
-        for what, mine, own in (
-            ("architecture", first["options"], record["options"]),
-            ("split_sha256", first["data"], record["data"]),
-        ):
-            if mine[what] != own[what]:
+    kinds = [_kind(run, record) for run, record in zip(runs, records, strict=True)]
+    for run, own in zip(runs[1:], kinds[1:], strict=True):
+        for what, mine in kinds[0].items():
+            if own[what] != mine:
                 raise UsageError(
-                    f"{run}: its {what} is {own[what]}, that of {runs[0]} is {mine[what]}; only runs of one "
-                    "architecture on one split can be averaged"
+                    f"{run}: its {what} is {own[what]}, that of {runs[0]} is {mine}; only runs of one "
+                    "architecture, input and order of labels on one split can be averaged"
                 )
     metadata = read_metadata(runs[0] / MODEL_FILE)
     split = Split.read(runs[0] / SPLIT_FILE)
+    if split.fingerprint() != first["data"]["split_sha256"]:
+        raise UsageError(f"{runs[0] / SPLIT_FILE}: is not the split that the run was made with")
     root = labelled_root(data)
     check_split(split, root, ("train", "validation"))
     sets = {
@@ -126,30 +128,48 @@ def average_runs(
             ],
         },
     )
-    output.mkdir(parents=True, exist_ok=True)
-    averaged.save(output / MODEL_FILE)
-    attach_to_keras(output / MODEL_FILE, fitted)
-    split.write(output / SPLIT_FILE)
-    record = {
-        **first,
-        "name": fitted.name,
-        "model_sha256": file_sha256(output / MODEL_FILE),
-        "averaged": records,
-        "calibration": fitted.calibration.to_dict(),
-        "operating_points": [point.to_dict() for point in fitted.operating_points],
-    }
-    (output / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    with writing_to(output):
+        output.mkdir(parents=True, exist_ok=True)
+        averaged.save(output / MODEL_FILE)
+        attach_to_keras(output / MODEL_FILE, fitted)
+        split.write(output / SPLIT_FILE)
+        record = {
+            **first,
+            "name": fitted.name,
+            "model_sha256": file_sha256(output / MODEL_FILE),
+            "averaged": records,
+            "calibration": fitted.calibration.to_dict(),
+            "operating_points": [point.to_dict() for point in fitted.operating_points],
+        }
+        (output / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return RunResult(output / MODEL_FILE, output / RECORD_FILE, fitted, state)
 
 
 def _record(run: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads((run / RECORD_FILE).read_text(encoding="utf-8"))
+        _options(record["options"])
+        for needed in (record["data"]["split_sha256"], record["model_sha256"]):
+            if not isinstance(needed, str):
+                raise TypeError(f"a hash is {needed!r}")
+        if not isinstance(record["best_epoch"], int):
+            raise TypeError(f"best_epoch is {record['best_epoch']!r}")
         return record
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"{run}: expected the folder of a finished run with {RECORD_FILE} ({error})"
+            f"{run}: expected the folder of a finished run with {RECORD_FILE} ({error!r})"
         ) from error
+
+
+def _kind(run: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """What runs must share to be averaged, each in the words of a message."""
+    metadata = read_metadata(run / MODEL_FILE)
+    return {
+        "architecture": record["options"]["architecture"],
+        "split_sha256": record["data"]["split_sha256"],
+        "labels": ", ".join(metadata.label_names),
+        "input": " x ".join(map(str, metadata.input.shape[1:])),
+    }
 
 
 def _options(values: dict[str, Any]) -> TrainingOptions:

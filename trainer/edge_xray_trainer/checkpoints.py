@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 
 from edge_xray.errors import UsageError
+from edge_xray_trainer.delivery import writing_to
 
 STATE_FILE = "state.keras"
 BEST_FILE = "best.weights.h5"
@@ -24,9 +25,11 @@ class EpochResult:
     Attributes:
         epoch: counted from 1.
         loss: mean training loss.
-        validation_loss: negative log-likelihood on validation with averaged weights, unweighted, at the
-            temperature that suits the epoch best.
-        validation_accuracy: share of films whose most probable class is theirs.
+        validation_loss: mean negative log-likelihood on validation, each film counting once, with averaged
+            weights, at the temperature that suits the epoch best. With balanced classes it is of the network
+            as it is trained, which takes every class for equally common; the kept model is shifted back to the
+            shares of the training films afterwards (`class_weights.shift_logits`).
+        validation_accuracy: share of films whose most probable class is theirs, of the same network.
         validation_auc: of "any class but the first"; NaN with an empty class.
         seconds: wall time.
     """
@@ -68,25 +71,23 @@ class TrainingState:
 def save_weights(model: keras.Model, path: Path) -> None:
     """Write a model's weights, replacing the file whole or not at all."""
     temporary = path.with_name("writing-" + path.name)
-    model.save_weights(temporary)
-    _replace_durably(temporary, path)
+    with writing_to(path.parent):
+        model.save_weights(temporary)
+        _replace_durably(temporary, path)
 
 
 def save_state(model: keras.Model, state: TrainingState, path: Path) -> None:
     """Write weights, optimizer and history as one file, replacing it whole or not at all."""
     temporary = path.with_name("writing-" + path.name)
-    model.save(temporary)
-    with zipfile.ZipFile(temporary, "a") as archive:
-        archive.writestr(
-            HISTORY_MEMBER,
-            json.dumps(
-                {
-                    "fingerprint": state.fingerprint,
-                    "epochs": [vars(result) for result in state.epochs],
-                }
-            ),
-        )
-    _replace_durably(temporary, path)
+    history = {
+        "fingerprint": state.fingerprint,
+        "epochs": [vars(result) for result in state.epochs],
+    }
+    with writing_to(path.parent):
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(HISTORY_MEMBER, json.dumps(history))
+        _replace_durably(temporary, path)
 
 
 def _replace_durably(temporary: Path, path: Path) -> None:

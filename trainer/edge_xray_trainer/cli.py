@@ -22,7 +22,8 @@ from rich.progress import (
 )
 
 from edge_xray._extras import require
-from edge_xray.errors import UsageError
+from edge_xray.errors import OutputError, UsageError
+from edge_xray_trainer.stopping import sigterm_as_interrupt
 
 if TYPE_CHECKING:
     from edge_xray_trainer.checkpoints import EpochResult
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 PANEL = "Workshop"
 MODULES = ("keras", "tensorflow", "scipy", "sklearn")
 PURPOSE = "training"
+
+LARGEST_SEED = 2**32 - 1
+"""The largest that all the generators take."""
 
 QUIET_SECONDS = 30.0
 """Between two lines of progress where nobody watches."""
@@ -41,9 +45,9 @@ def register(app: typer.Typer) -> None:
     Args:
         app: the ``edge-xray`` command.
     """
-    app.command("train", rich_help_panel=PANEL)(train_command)
-    app.command("average", rich_help_panel=PANEL)(average_command)
-    app.command("split", rich_help_panel=PANEL)(split_command)
+    app.command("train", rich_help_panel=PANEL)(sigterm_as_interrupt()(train_command))
+    app.command("average", rich_help_panel=PANEL)(sigterm_as_interrupt()(average_command))
+    app.command("split", rich_help_panel=PANEL)(sigterm_as_interrupt()(split_command))
     for name in ("audit_cli", "evaluate_cli", "compare_cli"):
         importlib.import_module(f"edge_xray_trainer.{name}").register(app)
 
@@ -83,7 +87,9 @@ def train_command(
         int | None,
         typer.Option(help="Stop after so many epochs without a better validation loss; 0: never."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random in the run.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=LARGEST_SEED, help="Of everything random in the run.")
+    ] = None,
     deterministic: Annotated[
         bool | None,
         typer.Option("--deterministic/--fast", help="Reproducible kernels on a GPU too."),
@@ -112,7 +118,18 @@ def train_command(
         Path | None,
         typer.Option(help="Split file to use again; default: draw one by patient."),
     ] = None,
-    split_seed: Annotated[int, typer.Option(help="Of the split, where one is drawn.")] = 0,
+    test_fold: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="K",
+            help="With a --split of folds: fold K is the test, the next one validation.",
+        ),
+    ] = None,
+    split_seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=LARGEST_SEED, help="Of the split, where one is drawn. Default: 0."),
+    ] = None,
     patients: Annotated[
         Path | None,
         typer.Option(help="CSV with the columns path and patient (and label)."),
@@ -176,6 +193,7 @@ def train_command(
         options,
         task=task,
         split=split,
+        test_fold=test_fold,
         patients=patients,
         split_seed=split_seed,
         name=name,
@@ -216,8 +234,9 @@ def average_command(
 ) -> None:
     """Average the weights of runs and fit calibration and operating points anew.
 
-    Runs that started from the same weights lie in one valley, and the mean of their weights is often
-    better than each (Wortsman et al. 2022). Validation says whether it is: both figures are shown.
+    Runs that started from the same weights may lie in one valley, where the mean of their weights can be
+    better than each (Wortsman et al. 2022). For the shipped models it was not. Validation says whether it
+    is for yours: all figures are shown.
     """
     require("train", PURPOSE, MODULES)
     from edge_xray_trainer.averaging import average_runs
@@ -244,9 +263,13 @@ def split_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="The split file to write.")] = Path(
         "split.json"
     ),
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the draw.")] = 0,
     folds: Annotated[
-        int, typer.Option(help="Write so many folds instead of train, validation and test.")
+        int,
+        typer.Option(
+            help="Write so many folds instead of train, validation and test; train each with edge-xray "
+            "train --split FILE --test-fold K."
+        ),
     ] = 0,
     patients: Annotated[
         Path | None,
@@ -256,15 +279,21 @@ def split_command(
         str,
         typer.Option(
             help="File name pattern, as NORMAL2-*: these films go into the test only, and no other films of "
-            "their class do. A stand-in for another hospital."
+            "their class do; other films of their patients are left out. A stand-in for another hospital."
         ),
     ] = "",
 ) -> None:
     """Split films by patient and duplicate group, in proportion, with the hash of every film."""
     require("train", PURPOSE, MODULES)
+    from edge_xray_trainer.delivery import check_folder, writing_to
     from edge_xray_trainer.grouping import grouped_films
     from edge_xray_trainer.splits import hold_out_films, make_folds, make_split
 
+    if folds and hold_out:
+        raise UsageError("--folds and --hold-out cannot go together; choose one")
+    if not output.absolute().parent.is_dir() or output.is_dir():
+        raise OutputError(f"{output}: expected a file name in a folder that exists")
+    check_folder(output.absolute().parent)
     with _Display(Console(stderr=True)) as display:
         films, sha256, groups, note = grouped_films(data, patients, display.progress)
     if folds:
@@ -273,7 +302,9 @@ def split_command(
         made = make_split(films, sha256, groups, seed=seed, note=note)
     if hold_out:
         made = hold_out_films(made, hold_out)
-    made.write(output)
+    with writing_to(output):
+        made.write(output)
+    typer.echo(made.note, err=True)
     for part in sorted({film.part for film in made.films}):
         typer.echo(f"{part}: {len(made.part(part))} films", err=True)
     typer.echo(str(output))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -18,17 +17,20 @@ from numpy.typing import NDArray
 
 from edge_xray import __version__
 from edge_xray.calibration import probabilities
-from edge_xray.labelled import (
-    Split,
-    check_split,
-    file_sha256,
-    labelled_root,
-)
+from edge_xray.errors import UsageError
+from edge_xray.labelled import Split, file_sha256, labelled_root
 from edge_xray.metadata import FeaturePooling, InputSpec, ModelMetadata, OperatingPoint
 from edge_xray.model_file import attach_to_keras
-from edge_xray_trainer.checkpoints import BEST_FILE, STATE_FILE, EpochResult, TrainingState
+from edge_xray_trainer.checkpoints import (
+    BEST_FILE,
+    STATE_FILE,
+    EpochResult,
+    TrainingState,
+    read_state,
+)
 from edge_xray_trainer.curves import draw_curves
 from edge_xray_trainer.data import FilmSet, load_films
+from edge_xray_trainer.delivery import check_folder, writing_to
 from edge_xray_trainer.distillation import Targets, Teacher, taught_on_films, taught_on_views
 from edge_xray_trainer.fitting import (
     SITE_VARIATION,
@@ -36,19 +38,26 @@ from edge_xray_trainer.fitting import (
     fit_operating_points,
     fit_temperature,
 )
-from edge_xray_trainer.grouping import Progress, counter, draw_split, silent
+from edge_xray_trainer.grouping import Progress, counter, silent
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import PREDICT_BATCH, network_outputs
-from edge_xray_trainer.task import Task, task_for
+from edge_xray_trainer.run_split import SPLIT_FILE, choose_split, write_split
+from edge_xray_trainer.task import Task, check_table, task_for
 from edge_xray_trainer.training import (
     architecture_of,
+    build_network,
+    load_initial_weights,
+    refuse_several_machines,
+    run_fingerprint,
     train,
 )
 
 MODEL_FILE = "model.keras"
 RECORD_FILE = "record.json"
-SPLIT_FILE = "split.json"
 CURVES_FILE = "curves.png"
+RUN_FILES = (STATE_FILE, BEST_FILE, MODEL_FILE, RECORD_FILE, SPLIT_FILE)
+"""What --restart throws away."""
+
 RECORD_SCHEMA_VERSION = 1
 
 
@@ -62,8 +71,9 @@ class RunRequest:
         options: of training.
         task: the ``[task]`` table; None takes what the labels suggest.
         split: a split file to use again; None draws one and writes it.
+        test_fold: which fold of that file is the test; None where it has parts.
         patients: a CSV that names patients or labels; None trusts file names.
-        split_seed: of the draw.
+        split_seed: of the draw; None takes that of the split there is, or 0.
         name: of the model; empty takes the name of the run's folder.
         model_version: of the model.
         licence: of the weights, with the attribution that the data asks for.
@@ -75,8 +85,9 @@ class RunRequest:
     options: TrainingOptions
     task: Mapping[str, Any] | None = None
     split: Path | None = None
+    test_fold: int | None = None
     patients: Path | None = None
-    split_seed: int = 0
+    split_seed: int | None = None
     name: str = ""
     model_version: str = "0.1.0"
     licence: str = ""
@@ -124,13 +135,16 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
     tell = listener or Listener()
     output, options = request.output, request.options
     architecture = architecture_of(options)
-    if request.restart:
-        for name in (STATE_FILE, BEST_FILE, MODEL_FILE, RECORD_FILE, SPLIT_FILE):
-            (output / name).unlink(missing_ok=True)
-    output.mkdir(parents=True, exist_ok=True)
+    refuse_several_machines()
+    check_folder(output)
+    check_table(request.task)
+    _check_sources(request)
     split = _split_of(request, tell)
     root = labelled_root(request.data)
     task = task_for([film.label for film in split.films], request.task)
+    state_file = output / STATE_FILE
+    if state_file.exists() and not request.restart:
+        read_state(state_file, run_fingerprint(options, split.fingerprint(), task.names))
     size = options.input_size or architecture.input_size
     spec = InputSpec(size, size, options.channels)
     sets = {
@@ -143,6 +157,18 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
         )
         for part in ("train", "validation")
     }
+    targets = _targets(request, sets["train"], tell)
+    if request.restart:
+        network = build_network(options, len(task.names))
+        if options.initial:
+            load_initial_weights(network, Path(options.initial))
+    # Nothing was written or removed so far: whatever is refused is refused above.
+    with writing_to(output):
+        output.mkdir(parents=True, exist_ok=True)
+        if request.restart:
+            for name in RUN_FILES:
+                (output / name).unlink(missing_ok=True)
+        write_split(split, output / SPLIT_FILE)
     began = datetime.now(timezone.utc)
     network, state = train(
         output,
@@ -150,7 +176,7 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
         sets["train"],
         sets["validation"],
         split_fingerprint=split.fingerprint(),
-        targets=_targets(request, sets["train"], tell),
+        targets=targets,
         on_step=lambda done, total, loss: tell.progress(f"Training, loss {loss:.3f}", done, total),
         on_epoch=tell.epoch,
         on_resume=lambda done: tell.note(f"Going on after {done} finished epochs."),
@@ -158,11 +184,12 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
     tell.note("Fitting score calibration, operating points and the quality gate.")
     metadata = fit_metadata(request, network, sets, task, spec, split, state, tell.progress)
     model = output / MODEL_FILE
-    network.save(model)
-    attach_to_keras(model, metadata)
-    draw_curves(state, output / CURVES_FILE)
-    record = _record(request, metadata, split, state, began, model)
-    (output / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    with writing_to(output):
+        network.save(model)
+        attach_to_keras(model, metadata)
+        draw_curves(state, output / CURVES_FILE)
+        record = _record(request, metadata, split, state, began, model)
+        (output / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return RunResult(model, output / RECORD_FILE, metadata, state)
 
 
@@ -276,23 +303,37 @@ def _targets(request: RunRequest, films: FilmSet, tell: Listener) -> Targets | N
     return taught_on_films(options, films, answers)
 
 
+def _check_sources(request: RunRequest) -> None:
+    """Refuse models to learn from that are missing, or that --restart would remove first."""
+    options = request.options
+    for name in (options.initial, *options.teacher):
+        if not name:
+            continue
+        path = Path(name)
+        if not path.is_file():
+            raise UsageError(f"{path}: expected a model.keras to learn from, found none")
+        removed = [request.output / own for own in RUN_FILES]
+        if request.restart and any(own.exists() and path.samefile(own) for own in removed):
+            raise UsageError(
+                f"{path}: --restart would throw away the model that is to be learned from; choose another "
+                "folder with -o"
+            )
+
+
 def _split_of(request: RunRequest, tell: Listener) -> Split:
     kept = request.output / SPLIT_FILE
-    source = request.split or (kept if kept.exists() else None)
-    if source is None:
-        split = draw_split(
-            request.data, seed=request.split_seed, patients=request.patients, progress=tell.progress
-        )
-    else:
-        split = Split.read(source)
-        check_split(split, labelled_root(request.data), ("train", "validation"))
-        if source == kept:
-            return split
-    if kept.exists() and request.split is not None:
-        shutil.copyfile(request.split, kept)
-    else:
-        split.write(kept)
-    return split
+    used = any((request.output / name).exists() for name in RUN_FILES if name != SPLIT_FILE)
+    return choose_split(
+        request.data,
+        kept=kept if kept.exists() and not request.restart else None,
+        may_draw_again=not used,
+        given=request.split,
+        test_fold=request.test_fold,
+        patients=request.patients,
+        seed=request.split_seed,
+        progress=tell.progress,
+        note=tell.note,
+    )
 
 
 def _record(

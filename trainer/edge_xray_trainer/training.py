@@ -249,22 +249,31 @@ def train(
     return network, state
 
 
-def _distribution() -> Any:
-    """Keras' own data parallelism over all GPUs of this machine.
+def refuse_several_machines() -> None:
+    """Refuse ``TF_CONFIG``, which asks for several machines: Keras 3 does not train on them.
 
     Raises:
-        UsageError: ``TF_CONFIG`` asks for several machines, which Keras 3 does not train on.
+        UsageError: it is set, and the backend would heed it.
     """
-    if keras.backend.backend() != "tensorflow":
-        return contextlib.nullcontext()
-    import tensorflow as tf
-
-    if "TF_CONFIG" in os.environ:
+    if keras.backend.backend() == "tensorflow" and "TF_CONFIG" in os.environ:
         raise UsageError(
             "TF_CONFIG asks for workers on several machines, and Keras 3 does not fit a model under "
             "MultiWorkerMirroredStrategy (github.com/keras-team/keras/issues/20585): unset it and train on "
             "one machine, all of whose GPUs are used"
         )
+
+
+def _distribution() -> Any:
+    """Keras' own data parallelism over all GPUs of this machine.
+
+    Raises:
+        UsageError: several machines are asked for.
+    """
+    refuse_several_machines()
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy().scope()
     return contextlib.nullcontext()

@@ -1,0 +1,240 @@
+"""What a run refuses, it refuses before anything in its folder is written or removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge_xray.cli import main
+from edge_xray.labelled import Split
+from edge_xray.model_file import read_metadata
+
+QUICK = ("--architecture", "baseline", "--input-size", "28", "--epochs", "1", "--batch-size", "16")
+
+
+def train(data: Path, output: Path, *more: object) -> int:
+    return main(["train", str(data), "-o", str(output), *QUICK, *map(str, more)])
+
+
+@pytest.fixture(scope="module")
+def finished(film_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, to be copied."""
+    output = tmp_path_factory.mktemp("finished") / "run"
+    assert train(film_folder, output) == 0
+    return output
+
+
+@pytest.fixture
+def own(finished: Path, tmp_path: Path) -> Path:
+    """A finished run to spoil."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def write_patients(split: Split, path: Path, prefix: str = "") -> Path:
+    rows = [f"{film.path},{prefix}{film.patient}\n" for film in split.films]
+    path.write_text("path,patient\n" + "".join(rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--split", "OTHER"), "holds a run with other options, films or labels"),
+        (("--seed", "9"), "holds a run with other options"),
+        (("--split-seed", "3"), "--split-seed 3: "),
+        (("--patients", "STRANGERS"), "was made with other patients or labels"),
+        (("--restart", "--split", "MISSING"), "expected a split file"),
+        (("--restart", "--split", "PARTED"), "stands in train and test"),
+        (("--restart", "--negative", "zebra"), "which are no classes here"),
+        (("--restart", "--architecture", "vgg"), "unknown architecture"),
+        (("--restart", "--initial", "OWN"), "would throw away the model"),
+        (("--restart", "--teacher", "MISSING"), "expected a model.keras"),
+        (("--test-fold", "0"), "add --split"),
+        (("--restart", "--split", "FOLDS"), "say which is the test: --test-fold 0 to 2"),
+    ],
+)
+def test_a_refused_run_leaves_its_folder_as_it_was(
+    own: Path,
+    film_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: tuple[str, ...],
+    said: str,
+) -> None:
+    split = Split.read(own / "split.json")
+    places = {
+        name: tmp_path / name for name in ("OTHER", "STRANGERS", "MISSING", "PARTED", "FOLDS")
+    }
+    places["OWN"] = own / "model.keras"
+    assert main(["split", str(film_folder), "--seed", "7", "-o", str(places["OTHER"])]) == 0
+    assert main(["split", str(film_folder), "--folds", "3", "-o", str(places["FOLDS"])]) == 0
+    write_patients(split, places["STRANGERS"], prefix="another-")
+    # One film of a patient with several in the test goes to the training films.
+    patients = [film.patient for film in split.part("test")]
+    several = next(name for name in patients if patients.count(name) > 1)
+    moved = next(i for i, film in enumerate(split.films) if film.patient == several)
+    films = list(split.films)
+    films[moved] = replace(films[moved], part="train", group="")
+    Split(0, tuple(films)).write(places["PARTED"])
+    before = contents(own)
+    words = [str(places.get(word, word)) for word in more]
+    assert train(film_folder, own, *words) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("edge-xray: ") and said in error
+    assert contents(own) == before
+
+
+def test_a_mistyped_folder_and_restart_cost_nothing(own: Path, film_folder: Path) -> None:
+    before = contents(own)
+    assert train(film_folder.with_name("mistyped"), own, "--restart") == 2
+    assert contents(own) == before
+
+
+def test_restart_may_use_the_split_that_is_kept(own: Path, film_folder: Path) -> None:
+    kept = (own / "split.json").read_bytes()
+    assert train(film_folder, own, "--restart", "--split", own / "split.json", "--seed", "4") == 0
+    assert (own / "split.json").read_bytes() == kept
+    assert read_metadata(own / "model.keras").training["seed"] == 4
+
+
+def test_the_kept_split_may_be_named_in_another_way(
+    own: Path, film_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own.parent)
+    assert train(film_folder, Path("run"), "--split", own.resolve() / "split.json") == 0
+
+
+def test_patients_that_match_the_kept_split_go_on(own: Path, film_folder: Path) -> None:
+    split = Split.read(own / "split.json")
+    patients = write_patients(split, own.parent / "patients.csv")
+    assert train(film_folder, own, "--patients", patients, "--split-seed", "0") == 0
+
+
+def test_a_first_try_that_fails_leaves_no_split_and_one_without_a_run_is_drawn_again(
+    film_folder: Path, finished: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    assert train(film_folder, output, "--negative", "zebra") == 2
+    assert not output.exists()
+    output.mkdir()
+    shutil.copy(finished / "split.json", output)
+    assert train(film_folder, output, "--split-seed", "3") == 0
+    split = Split.read(output / "split.json")
+    assert split.seed == 3
+    assert read_metadata(output / "model.keras").training["split_sha256"] == split.fingerprint()
+
+
+def test_a_fold_is_trained_resumed_and_recorded(
+    film_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folds, output = tmp_path / "folds.json", tmp_path / "run"
+    assert main(["split", str(film_folder), "--folds", "3", "-o", str(folds)]) == 0
+    for _ in range(2):
+        assert train(film_folder, output, "--split", folds, "--test-fold", "2") == 0
+    assert "Going on after 1 finished epochs." in capsys.readouterr().err
+    split, drawn = Split.read(output / "split.json"), Split.read(folds)
+    assert {film.path for film in split.part("test")} == {f.path for f in drawn.part("fold2")}
+    record = json.loads((output / "record.json").read_text("utf-8"))
+    assert "Fold 2 of 3 is the test." in record["data"]["split_note"]
+    assert train(film_folder, output, "--split", folds, "--test-fold", "3") == 2
+    assert "the split has no part 'fold3'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("below", [False, True])
+def test_an_output_that_cannot_be_written_is_one_line_and_exit_3(
+    film_folder: Path,
+    finished: Path,
+    tiny_keras: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    below: bool,
+) -> None:
+    (tmp_path / "file").write_text("a file")
+    output = tmp_path / "file" / "deeper" if below else tmp_path / "file"
+    data = str(film_folder)
+    commands = [
+        ["train", data, *QUICK],
+        ["average", str(finished), str(finished), "--data", data],
+        ["audit", data],
+        ["evaluate", str(tiny_keras), "--data", data],
+        ["compare", str(tiny_keras), "--data", data],
+    ]
+    if below:
+        commands.append(["split", data])
+    for words in commands:
+        assert main([*words, "-o", str(output)]) == 3
+        said = capsys.readouterr().err.strip().splitlines()
+        assert len(said) == 1 and "file" in said[0]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc on this system")
+def test_a_folder_that_cannot_be_made_is_one_line_and_exit_3(
+    film_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(film_folder, Path("/proc/x")) == 3
+    assert "/proc/x: cannot be written" in capsys.readouterr().err
+    assert main(["split", str(film_folder), "-o", "/proc/x.json"]) == 3
+
+
+@pytest.mark.parametrize("command", ["train", "split", "audit", "evaluate", "compare"])
+def test_a_negative_seed_is_refused(
+    film_folder: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, str(film_folder), "--seed", "-1"]) == 2
+    assert "-1 is not in the range" in capsys.readouterr().err
+    if command == "train":
+        assert train(film_folder, Path("nowhere"), "--split-seed", "-1") == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM to catch on this system")
+def test_sigterm_ends_training_as_ctrl_c_does(film_folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    words = ["train", str(film_folder), "-o", str(output), *QUICK, "--epochs", "5000"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "edge_xray.cli", *words],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 200
+        while not (output / "state.keras").exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+
+
+def average(runs: list[Path], data: Path, output: Path) -> int:
+    return main(["average", *map(str, runs), "--data", str(data), "-o", str(output)])
+
+
+def test_runs_that_differ_in_input_or_labels_are_not_averaged(
+    own: Path, finished: Path, film_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    larger = tmp_path / "larger"
+    split = ("--split", finished / "split.json")
+    assert train(film_folder, larger, *split, "--input-size", "32") == 0
+    assert average([finished, larger], film_folder, tmp_path / "mean") == 2
+    assert "its input is 32 x 32 x 1, that of" in capsys.readouterr().err
+    other = tmp_path / "other"
+    assert train(film_folder, other, *split, "--negative", "viral") == 0
+    assert average([finished, other], film_folder, tmp_path / "mean") == 2
+    assert "its labels is viral, bacterial, normal" in capsys.readouterr().err
+    (own / "record.json").write_text("{}")
+    assert average([finished, own], film_folder, tmp_path / "mean") == 2
+    assert "expected the folder of a finished run" in capsys.readouterr().err
+    assert not (tmp_path / "mean").exists()

@@ -1,0 +1,130 @@
+"""Which split a run works on: settled and checked before anything is written, then kept."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from edge_xray.errors import UsageError
+from edge_xray.labelled import (
+    Split,
+    SplitFilm,
+    check_split,
+    labelled_root,
+    named_patient,
+    read_labelled_folder,
+)
+from edge_xray_trainer.grouping import Progress, draw_split, silent
+from edge_xray_trainer.splits import fold_as_split, read_labels
+
+SPLIT_FILE = "split.json"
+
+
+def choose_split(
+    data: Path,
+    *,
+    kept: Path | None,
+    may_draw_again: bool,
+    given: Path | None = None,
+    test_fold: int | None = None,
+    patients: Path | None = None,
+    seed: int | None = None,
+    progress: Progress = silent,
+    note: Callable[[str], None] = silent,
+) -> Split:
+    """The split that is given, or the one that the run's folder keeps, or a new one.
+
+    Args:
+        data: the labelled folder.
+        kept: the split file of the run's folder; None where there is none, or it will be thrown away.
+        may_draw_again: whether a kept split that was drawn otherwise may be replaced: no run used it.
+        given: a split file to use.
+        test_fold: which fold of the given file is the test; None where it has parts.
+        patients: a CSV that names patients or labels.
+        seed: of the draw; None takes that of the split there is, or 0.
+        progress: told of each film read, where a split is drawn.
+        note: told how groups were found, where a split is drawn.
+
+    Raises:
+        UsageError: the split does not fit the films or what is asked for, or parts a group.
+    """
+    source = given or kept
+    if test_fold is not None and given is None:
+        raise UsageError("--test-fold says which fold of a split file is the test: add --split")
+    if source is not None:
+        split = _read(source, test_fold)
+        other = _otherwise(split, source, data, patients, seed)
+        if not other:
+            check_split(split, labelled_root(data), ("train", "validation"))
+            _refuse_parted(split, source)
+            return split
+        if given is not None or not may_draw_again:
+            raise UsageError(other)
+    split = draw_split(data, seed=seed or 0, patients=patients, progress=progress)
+    note(split.note)
+    return split
+
+
+def write_split(split: Split, path: Path) -> None:
+    """Keep a run's split, unless the file says so already."""
+    if path.exists() and Split.read(path) == split:
+        return
+    temporary = path.with_name("writing-" + path.name)
+    split.write(temporary)
+    temporary.replace(path)
+
+
+def _read(source: Path, test_fold: int | None) -> Split:
+    split = Split.read(source)
+    folds = {film.part for film in split.films if film.part.startswith("fold")}
+    if test_fold is not None:
+        if not folds:
+            raise UsageError(f"{source}: --test-fold is for a file of `edge-xray split --folds`")
+        return fold_as_split(split, test_fold)
+    if folds:
+        raise UsageError(
+            f"{source}: holds {len(folds)} folds; say which is the test: --test-fold 0 to {len(folds) - 1}"
+        )
+    return split
+
+
+def _otherwise(
+    split: Split, source: Path, data: Path, patients: Path | None, seed: int | None
+) -> str:
+    """How the split was made otherwise than is asked for, with what to do; empty if it was not."""
+    advice = "leave the option out, or choose another folder with -o, or begin again with --restart"
+    if seed is not None and seed != split.seed:
+        return f"--split-seed {seed}: {source} was drawn with the seed {split.seed}; {advice}"
+    if patients is not None:
+        films = read_labels(patients, read_labelled_folder(data))
+        said = {film.path: (film.label, film.patient) for film in films}
+        for film in split.films:
+            if said.get(film.path) != (film.label, film.patient):
+                return (
+                    f"--patients {patients}: {source} was made with other patients or labels, the first "
+                    f"{film.path}; {advice}"
+                )
+    return ""
+
+
+def _refuse_parted(split: Split, source: Path) -> None:
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for film in split.films:
+        for name in _belongs(film):
+            found[name][film.part] = None
+    for name, parts in found.items():
+        if len(parts) > 1:
+            raise UsageError(
+                f"{source}: {name} stands in {' and '.join(parts)}, so the model would be measured on "
+                "what it learned from; split again: edge-xray split"
+            )
+
+
+def _belongs(film: SplitFilm) -> Iterator[str]:
+    """Whatever no split may part and this film is one of, in words."""
+    who = film.patient or named_patient(film.path)
+    if who:
+        yield f"the patient {who}"
+    if film.group:
+        yield f"the group {film.group}"
