@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -119,8 +117,7 @@ def run_scan(request: ScanRequest, say: Callable[[str], None]) -> ExitCode:
     classifier = Classifier(request.model, runtime=request.runtime)
     scan_films = _into_folder if request.folder else _to_stdout
     try:
-        with _sigterm_as_interrupt():
-            tally = scan_films(replace(request, paths=tuple(there)), classifier, talk)
+        tally = scan_films(replace(request, paths=tuple(there)), classifier, talk)
     except BrokenPipeError:
         # Whoever read our output had enough (`| head`): no error, and nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -128,23 +125,6 @@ def run_scan(request: ScanRequest, say: Callable[[str], None]) -> ExitCode:
     if missing:
         return ExitCode.USAGE
     return ExitCode.FAILED_CHECK if request.strict and tally.not_scored else ExitCode.OK
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """A machine that shuts down asks with SIGTERM: end as by Ctrl-C, with what is done kept and said."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def _sort_out(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:

@@ -9,7 +9,6 @@ import typer
 
 from edge_xray._extras import require
 from edge_xray.errors import ExitCode
-from edge_xray_trainer.stopping import sigterm_as_interrupt
 
 PANEL = "Workshop"
 MODULES = ("sklearn", "scipy", "matplotlib", "jinja2")
@@ -22,7 +21,7 @@ def register(app: typer.Typer) -> None:
     Args:
         app: the ``edge-xray`` command.
     """
-    app.command("audit", rich_help_panel=PANEL)(sigterm_as_interrupt()(audit_command))
+    app.command("audit", rich_help_panel=PANEL)(audit_command)
 
 
 def audit_command(

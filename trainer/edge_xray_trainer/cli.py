@@ -23,7 +23,6 @@ from rich.progress import (
 
 from edge_xray._extras import require
 from edge_xray.errors import OutputError, UsageError
-from edge_xray_trainer.stopping import sigterm_as_interrupt
 
 if TYPE_CHECKING:
     from edge_xray_trainer.checkpoints import EpochResult
@@ -45,9 +44,9 @@ def register(app: typer.Typer) -> None:
     Args:
         app: the ``edge-xray`` command.
     """
-    app.command("train", rich_help_panel=PANEL)(sigterm_as_interrupt()(train_command))
-    app.command("average", rich_help_panel=PANEL)(sigterm_as_interrupt()(average_command))
-    app.command("split", rich_help_panel=PANEL)(sigterm_as_interrupt()(split_command))
+    app.command("train", rich_help_panel=PANEL)(train_command)
+    app.command("average", rich_help_panel=PANEL)(average_command)
+    app.command("split", rich_help_panel=PANEL)(split_command)
     for name in ("audit_cli", "evaluate_cli", "compare_cli"):
         importlib.import_module(f"edge_xray_trainer.{name}").register(app)
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from edge_xray._extras import require
-from edge_xray_trainer.stopping import sigterm_as_interrupt
 
 PANEL = "Workshop"
 MODULES = ("scipy", "matplotlib", "jinja2")
@@ -21,7 +20,7 @@ def register(app: typer.Typer) -> None:
     Args:
         app: the ``edge-xray`` command.
     """
-    app.command("compare", rich_help_panel=PANEL)(sigterm_as_interrupt()(compare_command))
+    app.command("compare", rich_help_panel=PANEL)(compare_command)
 
 
 def compare_command(

@@ -10,7 +10,6 @@ import typer
 
 from edge_xray._extras import require
 from edge_xray.errors import UsageError
-from edge_xray_trainer.stopping import sigterm_as_interrupt
 
 PANEL = "Workshop"
 MODULES = ("scipy", "matplotlib", "jinja2")
@@ -23,7 +22,7 @@ def register(app: typer.Typer) -> None:
     Args:
         app: the ``edge-xray`` command.
     """
-    app.command("evaluate", rich_help_panel=PANEL)(sigterm_as_interrupt()(evaluate_command))
+    app.command("evaluate", rich_help_panel=PANEL)(evaluate_command)
 
 
 def evaluate_command(

@@ -21,6 +21,7 @@ from typing import Any
 
 from edge_xray.errors import ModelError, UsageError
 from edge_xray.metadata import IntendedUse, Label
+from edge_xray.no_finding import no_finding_among
 
 CHEST_LABELS = (
     Label("normal", "none", "No sign of pneumonia found. Treat by what you see in the child."),
@@ -39,10 +40,6 @@ CHEST_USE = IntendedUse(
     age_min_years=1.0,
     age_max_years=5.0,
 )
-
-NEGATIVE_NAMES = ("normal", "negative", "healthy", "none", "no_finding", "no finding")
-"""Class names taken for "nothing found" when a task does not say."""
-
 
 MOST_CLASSES = 20
 """As many as a model's metadata may name."""
@@ -174,9 +171,7 @@ def task_for(found: Sequence[str], options: Mapping[str, Any] | None = None) -> 
 def _negatives(names: Sequence[str], said: Any) -> list[str]:
     if said is not None:
         return [said] if isinstance(said, str) else [str(name) for name in said]
-    negative = [name for name in names if name in NEGATIVE_NAMES]
-    if not negative:
-        negative = [name for name in names if name.startswith(("no_", "no-", "no "))]
+    negative = list(no_finding_among(names))
     if not negative:
         raise UsageError(
             f"which of the classes {list(names)} means that nothing was found? Say it with --negative NAME"

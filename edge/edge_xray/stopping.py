@@ -1,4 +1,4 @@
-"""How a long command is stopped: SIGTERM, which a machine that shuts down sends, ends it as Ctrl-C does."""
+"""How a command is stopped: SIGTERM, which a machine that shuts down sends, ends it as Ctrl-C does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """Turn SIGTERM into `KeyboardInterrupt` while the block, or the function it decorates, runs."""
+    """Turn SIGTERM into `KeyboardInterrupt` while the block runs: what is done is kept, and said."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
