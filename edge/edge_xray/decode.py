@@ -24,6 +24,7 @@ from edge_xray import headers
 from edge_xray.errors import FilmError
 from edge_xray.exif import UPRIGHT, png_orientation, without_exif
 from edge_xray.film_file import BMP_MAGIC, MAX_FILE_BYTES, TIFF_MAGIC, is_dicom, read_file
+from edge_xray.jpeg_filler import check_filler
 from edge_xray.metadata import InputSpec
 from edge_xray.modes import to_mode
 from edge_xray.png_wide import read_wide_png
@@ -95,12 +96,6 @@ _UPRIGHTS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 """What sets a picture upright, by its EXIF orientation."""
-
-_PREMATURE_GREY: Final = 128
-"""What libjpeg fills the rest of a picture with when its data end early (zero coefficients)."""
-
-_PREMATURE_MIN_SHARE: Final = 0.01
-"""Share of the rows, all of that grey at the bottom, from which a JPEG counts as cut short."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,7 +310,7 @@ def wanted_mode(spec: InputSpec) -> str:
 
 
 def load_jpeg(image: Image.Image, wanted: str, factor: int) -> None:
-    """Decode an opened JPEG at reduced scale, and refuse one whose data end early.
+    """Decode an opened JPEG at reduced scale, and refuse one whose data end early or lack a piece.
 
     Args:
         image: opened and not loaded.
@@ -325,6 +320,7 @@ def load_jpeg(image: Image.Image, wanted: str, factor: int) -> None:
     Raises:
         FilmError: the picture's bottom is what libjpeg makes up for missing data.
     """
+    height = image.height
     if image.mode in ("L", "RGB"):
         # Asks libjpeg for the averages of factor x factor pixels, and not to turn luma to RGB.
         mode = "YCbCr" if image.mode == "RGB" and wanted == "L" else wanted
@@ -334,12 +330,7 @@ def load_jpeg(image: Image.Image, wanted: str, factor: int) -> None:
     image.load()
     if image.mode not in ("L", "RGB", "YCbCr"):
         return
-    rows = max(1, round(image.height * _PREMATURE_MIN_SHARE))
-    bottom = image.crop((0, image.height - rows, image.width, image.height))
-    extrema = bottom.convert("L").getextrema()
-    made_up = (_PREMATURE_GREY, _PREMATURE_GREY)
-    if extrema == made_up and image.convert("L").getextrema() != made_up:
-        raise FilmError("truncated", "the JPEG ends before the film does; copy or export it again")
+    check_filler(image, height)
 
 
 def _is_stored_as_rgb(image: Image.Image) -> bool:

@@ -535,6 +535,36 @@ def png_claiming(width: int, height: int) -> bytes:
     )
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("size", [(90, 110), (664, 880), (1003, 1341)])
+def test_a_jpeg_that_lost_a_piece_is_not_read_as_a_whole_film(mode, size, draw_film, encode):
+    image = Image.fromarray(draw_film("viral", 7, height=size[0], width=size[1])).convert(mode)
+    data = encode(image, "JPEG", quality=90)
+    assert (decode(data, GREY).height, decode(data, GREY).width) == size
+    scan = data.index(b"\xff\xda") + 20
+    places = np.linspace(scan, len(data) - 700, 12).astype(int)
+    reasons = []
+    for at in places:
+        for lacking in (data[:at] + data[at + 512 :], data[:at] + bytes(512) + data[at + 512 :]):
+            try:
+                decode(lacking, GREY)
+                reasons.append("read")
+            except FilmError as error:
+                reasons.append(error.reason)
+    # A loss that falls into line again shows no end that is made up; that is rare, and rarer in a large film.
+    assert reasons.count("read") <= 4
+    assert set(reasons) <= {"read", "damaged", "truncated"}
+
+
+@pytest.mark.parametrize("border", [3, 8, 16, 40])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_grey_margin_of_the_level_of_missing_data_is_a_margin(mode, border, film, encode):
+    # Not below the film, where as much of it as of missing rows is taken for such.
+    sides = ImageOps.expand(Image.fromarray(film), (border, border, border, 0), fill=128)
+    decoded = decode(encode(sides.convert(mode), "JPEG", quality=90), GREY)
+    assert decoded.width == film.shape[1] + 2 * border
+
+
 def jpeg_with(sof: int, bits: int = 8, width: int = 100, height: int = 100) -> bytes:
     frame = struct.pack(">BBHBHHB", 0xFF, sof, 11, bits, height, width, 1) + b"\x01\x11\0"
     return b"\xff\xd8" + frame + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + bytes(50) + b"\xff\xd9"
