@@ -86,7 +86,11 @@ def self_test(
 def benchmark(
     folder: Annotated[
         Path | None,
-        typer.Argument(help="Films to time; none: drawn ones of a clinic's size.", exists=True),
+        typer.Argument(
+            metavar="[FOLDER]",
+            help="Films to time; none: drawn ones of a clinic's size.",
+            exists=True,
+        ),
     ] = None,
     model: ModelOption = None,
     runtime: RuntimeOption = None,

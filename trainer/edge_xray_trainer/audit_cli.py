@@ -28,7 +28,9 @@ def audit_command(
     context: typer.Context,
     data: Annotated[
         Path,
-        typer.Argument(help="Folder of labelled films, or one with train, test, … in it."),
+        typer.Argument(
+            metavar="DATA", help="Folder of labelled films, or one with train, test, … in it."
+        ),
     ],
     split: Annotated[
         Path | None,

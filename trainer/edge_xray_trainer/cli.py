@@ -53,7 +53,10 @@ def register(app: typer.Typer) -> None:
 
 def train_command(
     data: Annotated[
-        Path, typer.Argument(help="Folder of films: one folder a class, or the Kaggle layout.")
+        Path,
+        typer.Argument(
+            metavar="DATA", help="Folder of films: one folder a class, or the Kaggle layout."
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the run; an interrupted one goes on.")
@@ -220,7 +223,9 @@ def train_command(
 
 
 def average_command(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs on one split.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN…", help="Folders of finished runs on one split.")
+    ],
     data: Annotated[Path, typer.Option(help="The labelled folder of the runs.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the averaged run.")],
     name: Annotated[
@@ -257,7 +262,10 @@ def average_command(
 
 def split_command(
     data: Annotated[
-        Path, typer.Argument(help="Folder of films: one folder a class, or the Kaggle layout.")
+        Path,
+        typer.Argument(
+            metavar="DATA", help="Folder of films: one folder a class, or the Kaggle layout."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The split file to write.")] = Path(
         "split.json"

@@ -28,7 +28,10 @@ def register(app: typer.Typer) -> None:
 def evaluate_command(
     context: typer.Context,
     model: Annotated[
-        str, typer.Argument(help="A packed .tflite or .keras file, a run's folder, or a name.")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A packed .tflite or .keras file, a run's folder, or a name."
+        ),
     ],
     data: Annotated[Path, typer.Option("--data", "-d", help="Folder of labelled films.")],
     split: Annotated[
