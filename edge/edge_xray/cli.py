@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from edge_xray import __version__, toolbox
-from edge_xray.clinic_commands import info_command, say, scan_command, watch_command
+from edge_xray.clinic_commands import info_command, say, scan_command, tell, watch_command
 from edge_xray.errors import EdgeXrayError, ExitCode, MissingExtraError, UsageError
 from edge_xray.stopping import sigterm_as_interrupt
 
@@ -38,7 +38,7 @@ WORKSHOP_EXTRAS: Final = {
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"{PROGRAM} {__version__}")
+        tell(f"{PROGRAM} {__version__}")
         raise typer.Exit
 
 
@@ -141,6 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = int(error.exit_code)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
+    except OSError as error:
+        say(f"{PROGRAM}: cannot be read or written ({error}); check the disk and its permissions")
+        code = int(ExitCode.OUTPUT)
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(bool(error.code))
     else:

@@ -221,12 +221,13 @@ def _decode_raster(data: bytes, spec: InputSpec) -> DecodedFilm:
             "the content is not JPEG, PNG, TIFF, BMP or DICOM; export the film again",
         )
     with decoder_errors(), Image.open(io.BytesIO(data), formats=(kind,)) as image:
-        return _decode_image(image, kind, spec, orientation, wide)
+        return _decode_image(image, kind, data, spec, orientation, wide)
 
 
 def _decode_image(
     image: Image.Image,
     kind: str,
+    data: bytes,
     spec: InputSpec,
     orientation: int,
     wide: Callable[[], Image.Image] | None,
@@ -239,7 +240,7 @@ def _decode_image(
         )
     width, height = image.size
     if kind == "JPEG":
-        load_jpeg(image, wanted_mode(spec), reduction_factor(width, height, spec))
+        load_jpeg(image, data, wanted_mode(spec), reduction_factor(width, height, spec))
     elif wide is None:
         image.load()
         width, height = image.size  # Pillow sets a TIFF upright while it loads it
@@ -309,18 +310,18 @@ def wanted_mode(spec: InputSpec) -> str:
     return "RGB" if spec.channels == 3 else "L"
 
 
-def load_jpeg(image: Image.Image, wanted: str, factor: int) -> None:
+def load_jpeg(image: Image.Image, data: bytes, wanted: str, factor: int) -> None:
     """Decode an opened JPEG at reduced scale, and refuse one whose data end early or lack a piece.
 
     Args:
         image: opened and not loaded.
+        data: the file that it was opened from.
         wanted: ``L`` or ``RGB``.
         factor: 1, 2, 4 or 8.
 
     Raises:
         FilmError: the picture's bottom is what libjpeg makes up for missing data.
     """
-    height = image.height
     if image.mode in ("L", "RGB"):
         # Asks libjpeg for the averages of factor x factor pixels, and not to turn luma to RGB.
         mode = "YCbCr" if image.mode == "RGB" and wanted == "L" else wanted
@@ -330,7 +331,7 @@ def load_jpeg(image: Image.Image, wanted: str, factor: int) -> None:
     image.load()
     if image.mode not in ("L", "RGB", "YCbCr"):
         return
-    check_filler(image, height)
+    check_filler(image, data)
 
 
 def _is_stored_as_rgb(image: Image.Image) -> bool:

@@ -198,7 +198,7 @@ def _fast_jpeg(dataset: Any, factor: int) -> Image.Image | None:
         return None
     frame = _frame(dataset)
     with Image.open(io.BytesIO(frame), formats=("JPEG",)) as image:
-        load_jpeg(image, "L", 1 if (table := _linear(dataset)) is None else factor)
+        load_jpeg(image, frame, "L", 1 if (table := _linear(dataset)) is None else factor)
         grey = image.convert("L")
     if table is None:
         from edge_xray.dicom_display import stored_to_grey

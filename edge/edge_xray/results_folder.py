@@ -33,7 +33,7 @@ DEFAULT_FOLDER: Final = "edge-xray-results"
 FORMATS: Final = ("csv", "jsonl", "html")
 """Formats written into a results folder when none is named."""
 
-ROW_VERSION: Final = 1
+ROW_VERSION: Final = 2
 """Part of the fingerprint: raised when rows of an older edge-xray must be made again."""
 
 FORGOTTEN: Final[dict[str, str]] = {"status": "forgotten"}
@@ -49,6 +49,9 @@ _READ_REASONS: Final = QUALITY_REASONS.keys() | INTENDED_USE_REASONS.keys()
 """Reasons of films that were decoded, and so can have a picture."""
 
 _PAGE: Final = re.compile(r"results-(\d+)\.html")
+_GATHERED: Final = ".gathered"
+"""Where reports are until all that are to be kept are together."""
+
 _MARK_TEXT: Final = "Results of edge-xray; not scanned."
 
 
@@ -101,8 +104,9 @@ class ResultsFolder:
         self.folder = folder
         self.kept: Path | None = None
         self._options = options
-        self._paths = [str(path.absolute()) for path in paths]
-        self._journal = Journal.open(folder, fingerprint(classifier, options))
+        self._paths = sorted({os.path.abspath(path) for path in paths})  # noqa: PTH100 - without ".."
+        self._fingerprint = fingerprint(classifier, options)
+        self._journal = Journal.open(folder, self._fingerprint)
         try:
             if not (folder / RESULTS_MARK).exists():
                 write_atomically(folder / RESULTS_MARK, f"{_MARK_TEXT}\n".encode())
@@ -134,47 +138,53 @@ class ResultsFolder:
         if not self.resumed:
             return ""
         films = f"{self.resumed} film{'' if self.resumed == 1 else 's'}"
-        if self._reports() and self._listed() != self._paths:
+        listed = self._listed()
+        if self._reports() and (listed is None or listed[0] != self._paths):
             return f"{films} of earlier scans on record in {self.folder}: none is scored twice."
         return f"Going on where an earlier scan left off: {films} already done in {self.folder}."
 
-    def _listed(self) -> list[str] | None:
-        """The paths that the list in the folder is of; None if that is not known."""
+    def _listed(self) -> tuple[list[str], str] | None:
+        """The paths that the list in the folder is of, and its fingerprint; None if not known."""
         try:
             text = (self.folder / RESULTS_MARK).read_text(encoding="utf-8")
-            paths = json.loads(text.removeprefix(_MARK_TEXT))["paths"]
+            note = json.loads(text.removeprefix(_MARK_TEXT))
+            return list(note["paths"]), str(note["fingerprint"])
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
-        return paths if isinstance(paths, list) else None
+
+    def _note(self, fingerprint: str) -> None:
+        # ASCII, so that a path with bytes that are no text can be written at all.
+        note = json.dumps({"paths": self._paths, "fingerprint": fingerprint})
+        write_atomically(self.folder / RESULTS_MARK, f"{_MARK_TEXT}\n{note}\n".encode("ascii"))
 
     def _reports(self) -> list[Path]:
         with output_errors(self.folder):
             return [path for path in self.folder.iterdir() if REPORT.fullmatch(path.name)]
 
     def _keep_list_of_others(self) -> None:
-        """Set the reports of other paths aside, and note what the folder's list is of from now on.
+        """Set the reports of other paths aside, whole, under the time they were made.
 
-        In this order: cut off anywhere, the list is either still here or whole in `EARLIER`.
+        They are gathered first and named last: cut off anywhere, the next time goes on with it.
         """
-        if self._listed() == self._paths:
-            return
+        gathered = self.folder / EARLIER / _GATHERED
         with output_errors(self.folder):
-            if reports := self._reports():
-                made = max(path.stat().st_mtime for path in reports)
-                day = datetime.fromtimestamp(made).astimezone().strftime("%Y-%m-%d-%H%M%S")
-                kept, number = self.folder / EARLIER / day, 1
-                while kept.exists():
-                    number += 1
-                    kept = kept.with_name(f"{day}-{number}")
-                kept.mkdir(parents=True)
-                for path in reports:
-                    path.replace(kept / path.name)
-                sync_folder(kept)
-                sync_folder(self.folder)
-                self.kept = kept
-        # ASCII, so that a path with bytes that are no text can be written at all.
-        note = json.dumps({"paths": self._paths})
-        write_atomically(self.folder / RESULTS_MARK, f"{_MARK_TEXT}\n{note}\n".encode("ascii"))
+            reports = self._reports()
+            if not reports and not gathered.exists():
+                return
+            gathered.mkdir(parents=True, exist_ok=True)
+            for path in reports:
+                path.replace(gathered / path.name)
+            made = max(path.stat().st_mtime for path in gathered.iterdir())
+            day = datetime.fromtimestamp(made).astimezone().strftime("%Y-%m-%d-%H%M%S")
+            kept, number = gathered.with_name(day), 1
+            while kept.exists():
+                number += 1
+                kept = gathered.with_name(f"{day}-{number}")
+            sync_folder(gathered)
+            gathered.replace(kept)
+            sync_folder(kept.parent)
+            sync_folder(self.folder)
+        self.kept = kept
 
     def __enter__(self) -> Self:
         """The folder itself."""
@@ -268,16 +278,21 @@ class ResultsFolder:
             "csv": lambda rows, run: self._write("results.csv", csv.render(rows, run)),
             "jsonl": lambda rows, run: self._write("results.jsonl", jsonl.render(rows, run)),
         }
-        self._keep_list_of_others()
+        listed, now = self._listed(), (self._paths, self._fingerprint)
+        if listed is None or listed[0] != self._paths:
+            self._keep_list_of_others()
+        if listed != now:
+            self._note("")
         wanted = set(formats)
         written = [
             path for name, write in writers.items() if name in wanted for path in write(rows, run)
         ]
-        if self._journal.fresh_reason:
+        if listed != now:
             # Reports of another model or other options, which this scan does not write again.
             for path in self._reports():
                 if path not in written:
                     path.unlink(missing_ok=True)
+            self._note(self._fingerprint)
         return written
 
     def _write_html(self, rows: list[Row], run: Run) -> list[Path]:

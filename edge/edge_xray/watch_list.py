@@ -7,13 +7,20 @@ alone gives the same list after a restart, even while the drive is away.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from edge_xray.decode import MACHINE_REASONS
 from edge_xray.results import Prediction, Row
 from edge_xray.results_folder import ResultsFolder
 from edge_xray.walk import printable
+
+_ESCAPED: Final = re.compile(
+    r"\\" if os.sep == "/" else r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})"
+)
+"""What `printable` leaves of a character that it had to escape; on Windows folders end in one, too."""
 
 
 def full_path(folder: Path) -> Path:
@@ -154,7 +161,7 @@ def _same_trouble(old: Row, new: Row) -> bool:
 
 def _is_gone(path: str) -> bool:
     """Whether the file of a row is not there; a name that had to be escaped is not looked for."""
-    if "\\" in path:
+    if _ESCAPED.search(path):
         return False
     try:
         os.lstat(path)

@@ -559,10 +559,21 @@ def test_a_jpeg_that_lost_a_piece_is_not_read_as_a_whole_film(mode, size, draw_f
 @pytest.mark.parametrize("border", [3, 8, 16, 40])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_a_grey_margin_of_the_level_of_missing_data_is_a_margin(mode, border, film, encode):
-    # Not below the film, where as much of it as of missing rows is taken for such.
-    sides = ImageOps.expand(Image.fromarray(film), (border, border, border, 0), fill=128)
-    decoded = decode(encode(sides.convert(mode), "JPEG", quality=90), GREY)
-    assert decoded.width == film.shape[1] + 2 * border
+    for sides in ((border, border, border, 0), (0, 0, 0, border), (border,) * 4):
+        framed = ImageOps.expand(Image.fromarray(film), sides, fill=128).convert(mode)
+        for options in ({}, {"progressive": True}):
+            decoded = decode(encode(framed, "JPEG", quality=90, **options), GREY)
+            assert (decoded.width, decoded.height) == framed.size
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_corner_of_the_level_of_missing_data_is_no_damage(mode, draw_film, encode):
+    for size in ((500, 620), (1003, 1341), (2000, 2010)):
+        film = draw_film("normal", 3, height=size[0], width=size[1])
+        for rows, columns in ((1, 1), (4, 60), (8, 8), (16, 300), (33, 17)):
+            film[-rows:, -columns:] = 128
+            data = encode(Image.fromarray(film).convert(mode), "JPEG", quality=85)
+            assert decode(data, GREY).height == size[0]
 
 
 def jpeg_with(sof: int, bits: int = 8, width: int = 100, height: int = 100) -> bytes:

@@ -292,3 +292,30 @@ def test_bombs_end_as_reasons_within_the_limits(bomb, to_dicom, encode):
         decode_guarded(data, SPEC)
     assert caught.value.reason in REASONS
     assert time.monotonic() - started < isolate.DECODE_SECONDS + 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process groups there")
+def test_a_film_under_way_is_finished_when_the_whole_group_is_told_to_stop(draw_film, tmp_path):
+    film = tmp_path / "film.tif"
+    pixels = draw_film("normal", 5, height=5000, width=5000)
+    Image.fromarray(pixels).save(film, compression="tiff_lzw")
+    program = """
+import os, pathlib, signal, sys, threading, time
+from edge_xray.isolate import decode_isolated
+from edge_xray.metadata import InputSpec
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+spec = InputSpec(64, 64, 1)
+data = pathlib.Path(sys.argv[1]).read_bytes()
+decode_isolated(data, spec)
+stopper = threading.Timer(0.05, os.killpg, (0, signal.SIGTERM))
+stopper.start()
+print(decode_isolated(data, spec).width)
+stopper.join()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(film)],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+    )
+    assert (ended.returncode, ended.stdout) == (0, "5000\n"), ended.stderr

@@ -395,6 +395,8 @@ def test_an_empty_argument_is_not_taken_for_this_folder(run, films):
         ("info", ">/dev/full", 3),
         ("info", "| true", 3),
         ("info", ">&-", 3),
+        ("--version", ">&-", 3),
+        ("--help", ">/dev/full", 3),
         ("scan films", ">&-", 3),
         ("scan films", "2>&-", 0),
         ("scan films", "2>/dev/full", 0),
@@ -407,7 +409,7 @@ def test_streams_that_are_closed_or_full_end_as_documented(
 ):
     monkeypatch.chdir(tmp_path)
     command, *rest = words.split()
-    model = [str(tiny_model)] if command == "info" else ["-m", str(tiny_model)]
+    model = {"info": [str(tiny_model)], "scan": ["-m", str(tiny_model)]}.get(command, [])
     line = shlex.join([sys.executable, "-m", "edge_xray.cli", command, *rest, *model])
     if redirection.startswith("|"):
         # Nobody reads the pipe any more when the first word is written.
@@ -433,10 +435,51 @@ def test_a_list_whose_films_are_not_known_is_kept(run, films):
     run("scan", "films", "-o", "out")
     (kept,) = Path("out/earlier").iterdir()
     assert (kept / "results-2.html").read_text() == "of another make"
-    for text in ("", "[]", "{", '{"paths": 3}'):
+    for text in ("", "[]", "{", '{"paths": 3}', '{"paths": []}'):
         Path("out/.edge-xray-results").write_text(text)
         assert run("scan", "films", "-o", "out")[0] == 0
-    assert len(list(Path("out/earlier").iterdir())) == 5
+    assert len(list(Path("out/earlier").iterdir())) == 6
+
+
+def test_a_list_that_cannot_be_moved_is_kept_whole_once_it_can(run, films, write_film, monkeypatch):
+    write_film(Path("tuesday/t.png"), "viral", 916)
+    run("scan", "films", "-o", "out")
+    monday = {path.name: path.read_text() for path in Path("out").glob("results*")}
+    real = Path.replace
+
+    def locked(path, target):
+        if path.name == "results.csv" and ".gathered" in str(target):
+            raise PermissionError(errno.EACCES, "opened by another program")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", locked)
+    for _ in range(3):
+        assert run("scan", "tuesday", "-o", "out")[0] == 3
+    monkeypatch.setattr(Path, "replace", real)
+    assert run("scan", "tuesday", "-o", "out")[0] == 0
+    (kept,) = Path("out/earlier").iterdir()
+    assert {path.name: path.read_text() for path in kept.iterdir()} == monday
+
+
+def test_the_same_films_named_otherwise_are_one_list(run, films):
+    one, other = "films/viral-910.png", "films/normal-910.png"
+    for names in ([one, other], [other, one], [f"films/../{one}", films.parent / other]):
+        run("scan", *names, "-o", "out")
+    assert not Path("out/earlier").exists()
+
+
+def test_reports_of_other_options_go_even_if_the_scan_that_made_them_old_was_cut_off(
+    run, films, monkeypatch
+):
+    from edge_xray.results_folder import ResultsFolder
+
+    run("scan", "films", "-o", "out")
+    with monkeypatch.context() as cut:
+        cut.setattr(ResultsFolder, "write_reports", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run("scan", "films", "-o", "out", "-f", "csv", "--any-age")
+    run("scan", "films", "-o", "out", "-f", "csv", "--any-age")
+    assert sorted(path.name for path in Path("out").glob("results*")) == ["results.csv"]
 
 
 def test_a_film_whose_content_changed_is_scored_again(run, films, write_film):

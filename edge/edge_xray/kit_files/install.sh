@@ -283,6 +283,7 @@ $account
 Restart=on-failure
 RestartSec=10
 KillSignal=SIGTERM
+KillMode=mixed
 TimeoutStopSec=60
 PrivateNetwork=yes
 NoNewPrivileges=yes
