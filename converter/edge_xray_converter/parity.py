@@ -87,7 +87,7 @@ def make_parity(
         raise UsageError("parity compares models: expected a reference and one or more candidates")
     beside = _splits_beside(models)
     for model in models:
-        refuse_representative(model.metadata, films, model.title)
+        refuse_representative(model.metadata, films, model.title, beside)
         refuse_training_films(model.metadata, films, model.title, beside)
     runs, read, unread = run_models(models, films, progress)
     outcomes = [run.outcome(read) for run in runs]

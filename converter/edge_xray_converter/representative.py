@@ -19,6 +19,7 @@ from edge_xray.errors import FilmError, UsageError
 from edge_xray.labelled import Split, SplitFilm, file_sha256, labelled_root, read_labelled_folder
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
+from edge_xray.quality import BLANK_RANGE
 
 REPRESENTATIVE_FILMS = 200
 """How many are drawn. At 200 the ranges of `lite0` have settled: 100 to 400 differ by one decision."""
@@ -95,8 +96,15 @@ def draw_representative(
             for film in read_labelled_folder(root)
         ]
     else:
-        pool = split.part(TRAINING_PART)
-        refuse_overlap(pool, [film for film in split.films if film.part != TRAINING_PART])
+        measured = [film for film in split.films if film.part != TRAINING_PART]
+        shared = {film.sha256 for film in measured}
+        # Blank films are all alike and copies of none; they set no range either.
+        pool = [
+            film
+            for film in split.part(TRAINING_PART)
+            if film.sha256 not in shared or not _is_blank(root / film.path)
+        ]
+        refuse_overlap(pool, measured)
     drawn = draw_films(pool, films, seed)
     if split is None:
         drawn = [
@@ -109,6 +117,15 @@ def draw_representative(
         seed,
         "" if split is None else TRAINING_PART,
     )
+
+
+def _is_blank(path: Path) -> bool:
+    """Whether a film shows next to nothing, by the line of the quality gate."""
+    try:
+        low, high = np.percentile(decode(path, InputSpec(64, 64, 1)).pixels, (1, 99))
+    except FilmError:
+        return False
+    return bool(high - low < BLANK_RANGE)
 
 
 def read_inputs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,8 @@ SPLIT_NAME = "split.json"
 
 TEST_PART = "test"
 """The part of a split that nothing of a model was fitted on."""
+
+_NUMBERED_BY_CAUSE = re.compile(r"person\d+")
 
 NAMED_FILMS = 3
 """So many missing films a message names."""
@@ -178,8 +181,7 @@ def refuse_training_films(
     """
     if films.split is not None and trained_with(metadata, films.split):
         return
-    known = metadata.training.get("split_sha256")
-    own = next((split for split in beside if split.fingerprint() == known), None)
+    own = _own_split(metadata, beside)
     if own is None:
         if films.split is None:
             return
@@ -190,26 +192,40 @@ def refuse_training_films(
         )
     seen = [film for film in own.films if film.part != TEST_PART]
     hashes = {film.sha256 for film in seen}
-    patients = {film.patient for film in seen if film.patient}
+    patients = {_person(film) for film in seen if film.patient}
     for film in films.films:
-        if film.sha256 in hashes or film.patient in patients:
+        if film.sha256 in hashes or _person(film) in patients:
             raise UsageError(
                 f"{model}: {film.path} is {'one' if film.sha256 in hashes else 'of a patient'} of the "
                 "films it was trained with: expected films it never saw. Name another --data, or the "
-                f"{SPLIT_NAME} it was trained with"
+                f"{SPLIT_NAME} it was trained with; a film of another patient of that name, under another name"
             )
 
 
-def refuse_representative(metadata: ModelMetadata, films: ParitySet, model: str) -> None:
+def _own_split(metadata: ModelMetadata, beside: Sequence[Split]) -> Split | None:
+    known = metadata.training.get("split_sha256")
+    return next((split for split in beside if split.fingerprint() == known), None)
+
+
+def _person(film: SplitFilm) -> tuple[str, str]:
+    """Who a film is of. The Guangzhou films number the patients of each cause for themselves."""
+    return film.patient, film.label if _NUMBERED_BY_CAUSE.fullmatch(film.patient) else ""
+
+
+def refuse_representative(
+    metadata: ModelMetadata, films: ParitySet, model: str, beside: Sequence[Split] = ()
+) -> None:
     """Refuse to judge a model on films that its int8 ranges were measured on.
 
     Films are compared by hash, patients by the hash of their name, and, where the split is at hand,
-    duplicate groups.
+    duplicate groups. Where the split that the model was trained with lies beside it, patients are left to
+    `refuse_training_films`, which knows them better than by a hash of a name.
 
     Args:
         metadata: of the model; the converter recorded its representative films there.
         films: the parity films.
         model: its file, for the message.
+        beside: the splits that lie beside the models.
 
     Raises:
         UsageError: a film, a patient or a duplicate is in both.
@@ -219,6 +235,8 @@ def refuse_representative(metadata: ModelMetadata, films: ParitySet, model: str)
         return
     known = set(record.get("film_sha256_prefixes", ()))
     patients = set(record.get("patient_sha256_prefixes", ()))
+    if films.split is None and _own_split(metadata, beside) is not None:
+        patients = set()
     for film in films.films:
         same_film = film.sha256[:HASH_DIGITS] in known
         if same_film or (film.patient and hash_prefix(film.patient) in patients):

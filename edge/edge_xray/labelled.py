@@ -22,7 +22,7 @@ FILM_SUFFIXES = frozenset(
 )
 """File endings taken for films in a labelled folder; content decides later what they are."""
 
-_KAGGLE_FOLDERS = {"NORMAL", "PNEUMONIA"}
+KAGGLE_FOLDERS = {"NORMAL", "PNEUMONIA"}
 _KAGGLE_PNEUMONIA = re.compile(r"^(person\d+)_(bacteria|virus)_")
 _KAGGLE_NORMAL = re.compile(r"^((?:NORMAL2-)?IM-\d+)-")
 _KAGGLE_CAUSES = {"bacteria": "bacterial", "virus": "viral"}
@@ -57,13 +57,16 @@ def labelled_root(data: Path) -> Path:
     if not data.is_dir():
         raise UsageError(f"{data}: expected a folder with one folder a class in it, found none")
     inner = data / "train"
-    if inner.is_dir() and {entry.name for entry in inner.iterdir()} >= _KAGGLE_FOLDERS:
+    if inner.is_dir() and {entry.name for entry in inner.iterdir()} >= KAGGLE_FOLDERS:
         return inner
     return data
 
 
 def part_folders(data: Path) -> list[Path]:
-    """The folders ``train``, ``Testing``, … of a folder that have folders in them, in that order."""
+    """The folders ``train``, ``Testing``, … of a folder that have folders in them, in that order.
+
+    One alone that is not for training is none: ``valid`` beside ``invalid`` is a class.
+    """
     found = [
         (_PART_NAMES.index(entry.name.casefold()), entry)
         for entry in data.iterdir()
@@ -71,7 +74,9 @@ def part_folders(data: Path) -> list[Path]:
         and entry.is_dir()
         and any(inner.is_dir() and not inner.name.startswith(".") for inner in entry.iterdir())
     ]
-    return [entry for _, entry in sorted(found)]
+    parts = [entry for _, entry in sorted(found)]
+    alone = len(parts) == 1 and not parts[0].name.casefold().startswith("train")
+    return [] if alone else parts
 
 
 def read_labelled_folder(root: Path) -> list[LabelledFilm]:
@@ -99,7 +104,7 @@ def read_labelled_folder(root: Path) -> list[LabelledFilm]:
         entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
     )
     films: list[LabelledFilm] = []
-    kaggle = set(classes) == _KAGGLE_FOLDERS
+    kaggle = set(classes) == KAGGLE_FOLDERS
     for name in classes:
         found = sorted(_films_below(root / name))
         if not found:

@@ -314,6 +314,28 @@ def test_other_films_of_a_patient_that_set_the_ranges_may_not_judge(
     assert "of a patient" in err
 
 
+def test_the_shipped_models_may_be_judged_on_the_official_test_part(run_cli, write_film, tmp_path):
+    # Its patients are numbered by cause: the training films have a person1 with bacteria, a person80 with a virus.
+    for name in ("IM-0001-0001", "NORMAL2-IM-0012-0001"):
+        write_film(tmp_path / f"test/NORMAL/{name}.jpeg", "normal", 1)
+    for name in ("person1_virus_6", "person80_bacteria_391"):
+        write_film(tmp_path / f"test/PNEUMONIA/{name}.jpeg", "viral", 2)
+    models = Path(__file__).resolve().parents[2] / "models"
+    for name in ("lite0", "tiny"):
+        net = models / f"edge-xray-{name}.tflite"
+        code, _, err = run_cli(
+            "parity", net, net, "--data", tmp_path / "test", "-o", tmp_path / name, *QUICK
+        )
+        assert code == 0, err
+        assert "All 4 films of test" in err
+    learned = Split.read(models / "split.json").part("train")
+    person = next(film.patient for film in learned if film.label == "bacterial")
+    write_film(tmp_path / f"test/PNEUMONIA/{person}_bacteria_9999.jpeg", "bacterial", 3)
+    code, _, err = run_cli("parity", net, net, "--data", tmp_path / "test")
+    assert code == 2
+    assert f"{person}_bacteria_9999.jpeg is of a patient of the films it was trained with" in err
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

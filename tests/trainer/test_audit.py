@@ -78,6 +78,14 @@ def test_leaks_between_folders_of_parts(folder, capsys):
     assert "leak: " in capsys.readouterr().out
 
 
+def test_a_class_called_valid_is_no_part(write_film, tmp_path):
+    from edge_xray.labelled import read_labelled_folder
+
+    for label in ("valid", "invalid"):
+        write_film(tmp_path / label / "patient-1" / "a.png", "normal", 1)
+    assert {film.label for film in read_labelled_folder(tmp_path)} == {"valid", "invalid"}
+
+
 @pytest.mark.parametrize("names", [("Training", "Testing"), ("Train", "TEST"), ("val", "test")])
 def test_parts_by_any_of_their_names_are_parts(film_folder, tmp_path, capsys, names):
     source = film_folder / "train"

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -238,3 +239,42 @@ def test_runs_that_differ_in_input_or_labels_are_not_averaged(
     assert average([finished, own], film_folder, tmp_path / "mean") == 2
     assert "expected the folder of a finished run" in capsys.readouterr().err
     assert not (tmp_path / "mean").exists()
+
+
+def test_a_third_class_beside_the_kaggle_folders_is_split_and_trained_again(
+    write_film: Callable[..., Path], tmp_path: Path
+) -> None:
+    for index in range(8):
+        for folder, name, label in (
+            ("NORMAL", f"IM-{index // 2:04}-{index:04}", "normal"),
+            ("PNEUMONIA", f"person{index // 2}_virus_{index}", "viral"),
+            ("COVID", f"c{index}", "bacterial"),
+        ):
+            write_film(tmp_path / "data" / folder / f"{name}.png", label, index)
+    for _ in range(2):
+        assert train(tmp_path / "data", tmp_path / "run", "--negative", "normal") == 0
+
+
+def test_folds_are_not_replaced_by_the_split_of_one(
+    film_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folds = tmp_path / "cv" / "split.json"
+    folds.parent.mkdir()
+    assert main(["split", str(film_folder), "--folds", "3", "-o", str(folds)]) == 0
+    before = folds.read_bytes()
+    assert train(film_folder, folds.parent, "--split", folds, "--test-fold", 0) == 2
+    assert "keep the folds in another folder" in capsys.readouterr().err
+    assert folds.read_bytes() == before
+
+
+def test_a_split_that_lacks_a_class_is_refused(
+    film_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = tmp_path / "split.json"
+    assert main(["split", str(film_folder), "-o", str(whole)]) == 0
+    split = Split.read(whole)
+    films = tuple(f for f in split.films if f.label != "viral" or f.part == "test")
+    replace(split, films=films).write(whole)
+    assert train(film_folder, tmp_path / "run", "--split", whole) == 2
+    assert "its part train has no film of viral" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from edge_xray.errors import UsageError
+from edge_xray_trainer.augment import Augmentation
 from edge_xray_trainer.task import task_for
 
 
@@ -78,3 +80,15 @@ def test_another_task_is_described_by_options() -> None:
 def test_a_wrong_description_is_refused(names: list[str], options: object, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         task_for(names, options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["noise_level", "blur_radius", "patch", "border", "gamma"])
+def test_a_strength_of_nothing_is_off_and_no_error(name: str) -> None:
+    settings = {
+        name: 0.0,
+        **{f"{kind}_chance": 1.0 for kind in ("noise", "blur", "patch", "border")},
+    }
+    augmentation = Augmentation(**settings)
+    film = np.full((40, 50, 1), 90, np.uint8)
+    for seed in range(20):
+        assert augmentation(film, np.random.default_rng(seed)).shape == film.shape

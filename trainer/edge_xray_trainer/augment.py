@@ -132,7 +132,7 @@ class Augmentation:
         varied = self._border(varied, generator)
         varied = self._patches(varied, generator)
         if generator.random() < self.noise_chance:
-            level = generator.uniform(1.0, self.noise_level)
+            level = generator.uniform(min(1.0, self.noise_level), self.noise_level)
             noise = generator.standard_normal(varied.shape[:2], np.float32) * np.float32(level)
             varied = varied + (noise if varied.ndim == 2 else noise[..., None])
         result = np.clip(np.rint(varied), 0, 255).astype(np.uint8)
@@ -166,7 +166,7 @@ class Augmentation:
     def _sharpness(self, image: Image.Image, generator: np.random.Generator) -> Image.Image:
         chance = generator.random()
         if chance < self.blur_chance:
-            radius = generator.uniform(0.3, self.blur_radius)
+            radius = generator.uniform(min(0.3, self.blur_radius), self.blur_radius)
             image = image.filter(ImageFilter.GaussianBlur(radius))
         elif chance < 1.5 * self.blur_chance:
             image = image.filter(ImageFilter.UnsharpMask(2, int(generator.integers(40, 160)), 0))
@@ -221,9 +221,10 @@ class Augmentation:
         if generator.random() >= self.patch_chance:
             return values
         height, width = values.shape[:2]
+        least = min(0.05, self.patch)
         for _ in range(int(generator.integers(1, 4))):
-            rows = int(generator.uniform(0.05, self.patch) * height)
-            columns = int(generator.uniform(0.05, self.patch) * width)
+            rows = int(generator.uniform(least, self.patch) * height)
+            columns = int(generator.uniform(least, self.patch) * width)
             top = int(generator.integers(0, height - rows + 1))
             left = int(generator.integers(0, width - columns + 1))
             values[top : top + rows, left : left + columns] = generator.uniform(0, 255)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from edge_xray.errors import UsageError
 from edge_xray.labelled import (
+    KAGGLE_FOLDERS,
     Split,
     SplitFilm,
     check_split,
@@ -16,7 +18,7 @@ from edge_xray.labelled import (
     read_labelled_folder,
 )
 from edge_xray_trainer.grouping import Progress, draw_split, silent
-from edge_xray_trainer.splits import fold_as_split, read_labels
+from edge_xray_trainer.splits import HELD_OUT, fold_as_split, read_labels
 
 SPLIT_FILE = "split.json"
 
@@ -52,14 +54,19 @@ def choose_split(
     source = given or kept
     if test_fold is not None and given is None:
         raise UsageError("--test-fold says which fold of a split file is the test: add --split")
+    if test_fold is not None and given and kept and given.exists() and given.samefile(kept):
+        raise UsageError(
+            f"{given}: would be replaced by the split of fold {test_fold}; keep the folds in another folder"
+        )
     if source is not None:
         split = _read(source, test_fold)
         other = _otherwise(split, source, data, patients, seed)
         if not other:
             check_split(split, labelled_root(data), ("train", "validation"))
             _refuse_parted(split, source)
+            _refuse_lacking(split, source)
             return split
-        if given is not None or not may_draw_again:
+        if given is not None or not may_draw_again or HELD_OUT in split.note:
             raise UsageError(other)
     split = draw_split(data, seed=seed or 0, patients=patients, progress=progress)
     note(split.note)
@@ -68,8 +75,9 @@ def choose_split(
 
 def write_split(split: Split, path: Path) -> None:
     """Keep a run's split, unless the file says so already."""
-    if path.exists() and Split.read(path) == split:
-        return
+    with suppress(UsageError):  # a broken file is no split
+        if path.exists() and Split.read(path) == split:
+            return
     temporary = path.with_name("writing-" + path.name)
     split.write(temporary)
     temporary.replace(path)
@@ -100,7 +108,7 @@ def _otherwise(
         films = read_labels(patients, read_labelled_folder(data))
         said = {film.path: (film.label, film.patient) for film in films}
         for film in split.films:
-            if said.get(film.path) != (film.label, film.patient):
+            if said.get(film.path, (film.label, film.patient)) != (film.label, film.patient):
                 return (
                     f"--patients {patients}: {source} was made with other patients or labels, the first "
                     f"{film.path}; {advice}"
@@ -110,8 +118,9 @@ def _otherwise(
 
 def _refuse_parted(split: Split, source: Path) -> None:
     found: dict[str, dict[str, None]] = defaultdict(dict)
+    kaggle = {film.path.rpartition("/")[0] for film in split.films} == KAGGLE_FOLDERS
     for film in split.films:
-        for name in _belongs(film):
+        for name in _belongs(film, kaggle):
             found[name][film.part] = None
     for name, parts in found.items():
         if len(parts) > 1:
@@ -121,9 +130,21 @@ def _refuse_parted(split: Split, source: Path) -> None:
             )
 
 
-def _belongs(film: SplitFilm) -> Iterator[str]:
+def _refuse_lacking(split: Split, source: Path) -> None:
+    for part in ("train", "validation"):
+        lacking = {film.label for film in split.films} - {
+            film.label for film in split.films if film.part == part
+        }
+        if lacking:
+            raise UsageError(
+                f"{source}: its part {part} has no film of {', '.join(sorted(lacking))}; split again: "
+                "edge-xray split"
+            )
+
+
+def _belongs(film: SplitFilm, kaggle: bool) -> Iterator[str]:
     """Whatever no split may part and this film is one of, in words."""
-    who = film.patient or named_patient(film.path)
+    who = film.patient or (named_patient(film.path) if kaggle else "")
     if who:
         yield f"the patient {who}"
     if film.group:

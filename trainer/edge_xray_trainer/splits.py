@@ -25,6 +25,9 @@ VALIDATION_SHARE = 0.1
 TEST_SHARE = 0.1
 """Share of the films in each held-back part; the rest is trained on."""
 
+HELD_OUT = "Held out for the test"
+"""What the note of a split says of films that were kept for the test by their names."""
+
 DRAWS = 20
 """Draws tried before a folder is said not to divide."""
 
@@ -243,11 +246,11 @@ def hold_out_films(split: Split, pattern: str) -> Split:
             if part != "test" and film.group in in_test:
                 continue
         films.append(replace(film, part=part))
-    note = f"{split.note} Held out for the test: {pattern}."
+    note = f"{split.note} {HELD_OUT}: {pattern}."
     if len(films) < len(split.films):
         note += f" Left out, as films of the same patients: {len(split.films) - len(films)}."
     made = Split(split.seed, tuple(films), note)
-    for label in labels:
+    for label in sorted({film.label for film in split.films if film.part != "test"}):
         for part in ("train", "validation"):
             if not any(film.label == label and film.part == part for film in films):
                 raise UsageError(
