@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from edge_xray.errors import UsageError
-from edge_xray.labelled import Split, SplitFilm
+from edge_xray.labelled import Split, SplitFilm, file_sha256
 from edge_xray.metadata import InputSpec
 from edge_xray_converter.representative import draw_representative, refuse_overlap
 
@@ -89,3 +90,23 @@ def test_an_empty_training_part_is_refused(film_folder):
 def test_no_films_asked_for_is_refused(film_folder, tiny_split):
     with pytest.raises(UsageError, match="at least 1"):
         draw_representative(film_folder, Split.read(tiny_split), films=0)
+
+
+def test_blank_films_in_several_parts_set_no_range_and_are_no_leak(write_film, tmp_path):
+    films = []
+    for number in range(8):
+        for label in ("normal", "viral"):
+            path = tmp_path / label / f"{number}.png"
+            write_film(path, label, number)
+            if number >= 5:
+                Image.new("L", (90, 70)).save(path)
+            part = "train" if number % 2 == 0 else "test"
+            films.append(
+                SplitFilm(
+                    f"{label}/{path.name}", label, "", f"{label}{number}", file_sha256(path), part
+                )
+            )
+    drawn = draw_representative(tmp_path, Split(0, tuple(films), ""))
+    assert {film.path for film in drawn.films} == {
+        f"{label}/{number}.png" for label in ("normal", "viral") for number in (0, 2, 4)
+    }

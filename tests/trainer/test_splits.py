@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_xray.errors import UsageError
-from edge_xray.labelled import LabelledFilm, Split, check_split
+from edge_xray.labelled import LabelledFilm, Split, SplitFilm, check_split
 from edge_xray_trainer.splits import (
     film_groups,
     fold_as_split,
@@ -184,7 +184,7 @@ def test_a_film_that_changed_after_the_split_is_named(tmp_path: Path) -> None:
     film = tmp_path / "a" / "1.png"
     film.write_bytes(b"before")
     films = [LabelledFilm("a/1.png", "a")]
-    from edge_xray.labelled import SplitFilm, file_sha256
+    from edge_xray.labelled import file_sha256
 
     split = Split(0, (SplitFilm("a/1.png", "a", "", "g0", file_sha256(film), "train"),))
     split.write(tmp_path / "split.json")
@@ -238,3 +238,13 @@ def test_a_patient_of_a_held_out_series_stands_in_no_other_part() -> None:
     assert all(len(found) == 1 for found in parts.values())
     left_out = len(films) - len(held.films)
     assert left_out > 0 and f"Left out, as films of the same patients: {left_out}." in held.note
+
+
+def test_a_held_out_series_that_takes_another_class_with_it_is_refused() -> None:
+    films = [
+        SplitFilm(f"{label}/{name}-{patient}.png", label, str(patient), str(patient), "", part)
+        for patient, part in enumerate(["train"] * 4 + ["validation"] * 4 + ["test"] * 4)
+        for label, name in ((("a", "x"), ("b", "y")) if patient % 2 else (("a", "z"),))
+    ]
+    with pytest.raises(UsageError, match=r"class 'b' for train .* of patients who have such films"):
+        hold_out_films(Split(0, tuple(films), ""), "x-*")
