@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +13,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray import __version__
 from edge_xray.calibration import probabilities
 from edge_xray.errors import UsageError
-from edge_xray.labelled import Split, file_sha256, labelled_root
+from edge_xray.labelled import Split, labelled_root
 from edge_xray.metadata import FeaturePooling, InputSpec, ModelMetadata, OperatingPoint
 from edge_xray.model_file import attach_to_keras
 from edge_xray_trainer.checkpoints import (
@@ -41,6 +38,7 @@ from edge_xray_trainer.fitting import (
 from edge_xray_trainer.grouping import Progress, counter, silent
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import PREDICT_BATCH, network_outputs
+from edge_xray_trainer.run_record import make_record, short
 from edge_xray_trainer.run_split import SPLIT_FILE, choose_split, write_split
 from edge_xray_trainer.task import Task, check_table, task_for
 from edge_xray_trainer.training import (
@@ -57,8 +55,6 @@ RECORD_FILE = "record.json"
 CURVES_FILE = "curves.png"
 RUN_FILES = (STATE_FILE, BEST_FILE, MODEL_FILE, RECORD_FILE, SPLIT_FILE)
 """What --restart throws away."""
-
-RECORD_SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -188,7 +184,9 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
         network.save(model)
         attach_to_keras(model, metadata)
         draw_curves(state, output / CURVES_FILE)
-        record = _record(request, metadata, split, state, began, model)
+        record = make_record(
+            request.options, request.data.name, metadata, split, state, began, model
+        )
         (output / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return RunResult(model, output / RECORD_FILE, metadata, state)
 
@@ -284,7 +282,7 @@ def _targets(request: RunRequest, films: FilmSet, tell: Listener) -> Targets | N
     if not options.teacher:
         return None
     teachers = [Teacher(Path(name), films.names) for name in options.teacher]
-    words = ", ".join(_short(name) for name in options.teacher)
+    words = ", ".join(short(name) for name in options.teacher)
     if options.teacher_sees == "view":
         tell.note(f"Asking {words} about each varied film.")
         return taught_on_views(options, films, teachers)
@@ -297,7 +295,7 @@ def _targets(request: RunRequest, films: FilmSet, tell: Listener) -> Targets | N
             films.names,
             on_film=counter(tell.progress, "Loading films for the teacher", len(films)),
         )
-        tell.note(f"Asking the teacher {_short(name)} about {len(own)} films.")
+        tell.note(f"Asking the teacher {short(name)} about {len(own)} films.")
         asked = counter(tell.progress, "Asking the teacher", len(own))
         answers.append(teacher.logits(own.pixels, asked))
     return taught_on_films(options, films, answers)
@@ -334,71 +332,3 @@ def _split_of(request: RunRequest, tell: Listener) -> Split:
         progress=tell.progress,
         note=tell.note,
     )
-
-
-def _record(
-    request: RunRequest,
-    metadata: ModelMetadata,
-    split: Split,
-    state: TrainingState,
-    began: datetime,
-    model: Path,
-) -> dict[str, Any]:
-    counts: dict[str, dict[str, int]] = {}
-    for film in split.films:
-        part = counts.setdefault(film.part, {})
-        part[film.label] = part.get(film.label, 0) + 1
-    return {
-        "schema_version": RECORD_SCHEMA_VERSION,
-        "name": metadata.name,
-        "model": model.name,
-        "model_sha256": file_sha256(model),
-        "options": _without_places(request.options),
-        "learned_from_sha256": {
-            _short(name): file_sha256(Path(name))
-            for name in (request.options.initial, *request.options.teacher)
-            if name
-        },
-        "task": {
-            "finding": metadata.finding,
-            "labels": [label.to_dict() for label in metadata.labels],
-        },
-        "data": {
-            "folder": request.data.name,
-            "split_sha256": split.fingerprint(),
-            "split_seed": split.seed,
-            "split_note": split.note,
-            "films": counts,
-        },
-        "epochs": [vars(result) for result in state.epochs],
-        "best_epoch": state.best.epoch if state.best else 0,
-        "calibration": metadata.calibration.to_dict(),
-        "operating_points": [point.to_dict() for point in metadata.operating_points],
-        "versions": {
-            "edge-xray": __version__,
-            "python": platform.python_version(),
-            "keras": version("keras"),
-            "backend": f"{keras.backend.backend()} {_backend_version()}",
-            "numpy": version("numpy"),
-            "pillow": version("pillow"),
-        },
-        "machine": platform.machine(),
-        "began": began.isoformat(timespec="seconds"),
-    }
-
-
-def _without_places(options: TrainingOptions) -> dict[str, Any]:
-    """The options without the folders above a run: a record is shipped and says nothing of a machine."""
-    return {
-        **options.to_dict(),
-        "initial": _short(options.initial),
-        "teacher": [_short(name) for name in options.teacher],
-    }
-
-
-def _short(path: str) -> str:
-    return "/".join(Path(path).parts[-2:]) if path else ""
-
-
-def _backend_version() -> str:
-    return version(keras.backend.backend())
