@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edge_xray.durable import output_errors
 from edge_xray.errors import OutputError
 
 
@@ -23,10 +24,6 @@ def write_output(path: Path, data: bytes) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    try:
+    with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror}); name another -o"
-        ) from error

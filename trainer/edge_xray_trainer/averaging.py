@@ -11,13 +11,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from edge_xray.durable import output_errors
 from edge_xray.errors import UsageError
 from edge_xray.labelled import Split, check_split, file_sha256, labelled_root
 from edge_xray.model_file import attach_to_keras, read_metadata
 from edge_xray_trainer.augment import Augmentation
 from edge_xray_trainer.checkpoints import TrainingState
 from edge_xray_trainer.data import load_films
-from edge_xray_trainer.delivery import check_folder, writing_to
+from edge_xray_trainer.delivery import check_folder
 from edge_xray_trainer.grouping import counter
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import network_outputs
@@ -128,7 +129,7 @@ def average_runs(
             ],
         },
     )
-    with writing_to(output):
+    with output_errors(output):
         output.mkdir(parents=True, exist_ok=True)
         averaged.save(output / MODEL_FILE)
         attach_to_keras(output / MODEL_FILE, fitted)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import keras
 
+from edge_xray.durable import output_errors
 from edge_xray.errors import UsageError
-from edge_xray_trainer.delivery import writing_to
 
 STATE_FILE = "state.keras"
 BEST_FILE = "best.weights.h5"
@@ -71,7 +71,7 @@ class TrainingState:
 def save_weights(model: keras.Model, path: Path) -> None:
     """Write a model's weights, replacing the file whole or not at all."""
     temporary = path.with_name("writing-" + path.name)
-    with writing_to(path.parent):
+    with output_errors(path.parent):
         model.save_weights(temporary)
         _replace_durably(temporary, path)
 
@@ -83,7 +83,7 @@ def save_state(model: keras.Model, state: TrainingState, path: Path) -> None:
         "fingerprint": state.fingerprint,
         "epochs": [vars(result) for result in state.epochs],
     }
-    with writing_to(path.parent):
+    with output_errors(path.parent):
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(HISTORY_MEMBER, json.dumps(history))

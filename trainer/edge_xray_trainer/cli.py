@@ -22,6 +22,7 @@ from rich.progress import (
 )
 
 from edge_xray._extras import require
+from edge_xray.durable import output_errors
 from edge_xray.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -292,7 +293,7 @@ def split_command(
 ) -> None:
     """Split films by patient and duplicate group, in proportion, with the hash of every film."""
     require("train", PURPOSE, MODULES)
-    from edge_xray_trainer.delivery import check_folder, writing_to
+    from edge_xray_trainer.delivery import check_folder
     from edge_xray_trainer.grouping import grouped_films
     from edge_xray_trainer.splits import hold_out_films, make_folds, make_split
 
@@ -309,7 +310,7 @@ def split_command(
         made = make_split(films, sha256, groups, seed=seed, note=note)
     if hold_out:
         made = hold_out_films(made, hold_out)
-    with writing_to(output):
+    with output_errors(output):
         made.write(output)
     typer.echo(made.note, err=True)
     for part in sorted({film.part for film in made.films}):

@@ -6,14 +6,14 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edge_xray.durable import output_errors
 from edge_xray.errors import OutputError, UsageError
 from edge_xray_trainer.tables import Table, print_tables
 
@@ -87,30 +87,12 @@ def check_folder(output: Path | None) -> None:
     """
     if output is None:
         return
-    with writing_to(output):
+    with output_errors(output):
         there = next(path for path in (output, *output.absolute().parents) if path.exists())
     if not there.is_dir():
         raise OutputError(f"{there}: is a file, and a folder is needed; choose another --output")
     if not os.access(there, os.W_OK | os.X_OK):
         raise OutputError(f"{there}: may not be written to; choose another folder with --output")
-
-
-@contextmanager
-def writing_to(place: Path) -> Iterator[None]:
-    """Say in one line where something cannot be written.
-
-    Args:
-        place: the file or folder that is written.
-
-    Raises:
-        OutputError: an `OSError` came up within.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"{place}: cannot be written ({error.strerror or error}); choose another place with --output"
-        ) from error
 
 
 def deliver(
@@ -145,7 +127,7 @@ def deliver(
         return
     print_tables(tables, sys.stderr)
     sys.stderr.write(closing + "\n")
-    with writing_to(output):
+    with output_errors(output):
         output.mkdir(parents=True, exist_ok=True)
         for name in formats:
             if name != TABLE:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from edge_xray._extras import require
+from edge_xray.durable import output_errors
 from edge_xray.errors import UsageError
 
 PANEL = "Workshop"
@@ -208,12 +209,12 @@ def add_stand_in(record: Path, name: str, figures: dict[str, Any]) -> None:
         UsageError: the file is no record.
         OutputError: it cannot be written.
     """
-    from edge_xray_trainer.delivery import as_json, write_text, writing_to
+    from edge_xray_trainer.delivery import as_json, write_text
 
     try:
         kept = json.loads(record.read_text(encoding="utf-8"))
         kept.setdefault("shift_stand_ins", {})[name] = figures
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(f"{record}: expected a run's record.json ({error})") from error
-    with writing_to(record):
+    with output_errors(record):
         write_text(record, as_json(kept))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_xray.calibration import probabilities
+from edge_xray.durable import output_errors
 from edge_xray.errors import UsageError
 from edge_xray.labelled import Split, labelled_root
 from edge_xray.metadata import FeaturePooling, InputSpec, ModelMetadata, OperatingPoint
@@ -27,7 +28,7 @@ from edge_xray_trainer.checkpoints import (
 )
 from edge_xray_trainer.curves import draw_curves
 from edge_xray_trainer.data import FilmSet, load_films
-from edge_xray_trainer.delivery import check_folder, writing_to
+from edge_xray_trainer.delivery import check_folder
 from edge_xray_trainer.distillation import Targets, Teacher, taught_on_films, taught_on_views
 from edge_xray_trainer.fitting import (
     SITE_VARIATION,
@@ -159,7 +160,7 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
         if options.initial:
             load_initial_weights(network, Path(options.initial))
     # Nothing was written or removed so far: whatever is refused is refused above.
-    with writing_to(output):
+    with output_errors(output):
         output.mkdir(parents=True, exist_ok=True)
         if request.restart:
             for name in RUN_FILES:
@@ -180,7 +181,7 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
     tell.note("Fitting score calibration, operating points and the quality gate.")
     metadata = fit_metadata(request, network, sets, task, spec, split, state, tell.progress)
     model = output / MODEL_FILE
-    with writing_to(output):
+    with output_errors(output):
         network.save(model)
         attach_to_keras(model, metadata)
         draw_curves(state, output / CURVES_FILE)
