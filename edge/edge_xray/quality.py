@@ -115,6 +115,16 @@ UPRIGHT_DOUBTED: Final = 0.0
 98 % of films that do lie so have less than the first."""
 
 
+def is_blank(pixels: NDArray[np.uint8]) -> bool:
+    """Whether a picture shows next to nothing, by `BLANK_RANGE`.
+
+    Args:
+        pixels: uint8, (H, W), 0..255.
+    """
+    low, high = np.percentile(pixels, (1, 99))
+    return bool(high - low < BLANK_RANGE)
+
+
 def check_pixels(
     pixels: NDArray[np.uint8], *, colour: float = 0.0, chest: bool = True
 ) -> QualityReport:

@@ -64,7 +64,6 @@ def run_watch_command(
     options = request.options_for(output)
     run = run_of(classifier, options)
 
-    say = _until_lost(say, sys.stderr, lambda _: None)
     tell = _until_lost(
         tell,
         sys.stdout,

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
+from edge_xray.quality import is_blank
 from edge_xray_trainer.duplicates import (
     NEAR_DISTANCE,
     duplicate_groups,
     film_hash,
-    is_blank,
     merged,
     near_pairs,
 )

@@ -26,7 +26,8 @@ from edge_xray.labelled import (
 )
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
-from edge_xray_trainer.duplicates import HASH_SIDE, film_hash, is_blank
+from edge_xray.quality import is_blank
+from edge_xray_trainer.duplicates import HASH_SIDE, film_hash
 from edge_xray_trainer.scoring import WHOLE_FOLDER
 from edge_xray_trainer.shortcut import BORDER_SIDE, border_features
 

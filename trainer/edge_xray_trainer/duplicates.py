@@ -23,8 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_xray.quality import BLANK_RANGE
-
 HASH_SIDE = 32
 """Films are averaged to this many pixels a side before the cosine transform."""
 
@@ -71,16 +69,6 @@ def film_hash(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
     low = np.round(_COSINES @ (small - small.mean()) @ _COSINES.T, 6).ravel()[1:]
     bits = np.packbits(np.concatenate([[False], low > np.median(low)]))
     return bits.view(">u8").astype(np.uint64)
-
-
-def is_blank(pixels: NDArray[np.uint8]) -> bool:
-    """Whether a picture shows next to nothing, by the line that `edge_xray.quality` draws.
-
-    Args:
-        pixels: uint8, (H, W), 0..255.
-    """
-    low, high = np.percentile(pixels, (1, 99))
-    return bool(high - low < BLANK_RANGE)
 
 
 def _signs(hashes: NDArray[np.uint64]) -> NDArray[np.float32]:
@@ -155,7 +143,7 @@ def duplicate_groups(
         sha256: n hexadecimal digests of the files' bytes.
         hashes: uint64, (n, k), rows from `film_hash`; (0, k) to compare bytes only.
         max_distance: most bits in which the hashes of two copies may differ.
-        blank: which films show nothing (`is_blank`) and so are copies of none; empty: all show something.
+        blank: which films show nothing (`edge_xray.quality.is_blank`) and so are copies of none; empty: all show something.
 
     Returns:
         Group index of each film, numbered 0, 1, … in the order of their first film; as many groups

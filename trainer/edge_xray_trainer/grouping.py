@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from edge_xray.errors import UsageError
 from edge_xray.labelled import LabelledFilm, Split, file_sha256, labelled_root, read_labelled_folder
 from edge_xray.metadata import InputSpec
+from edge_xray.quality import is_blank
 from edge_xray_trainer.data import prepare_films
-from edge_xray_trainer.duplicates import duplicate_groups, film_hash, is_blank
+from edge_xray_trainer.duplicates import duplicate_groups, film_hash
 from edge_xray_trainer.splits import film_groups, make_split, read_labels
 
 HASH_SPEC = InputSpec(224, 224)
