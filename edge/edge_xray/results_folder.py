@@ -172,6 +172,8 @@ class ResultsFolder:
             if not reports and not gathered.exists():
                 return
             gathered.mkdir(parents=True, exist_ok=True)
+            if not reports and not any(gathered.iterdir()):
+                return  # cut off before the first was moved, and then taken away by somebody
             for path in reports:
                 path.replace(gathered / path.name)
             made = max(path.stat().st_mtime for path in gathered.iterdir())

@@ -461,6 +461,12 @@ def test_a_list_that_cannot_be_moved_is_kept_whole_once_it_can(run, films, write
     assert {path.name: path.read_text() for path in kept.iterdir()} == monday
 
 
+def test_a_list_that_was_taken_away_before_it_was_moved_is_no_error(run, films):
+    Path("out/earlier/.gathered").mkdir(parents=True)
+    assert run("scan", "films", "-o", "out")[0] == 0
+    assert len(_rows(Path("out/results.csv").read_text())) == 6
+
+
 def test_the_same_films_named_otherwise_are_one_list(run, films):
     one, other = "films/viral-910.png", "films/normal-910.png"
     for names in ([one, other], [other, one], [f"films/../{one}", films.parent / other]):
