@@ -28,6 +28,12 @@ ATTRIBUTION = (
 )
 
 
+BUILT_IN_KERNELS = (
+    "- **Kernels:** the runtime's built-in ones and not its delegate, so that it gives the same answers with every "
+    "runtime ([why](../docs/design.md#the-runtime))."
+)
+
+
 def percent(estimate: dict[str, float]) -> str:
     """A share with its interval: ``95.4 % (93.5 to 97.1)``."""
     value, low, high = (100 * estimate[name] for name in ("value", "low", "high"))
@@ -94,6 +100,7 @@ def card(
         f"- **Not for:** {use.not_for}",
         f"- **Licence:** {metadata.licence or 'Apache-2.0'}",
         f"- **SHA-256:** `{file_sha256(model)}`",
+        *([] if metadata.delegate else [BUILT_IN_KERNELS]),
         "",
         "## How good it is",
         "",

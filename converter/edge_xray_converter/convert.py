@@ -84,6 +84,7 @@ class Conversion:
             of operations, separated by commas.
         check: whether int8 is tried on validation films.
         budget: what it may lose there.
+        delegate: whether the runtime may use its delegate, see `edge_xray.metadata.ModelMetadata`.
     """
 
     data: Path | None = None
@@ -96,6 +97,7 @@ class Conversion:
     keep_float: str = KEEP_NONE
     check: bool = False
     budget: Budget = field(default_factory=Budget)
+    delegate: bool = True
 
 
 def convert(
@@ -141,7 +143,9 @@ def convert(
             "with --split FILE, or say --all-training if no film of --data will judge the result"
         )
     metadata = replace(
-        metadata, training={**metadata.training, "converted_from": _source_record(source)}
+        metadata,
+        training={**metadata.training, "converted_from": _source_record(source)},
+        delegate=how.delegate,
     )
     written = []
     for flavour, path in zip(flavours, paths, strict=True):

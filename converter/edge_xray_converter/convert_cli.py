@@ -65,6 +65,14 @@ def convert_command(
             help="Operations left in float: auto takes the fewest that keep the budget.",
         ),
     ] = "none",
+    delegate: Annotated[
+        bool,
+        typer.Option(
+            "--delegate/--no-delegate",
+            help="Whether the runtime may use its fast delegate (XNNPACK). Without it int8 is slower and "
+            "gives the same answers in every runtime.",
+        ),
+    ] = True,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Try int8 on the split's validation films.")
     ] = True,
@@ -145,6 +153,7 @@ def convert_command(
                 max_flips,
                 max_mean_shift,
             ),
+            delegate,
         ),
     )
     for file in written:

@@ -26,19 +26,22 @@ class Delegation:
     left: tuple[str, ...]
 
 
-def delegation(data: bytes, runtime: str | None = None) -> Delegation | None:
+def delegation(
+    data: bytes, runtime: str | None = None, *, delegate: bool = True
+) -> Delegation | None:
     """Find out what is delegated, by loading the model.
 
     Args:
         data: the model file.
         runtime: as for `edge_xray.classifier.Classifier`.
+        delegate: whether the model allows it.
 
     Returns:
         None where the runtime does not tell.
     """
     network, _ = split_packed(data)
     graph = read_graph(network)
-    interpreter = choose_runtime(runtime).load(network, 1)
+    interpreter = choose_runtime(runtime).load(network, 1, delegate=delegate)
     # The only way to see the plan; it is not public, so its absence is an answer too.
     details = getattr(interpreter, "_get_ops_details", None)
     if details is None:

@@ -105,7 +105,7 @@ def _hashed(text: str) -> str:
 def _model(model: Model, figures: Figures, making: Making) -> dict[str, Any]:
     data = model.path.read_bytes()
     graph = read_graph(data, model.title)
-    delegated = delegation(data, model.runtime)
+    delegated = delegation(data, model.runtime, delegate=model.metadata.delegate)
     threads = sorted({1, os.cpu_count() or 1}) if making.timing else []
     return {
         "title": model.title,

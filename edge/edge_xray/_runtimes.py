@@ -42,19 +42,23 @@ class Runtime:
         """Name and version."""
         return f"{self.name} {self.version}".strip()
 
-    def load(self, network: bytes, threads: int) -> Any:
+    def load(self, network: bytes, threads: int, *, delegate: bool = True) -> Any:
         """An interpreter with its tensors allocated.
 
         Args:
             network: the flatbuffer; must be checked by hash first, for a damaged one can crash.
             threads: how many threads it may use.
+            delegate: whether a delegate (XNNPACK) may take operations over. The built-in kernels alone are
+                slower and round alike in all runtimes, so that integers come out the same.
 
         Raises:
             ModelError: the runtime refuses the network.
         """
         try:
             with _quiet_start():
-                interpreter = self.interpreter(model_content=network, num_threads=threads)
+                # Named only where it matters: an old runtime knows no resolvers.
+                choice = {} if delegate else {"experimental_op_resolver_type": self._built_in()}
+                interpreter = self.interpreter(model_content=network, num_threads=threads, **choice)
                 interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(
@@ -62,6 +66,11 @@ class Runtime:
                 "use a model made for it, or update the runtime"
             ) from error
         return interpreter
+
+    def _built_in(self) -> Any:
+        """What asks this runtime for its built-in kernels without the delegates it adds by default."""
+        resolvers = sys.modules[self.interpreter.__module__].OpResolverType
+        return resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
 
 def choose_runtime(name: str | None = None) -> Runtime:

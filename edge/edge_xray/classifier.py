@@ -148,7 +148,7 @@ class Classifier:
         self._runtime = runtime
         self._threads = threads
         self._pooling: FeaturePooling = metadata.features.pooling if metadata.features else "mean"
-        self._interpreter: Any = runtime.load(self._network, threads)
+        self._interpreter: Any = runtime.load(self._network, threads, delegate=metadata.delegate)
         self._input, self._levels = self._check_input()
         self._scores, self._features = self._check_outputs()
 

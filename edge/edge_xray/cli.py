@@ -49,8 +49,8 @@ def _root(
 ) -> None:
     """Offline triage of chest films. A screening aid, not a diagnosis: a clinician decides.
 
-    Clinic: score films. Workshop: train a model, convert it for small devices, prove that it lost
-    nothing.
+    Clinic: score films. Workshop: train a model, convert it for small devices, measure what that
+    lost.
     """
 
 

@@ -88,11 +88,25 @@ Recursive = Annotated[
 Heatmaps = Annotated[
     bool, typer.Option("--heatmaps", help="Write the film with its heat map as PNG, one a film.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
-AnyAge = Annotated[bool, typer.Option("--any-age", help="Score patients of any age.")]
-AnyView = Annotated[bool, typer.Option("--any-view", help="Score films of any view.")]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="No progress and no remarks: the list and errors only."),
+]
+AnyAge = Annotated[
+    bool, typer.Option("--any-age", help="Score patients of any age, and films unlike those known.")
+]
+AnyView = Annotated[
+    bool,
+    typer.Option(
+        "--any-view", help="Score films of any view, cropped ones, and ones unlike those known."
+    ),
+]
 AnyBodyPart = Annotated[
-    bool, typer.Option("--any-body-part", help="Score films of any body part and modality.")
+    bool,
+    typer.Option(
+        "--any-body-part",
+        help="Score films of any body part and modality, and pictures that are inverted, turned or no chest film.",
+    ),
 ]
 WithIdentifiers = Annotated[
     bool,
@@ -258,7 +272,7 @@ def info_command(
         bool, typer.Option("--json", help="The metadata as it stands in the file.")
     ] = False,
 ) -> None:
-    """Print what a model file says of itself: what it is for, how good it is, where it is from."""
+    """Print what a model file says of itself: what it is for, where its line is, where it is from."""
     from edge_xray.classifier import open_model
     from edge_xray.reports import model_text
     from edge_xray.shipped import read_model, shipped_names

@@ -164,7 +164,7 @@ def check_model(model: Path | str | None, runtime: str | None) -> Finding:
     }
     message = f"{name} on {classifier.runtime}, {median(times):.1f} ms a film"
     if pieces is not None:
-        message += f", {'delegated' if pieces else 'not delegated, so slower'}"
+        message += f", {_delegation(pieces, classifier.metadata.delegate)}"
     if golden is None:
         return Finding(
             "model",
@@ -175,6 +175,12 @@ def check_model(model: Path | str | None, runtime: str | None) -> Finding:
         )
     message += f"; golden vectors within {difference:.2g} (allowed {golden.tolerance:.2g})"
     return Finding("model", "OK", message, values=values)
+
+
+def _delegation(pieces: int, wanted: bool) -> str:
+    if not wanted:
+        return "in the built-in kernels, as it asks"
+    return "delegated" if pieces else "not delegated, so slower"
 
 
 def delegated_pieces(classifier: Classifier) -> int | None:

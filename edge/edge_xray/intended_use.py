@@ -97,7 +97,7 @@ def check_intended_use(
         if complaint is None:
             continue
         if not overridden:
-            return QualityReport(reason, f"{complaint}; a person must read this film")
+            return QualityReport(reason, f"{complaint}; a clinician must read this film")
         warnings.append(f"{complaint}; scored because of {option}")
     return QualityReport(warnings=tuple(warnings))
 

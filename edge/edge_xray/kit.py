@@ -23,6 +23,7 @@ from edge_xray.kit_docs import render_docs
 from edge_xray.kit_model import read_kit_model, with_model
 from edge_xray.kit_targets import Target, target_named
 from edge_xray.kit_wheels import Wheel, collect, read_wheel
+from edge_xray.metadata import DISCLAIMER
 from edge_xray.stable_zip import stable_entry
 
 KIT_FORMAT: Final = 1
@@ -333,7 +334,7 @@ def _start_here(target: Target, python: str) -> str:
     else:
         command, program, terminal = "sh install.sh", "edge-xray", "a terminal"
     return (
-        f"edge-xray, for: {target.title}, Python {python}\n\n"
+        f"edge-xray, for: {target.title}, Python {python}\n{DISCLAIMER}\n\n"
         f"1. Copy this folder to the machine, open {terminal} in it, and type:\n\n   {command}\n\n"
         f"2. Then:\n\n   {program} scan FOLDER-OF-FILMS\n\n"
         "How to use it: docs/clinic.html. Everything else: index.html. No internet is needed.\n"

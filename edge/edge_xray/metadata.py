@@ -21,7 +21,7 @@ SCHEMA_VERSION = 1
 """Raised when a reader of the older schema would misread a newer file."""
 
 Triage = Literal["urgent", "supportive", "none", "review"]
-"""What to do about a film; ``review`` means that a person must decide."""
+"""What to do about a film; ``review`` means that a clinician must decide."""
 
 FeaturePooling = Literal["mean", "sixths"]
 """How maps of features become a few numbers a film, see `edge_xray.features.pool_features`."""
@@ -418,6 +418,8 @@ class ModelMetadata:
         golden: answers checked at every start; None before the converter packed the model.
         network_sha256: hash of the network's bytes, without the appended zip; empty before packing.
         quantization: ``float32``, ``int8``, ...; empty before conversion.
+        delegate: whether the runtime may hand operations to its delegate (XNNPACK), which is faster and rounds
+            in its own way; without it an int8 network gives the same integers in every runtime.
         architecture: name in the trainer's registry; empty for a model from elsewhere.
         training: data fingerprint, split, seed, versions: provenance for people.
         metrics: figures with intervals, and what they were measured on.
@@ -438,6 +440,7 @@ class ModelMetadata:
     golden: GoldenVectors | None = None
     network_sha256: str = ""
     quantization: str = ""
+    delegate: bool = True
     architecture: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -457,6 +460,10 @@ class ModelMetadata:
             )
         if not self.operating_points:
             raise ModelError("model metadata: expected at least one operating point, got none")
+        if not isinstance(self.delegate, bool):
+            raise ModelError(
+                f"model metadata: delegate must be true or false, got {self.delegate!r}"
+            )
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -502,6 +509,7 @@ class ModelMetadata:
             "golden": self.golden.to_dict() if self.golden else None,
             "network_sha256": self.network_sha256,
             "quantization": self.quantization,
+            "delegate": self.delegate,
             "architecture": self.architecture,
             "training": dict(self.training),
             "metrics": dict(self.metrics),

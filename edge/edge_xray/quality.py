@@ -46,14 +46,14 @@ QUALITY_REASONS: Final = {
     "too_bright": "almost all of it is white",
     "no_contrast": "its greys differ too little to be read",
     "in_colour": "it is in colour, as no X-ray film is",
-    "page": "it is mostly paper-white, as a page or a drawing",
-    "inverted": "black and white are exchanged",
-    "rotated": "it lies on its side or upside down",
+    "page": "it is mostly paper-white, as a page or a drawing; `--any-body-part` scores it all the same",
+    "inverted": "black and white are exchanged; `--any-body-part` scores it all the same",
+    "rotated": "it lies on its side or upside down; `--any-body-part` scores it all the same",
     "blurred": "nothing in it is sharp",
-    "not_a_chest_film": "light and dark do not lie as in a chest film from the front",
-    "cropped": "the film ends within the lungs: their bases are missing",
-    "unlike_known_films": "a film, but unlike those the model knows",
-    "foreign": "no film of the kind that the model knows",
+    "not_a_chest_film": "light and dark do not lie as in a chest film from the front; `--any-view` scores it all the same",
+    "cropped": "the film ends within the lungs: their bases are missing; `--any-view` scores it all the same",
+    "unlike_known_films": "a film, but unlike those the model knows; `--any-age` scores it all the same",
+    "foreign": "no film of the kind that the model knows; `--any-body-part` scores it all the same",
 }
 """Every reason this module gives, with what it means."""
 
@@ -146,7 +146,7 @@ def check_pixels(
     histogram = thumb.histogram()
     p1, p5, p95, p99 = percentiles(histogram, 1, 5, 95, 99)
     if p99 - p1 < BLANK_RANGE:
-        return _refuse("blank", "the picture is blank; take or export the film again")
+        return _refuse("blank", "the picture is blank; export the film again")
     if not chest:
         return QualityReport()
     if sum(histogram[PAPER_WHITE:]) > PAPER_SHARE * sum(histogram):
@@ -164,7 +164,9 @@ def check_pixels(
         return report
     sharp = sharpness(thumb)
     if sharp < SHARP_REFUSED:
-        return _refuse("blurred", "nothing in the film is sharp; take or export it again")
+        return _refuse(
+            "blurred", "nothing in the film is sharp; export it again, or have a clinician read it"
+        )
     doubts = (
         (p95 < DARK_DOUBTED, "the film is dark"),
         (p5 > BRIGHT_DOUBTED, "the film is bright"),
@@ -187,7 +189,10 @@ def _check_layout(layout: Layout) -> QualityReport:
     if likeness[turned] - likeness[0] > MORE_LIKE_TURNED:
         if likeness[turned] < LIKENESS_REFUSED or layout.foot(turned) < FOOT_REFUSED:
             return _refuse("not_a_chest_film", _NO_CHEST)
-        return _refuse("rotated", "the film lies on its side; turn it upright and scan it again")
+        return _refuse(
+            "rotated",
+            "the film seems to lie on its side; if so, turn it and scan it again, else a clinician must read it",
+        )
     cropped, uprightness = bases < BASES_REFUSED, layout.uprightness
     if likeness[2] >= LIKENESS_REFUSED and uprightness < UPRIGHT_REFUSED:
         # What ends within the lungs is dark below, as a film upside down is.
@@ -195,7 +200,10 @@ def _check_layout(layout: Layout) -> QualityReport:
             return _refuse("cropped", _CROPPED)
         if layout.foot(2) < FOOT_REFUSED:
             return _refuse("not_a_chest_film", _NO_CHEST)
-        return _refuse("rotated", "the film lies upside down; turn it and scan it again")
+        return _refuse(
+            "rotated",
+            "the film seems to lie upside down; if so, turn it and scan it again, else a clinician must read it",
+        )
     if likeness[0] < LIKENESS_REFUSED or layout.foot() < FOOT_REFUSED:
         return _refuse("not_a_chest_film", _NO_CHEST)
     if cropped:
@@ -217,7 +225,7 @@ _NO_CHEST: Final = (
     "check that it is one and shows the whole chest"
 )
 
-_CROPPED: Final = "the film ends within the lungs; take or export it so that all of them show"
+_CROPPED: Final = "the film ends within the lungs; export it so that all of them show, or have a clinician read it"
 
 
 def check_features(features: NDArray[np.floating], statistics: FeatureStatistics) -> QualityReport:
@@ -240,6 +248,6 @@ def check_features(features: NDArray[np.floating], statistics: FeatureStatistics
         return _refuse(
             "unlike_known_films",
             "the film is unlike those the model knows (another machine, age or view?); "
-            "a person must read it",
+            "a clinician must read it",
         )
     return QualityReport()

@@ -143,7 +143,7 @@ def from_record(record: Mapping[str, Any]) -> Row:
         return Prediction(**values)
     except (KeyError, TypeError) as error:
         raise EdgeXrayError(
-            f"a record of the journal cannot be read ({error!r}); remove the results folder and scan again"
+            f"a record of the journal cannot be read ({error!r}); remove journal.jsonl from the results folder and scan again"
         ) from error
 
 
@@ -204,7 +204,7 @@ class Tally:
         words = {
             "urgent": "urgent",
             "review": "to review",
-            "supportive": "supportive",
+            "supportive": "supportive care",
             "none": "no sign",
         }
         parts = [f"{count} {words[word]}" for word, count in self.triage.items() if count]

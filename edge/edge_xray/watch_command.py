@@ -12,6 +12,7 @@ from typing import TextIO
 
 from edge_xray.classifier import Classifier
 from edge_xray.errors import ExitCode, UsageError
+from edge_xray.metadata import DISCLAIMER
 from edge_xray.reports.words import row_line
 from edge_xray.results import Row
 from edge_xray.results_folder import DEFAULT_FOLDER, FORMATS, ResultsFolder
@@ -86,6 +87,7 @@ def run_watch_command(
             if results.notice:
                 say(results.notice)
             say(f"Watching {folder}; results in {output}{os.sep}. Stop with Ctrl-C.")
+            say(DISCLAIMER)
 
         def write_reports(rows: list[Row]) -> None:
             results.flush()

@@ -58,6 +58,21 @@ def test_int8_is_integer_throughout_and_takes_pixels_as_they_are(converted):
     assert {graph.tensors[number].type for number in graph.outputs} == {"INT8"}
 
 
+def test_without_a_delegate_no_operation_is_delegated(run_cli, tiny_keras, film_folder, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    path = tmp_path / "plain.tflite"
+    code, _, _ = run_cli("convert", tiny_keras, "--no-delegate", "--data", film_folder, "-o", path)
+    assert code == 0
+    assert not read_metadata(path).delegate
+    report = tmp_path / "report"
+    run_cli(
+        "parity", tiny_keras, path, "--data", film_folder, "--no-films", "--no-timing", "-o", report
+    )
+    usual, plain = json.loads(report.with_suffix(".json").read_text("utf-8"))["models"]
+    assert usual["delegation"]["delegated"] > 0
+    assert plain["delegation"]["delegated"] == 0
+
+
 def test_labels_and_metadata_are_packed(converted, tiny_keras):
     trained = read_metadata(tiny_keras)
     for path in converted[0].values():

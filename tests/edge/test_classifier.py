@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edge_xray import classifier as module
+from edge_xray import doctor
 from edge_xray._runtimes import RUNTIMES, Runtime, choose_runtime
 from edge_xray.classifier import GOLDEN_INPUTS, Classifier, golden_input
 from edge_xray.errors import ModelError, UsageError
@@ -234,6 +235,17 @@ def foreign(tiny_model, tmp_path, monkeypatch):
         return Classifier(_repacked(tiny_model, tmp_path / "foreign.tflite", **changes))
 
     return make
+
+
+def test_a_model_that_allows_no_delegate_gets_the_built_in_kernels(tiny_model, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    path = _repacked(tiny_model, tmp_path / "plain.tflite", delegate=False)
+    usual, plain = (Classifier(file, runtime="ai-edge-litert") for file in (tiny_model, path))
+    assert (doctor.delegated_pieces(usual), doctor.delegated_pieces(plain)) == (1, 0)
+    assert doctor.delegated_pieces(plain.twin()) == 0
+    finding = doctor.check_model(path, None)
+    assert "in the built-in kernels, as it asks" in finding.message
+    assert finding.state == "OK"
 
 
 FLOAT_IN = (_tensor((1, 32, 32, 1)),)

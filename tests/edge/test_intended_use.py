@@ -65,7 +65,7 @@ def test_what_does_not_fit_is_named_and_may_be_overridden(tags, reason, words, o
     assert report.reason == reason in INTENDED_USE_REASONS
     assert words in report.message
     option = "--" + override.replace("_", "-")
-    assert report.message.endswith("; a person must read this film")
+    assert report.message.endswith("; a clinician must read this film")
     assert option in INTENDED_USE_REASONS[reason]
     overridden = check_intended_use(tags, CHILDREN, **{override: True})
     assert overridden.reason is None

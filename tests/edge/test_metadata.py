@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edge_xray.errors import ModelError
-from edge_xray.metadata import IntendedUse
+from edge_xray.metadata import IntendedUse, ModelMetadata
+from edge_xray.model_file import read_metadata
 
 
 def test_one_word_is_a_list_of_one_word():
@@ -27,3 +28,13 @@ def test_one_word_is_a_list_of_one_word():
 def test_a_use_of_another_kind_is_refused(field, value, words):
     with pytest.raises(ModelError, match=words):
         IntendedUse.from_dict({field: value})
+
+
+def test_a_delegate_is_allowed_or_not_and_nothing_else(tiny_model):
+    record = read_metadata(tiny_model).to_dict()
+    assert ModelMetadata.from_dict(record).delegate
+    assert not ModelMetadata.from_dict({**record, "delegate": False}).delegate
+    del record["delegate"]
+    assert ModelMetadata.from_dict(record).delegate, "a model packed before the field was there"
+    with pytest.raises(ModelError, match="delegate must be true or false, got 'xnnpack'"):
+        ModelMetadata.from_dict({**record, "delegate": "xnnpack"})

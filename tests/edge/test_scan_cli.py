@@ -240,7 +240,7 @@ def test_films_outside_the_intended_use_are_refused_unless_asked_for(
     _, out, _ = run("scan", "adult.dcm", "--format", "csv")
     row = _rows(out)["adult.dcm"]
     assert (row["status"], row["reason"]) == ("not_scored", "other_age")
-    assert "for 1 to 5 years; a person must read this film" in row["message"]
+    assert "for 1 to 5 years; a clinician must read this film" in row["message"]
     _, out, _ = run("scan", "adult.dcm", "--format", "csv", "--any-age")
     row = _rows(out)["adult.dcm"]
     assert row["status"] == "scored"

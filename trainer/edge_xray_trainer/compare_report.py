@@ -109,7 +109,10 @@ def _shifts(comparison: Comparison) -> Table:
     )
     note += "centre blanked: 0.5 is a model that reads nothing there. "
     if names:
-        note += "Stand-ins, from the runs' records: balanced accuracy on another series than trained on."
+        note += (
+            "Stand-ins, from the runs' records: balanced accuracy on one series of normal films of a network "
+            "trained without it, by the recipe of that run or a shorter one; not of the model itself."
+        )
     else:
         note += "No run's record holds stand-ins; edge-xray evaluate --record adds them."
     return Table(

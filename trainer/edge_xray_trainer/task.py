@@ -26,14 +26,18 @@ from edge_xray.no_finding import no_finding_among
 CHEST_LABELS = (
     Label("normal", "none", "No sign of pneumonia found. Treat by what you see in the child."),
     Label("bacterial", "urgent", "Signs of bacterial pneumonia. Refer at once."),
-    Label("viral", "supportive", "Signs of viral pneumonia. Supportive care; watch for worsening."),
+    Label(
+        "viral",
+        "supportive",
+        "Signs more like viral pneumonia; a film alone cannot tell. Supportive care; watch for worsening.",
+    ),
 )
 """Labels of the Guangzhou films in the order of the network's outputs."""
 
 CHEST_USE = IntendedUse(
     summary="Frontal (AP) chest films of children of 1 to 5 years, for triage where no radiologist is.",
-    not_for="Not for adults, newborns, lateral views, CT, or to rule out tuberculosis or any other "
-    "illness. Never the only ground for a decision.",
+    not_for="Not for children under 1 year or from 6 years on, adults, PA or lateral views, CT, or to rule "
+    "out tuberculosis or any other illness. Never the only ground for a decision.",
     body_part=("CHEST",),
     modalities=("CR", "DX", "RG"),
     views=("AP",),

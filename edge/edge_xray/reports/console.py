@@ -75,7 +75,9 @@ def print_table(
         console.print(table)
     hidden = len(rows) - len(rows[:limit])
     if hidden:
-        console.print(Text(f"… and {hidden} more, less urgent, in the report."))
+        console.print(
+            Text(f"… and {hidden} more in the report; films that were not scored stand last.")
+        )
     console.print(Text(f"{tally}."))
     console.print(Text(f"Model {run.metadata.name} {run.metadata.version}, {run.point.name}."))
     console.print(Text(DISCLAIMER))

@@ -24,7 +24,13 @@ def render(metadata: ModelMetadata, sha256: str, source: str, size: int) -> Iter
         "Model": f"{metadata.name} {metadata.version}",
         "File": f"{source}, {size / 1e6:.2f} MB, SHA-256 {sha256}",
         "Network": ", ".join(
-            part for part in (metadata.architecture, metadata.quantization) if part
+            part
+            for part in (
+                metadata.architecture,
+                metadata.quantization,
+                "" if metadata.delegate else "built-in kernels only, no delegate",
+            )
+            if part
         ),
         "Input": f"{spec.height}x{spec.width} {colour} pixels, resized {spec.resample}",
         "Heat map": "yes" if metadata.evidence_map else "no",

@@ -15,7 +15,7 @@ TRIAGE_WORDS: Final = {
 }
 NOT_SCORED: Final = "Not scored"
 
-REVIEW_ADVICE: Final = "Borderline: a clinician must look at this film."
+REVIEW_ADVICE: Final = "Not sure: a clinician must read this film soon."
 
 _PROBABILITY_WORDS: Final = (
     (0.05, "very low"),
@@ -78,7 +78,7 @@ def operating_point(run: Run) -> str:
         text += f", review from {point.review_low:.3f} to {point.review_high:.3f}"
     if point.sensitivity is not None and point.specificity is not None:
         text += (
-            f"; where it was fitted: sensitivity {estimate(point.sensitivity)}, specificity {estimate(point.specificity)}"
+            f"; where it was fitted (on other films it can do less well): sensitivity {estimate(point.sensitivity)}, specificity {estimate(point.specificity)}"
             f" on {point.films} films"
         )
         if point.measured_on:
