@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_xray.calibration import probabilities
 from edge_xray.features import feature_score
 from edge_xray.metadata import FeatureStatistics
 from edge_xray_trainer.fitting import (
@@ -69,6 +70,20 @@ def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> No
     fitted = fit_temperature(logits, labels, "drawn labels")
     assert fitted.temperature == pytest.approx(temperature, rel=0.05)
     assert fitted.films == 20_000
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_class_weights_are_factors_of_calibrated_probabilities(temperature: float) -> None:
+    draw = np.random.default_rng(0)
+    log_prior = np.log([0.6, 1.8, 0.6])
+    logits = draw.normal(0, 3, (20_000, 3))
+    gumbel = draw.gumbel(size=logits.shape)
+    labels = (logits / temperature + log_prior + gumbel).argmax(axis=1)
+    fitted = fit_temperature(logits, labels, "drawn labels", log_prior)
+    assert fitted.temperature == pytest.approx(temperature, rel=0.05)
+    shifted = logits + fitted.temperature * log_prior
+    stated = probabilities(shifted, fitted).mean(axis=0)
+    assert stated == pytest.approx(np.bincount(labels) / len(labels), abs=0.01)
 
 
 def test_feature_statistics_keep_films_of_their_kind_and_refuse_others() -> None:

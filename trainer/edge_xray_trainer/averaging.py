@@ -17,6 +17,7 @@ from edge_xray.labelled import Split, check_split, file_sha256, labelled_root
 from edge_xray.model_file import attach_to_keras, read_metadata
 from edge_xray_trainer.augment import Augmentation
 from edge_xray_trainer.checkpoints import TrainingState
+from edge_xray_trainer.class_weights import class_weights, shift_logits
 from edge_xray_trainer.data import load_films
 from edge_xray_trainer.delivery import check_folder
 from edge_xray_trainer.grouping import counter
@@ -90,6 +91,11 @@ def average_runs(
         for part in ("train", "validation")
     }
     networks = [keras.models.load_model(run / MODEL_FILE, compile=False) for run in runs]
+    options = _options(first["options"])
+    weighted = np.log(class_weights(options, sets["train"]))
+    for run, network in zip(runs, networks, strict=True):
+        # As they were while they learned: the weights are taken off the average, when it is calibrated.
+        shift_logits(network, read_metadata(run / MODEL_FILE).calibration.temperature * weighted)
     weights = [network.get_weights() for network in networks]
     averaged = networks[0]
     for run, own in zip(runs, weights, strict=True):
@@ -100,7 +106,7 @@ def average_runs(
     request = RunRequest(
         data,
         output,
-        _options(first["options"]),
+        options,
         name=name or metadata.name,
         model_version=model_version,
         licence=licence or metadata.licence,

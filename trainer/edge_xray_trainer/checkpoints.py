@@ -28,7 +28,7 @@ class EpochResult:
         validation_loss: mean negative log-likelihood on validation, each film counting once, with averaged
             weights, at the temperature that suits the epoch best. With balanced classes it is of the network
             as it is trained, which takes every class for equally common; the kept model is shifted back to the
-            shares of the training films afterwards (`class_weights.shift_logits`).
+            shares of the training films when it is calibrated (`class_weights.shift_logits`).
         validation_accuracy: share of films whose most probable class is theirs, of the same network.
         validation_auc: of "any class but the first"; NaN with an empty class.
         seconds: wall time.

@@ -13,9 +13,10 @@ from edge_xray_trainer.options import TrainingOptions
 def class_weights(options: TrainingOptions, films: FilmSet) -> NDArray[np.float64]:
     """What each film of a class counts in the loss: inversely to the class's share, or 1.
 
-    Under weights w a network learns logits of w_c p(c|x), as if all classes were equally common. The
-    weights are taken off again when training ends, as in Saerens et al. 2002, equation 2.4: a finding that is
-    twice as common is then twice as likely, all else equal.
+    Under weights w a network learns logits of w_c p(c|x), as if all classes were equally common. The weights are
+    taken off again when it is calibrated, as in Saerens et al. 2002, equation 2.4: a finding that is twice as common
+    is then twice as likely, all else equal. They are factors of probabilities, so log w belongs to the logits
+    *after* they are divided by the temperature: temperature x log w is taken off the network's own.
 
     Args:
         options: `balance_classes`.

@@ -47,6 +47,7 @@ class Teacher:
                 f"teacher {path}: its labels are {list(metadata.label_names)}, expected {list(names)}"
             )
         self.input = metadata.input
+        self.temperature = metadata.calibration.temperature
         self._network = keras.models.load_model(path, compile=False)
         # Batches are prepared in several threads, and Keras builds its function at the first call.
         self._lock = threading.Lock()
@@ -77,16 +78,20 @@ def labels_alone(films: FilmSet) -> Targets:
 
 
 def taught_on_films(
-    options: TrainingOptions, films: FilmSet, answers: Sequence[NDArray[np.floating]]
+    options: TrainingOptions,
+    films: FilmSet,
+    teachers: Sequence[Teacher],
+    answers: Sequence[NDArray[np.floating]],
 ) -> Targets:
     """Labels mixed with what teachers made of each film as it is: asked once, learned from in every view.
 
     Args:
         options: `teacher_weight`, `teacher_temperature`, `balance_classes`.
         films: the training films.
+        teachers: who were asked.
         answers: each teacher's logits for them, (n, classes).
     """
-    targets = _blend(options, films, films.one_hot, answers)
+    targets = _blend(options, films, films.one_hot, teachers, answers)
     return lambda chosen, _: targets[chosen]
 
 
@@ -107,7 +112,7 @@ def taught_on_views(
 
     def targets(chosen: NDArray[np.intp], views: NDArray[np.uint8]) -> NDArray[np.float32]:
         answers = [teacher.logits(views) for teacher in teachers]
-        return _blend(options, films, one_hot[chosen], answers)
+        return _blend(options, films, one_hot[chosen], teachers, answers)
 
     return targets
 
@@ -116,13 +121,20 @@ def _blend(
     options: TrainingOptions,
     films: FilmSet,
     one_hot: NDArray[np.float32],
+    teachers: Sequence[Teacher],
     answers: Sequence[NDArray[np.floating]],
 ) -> NDArray[np.float32]:
     """Labels and the mean of softened answers, in the shares of the options."""
     # A teacher answers at the classes' shares; under class weights the student learns weighted ones.
     weighted = np.log(class_weights(options, films))
     softened = ScoreCalibration(options.teacher_temperature)
-    soft = np.mean([probabilities(own + weighted, softened) for own in answers], axis=0)
+    soft = np.mean(
+        [
+            probabilities(own + teacher.temperature * weighted, softened)
+            for teacher, own in zip(teachers, answers, strict=True)
+        ],
+        axis=0,
+    )
     share = options.teacher_weight
     mixed: NDArray[np.float32] = ((1 - share) * one_hot + share * soft).astype(np.float32)
     return mixed

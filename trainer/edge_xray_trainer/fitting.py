@@ -52,7 +52,10 @@ FOREIGN_FACTOR = 1.7
 
 
 def fit_temperature(
-    logits: NDArray[np.floating], labels: NDArray[np.integer], fitted_on: str
+    logits: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    fitted_on: str,
+    log_prior: NDArray[np.floating] | float = 0.0,
 ) -> ScoreCalibration:
     """Find the temperature with the least negative log-likelihood (Guo et al. 2017, section 4.2).
 
@@ -60,11 +63,12 @@ def fit_temperature(
         logits: (n, classes).
         labels: (n,) index of the true class.
         fitted_on: the films, in words.
+        log_prior: (classes,) or one number, added to the logits after they are divided by the temperature.
     """
     wide = np.asarray(logits, np.float64)
 
     def loss(log_temperature: float) -> float:
-        scaled = wide / np.exp(log_temperature)
+        scaled = wide / np.exp(log_temperature) + log_prior
         normal = np.logaddexp.reduce(scaled, axis=1)
         return float((normal - scaled[np.arange(len(labels)), labels]).mean())
 

@@ -26,6 +26,7 @@ from edge_xray_trainer.checkpoints import (
     TrainingState,
     read_state,
 )
+from edge_xray_trainer.class_weights import class_weights, shift_logits
 from edge_xray_trainer.curves import draw_curves
 from edge_xray_trainer.data import FilmSet, load_films
 from edge_xray_trainer.delivery import check_folder
@@ -206,7 +207,7 @@ def fit_metadata(
 
     Args:
         request: the run.
-        network: the trained network.
+        network: the trained network; class weights are taken off its evidence map here.
         sets: prepared ``train`` and ``validation`` films.
         task: what the labels mean.
         spec: the network's input.
@@ -223,7 +224,10 @@ def fit_metadata(
     logits, features = network_outputs(network, validation.pixels, pooling, asked)
     _, training_features = network_outputs(network, training, pooling, asked)
     varied_features = _varied_features(network, training, options.seed, pooling, asked)
-    calibration = fit_temperature(logits, validation.labels, words)
+    log_prior = -np.log(class_weights(options, sets["train"]))
+    calibration = fit_temperature(logits, validation.labels, words, log_prior)
+    shift_logits(network, calibration.temperature * log_prior)
+    logits = logits + calibration.temperature * log_prior
     positive = np.array([label.triage != "none" for label in task.labels])
     p_finding = probabilities(logits, calibration)[:, positive].sum(axis=1)
     points: tuple[OperatingPoint, ...] = fit_operating_points(
@@ -299,7 +303,7 @@ def _targets(request: RunRequest, films: FilmSet, tell: Listener) -> Targets | N
         tell.note(f"Asking the teacher {short(name)} about {len(own)} films.")
         asked = counter(tell.progress, "Asking the teacher", len(own))
         answers.append(teacher.logits(own.pixels, asked))
-    return taught_on_films(options, films, answers)
+    return taught_on_films(options, films, teachers, answers)
 
 
 def _check_sources(request: RunRequest) -> None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from edge_xray.errors import UsageError
 from edge_xray.measures import auc
+from edge_xray.model_file import read_metadata
 from edge_xray_trainer.architectures import ARCHITECTURES, Architecture
 from edge_xray_trainer.batches import AugmentedBatches
 from edge_xray_trainer.checkpoints import (
@@ -150,8 +151,8 @@ def train(
         on_resume: told how many epochs were found done.
 
     Returns:
-        ``(network with the best averaged weights and two outputs, state)``; it answers at the classes'
-        shares in `films`, whatever weight they had (`class_weights`).
+        ``(network with the best averaged weights and two outputs, state)``; it answers under the weights of
+        `class_weights`, which the fitting of its calibration takes off.
 
     Raises:
         UsageError: the folder holds another run, or several machines are asked for.
@@ -189,7 +190,8 @@ def train(
         if not resuming:
             if options.initial:
                 load_initial_weights(network, Path(options.initial))
-                shift_logits(network, np.log(class_weights(options, films)))
+                temperature = read_metadata(Path(options.initial)).calibration.temperature
+                shift_logits(network, temperature * np.log(class_weights(options, films)))
             else:
                 _adapt_norms(network, options, batches(0))
         _freeze_norms(network, options)
@@ -245,7 +247,6 @@ def train(
             on_epoch(result)
     network = build_network(TrainingOptions(**{**vars(options), "pretrained": False}), len(names))
     logits_model(network).load_weights(folder / BEST_FILE)
-    shift_logits(network, -np.log(class_weights(options, films)))
     return network, state
 
 
