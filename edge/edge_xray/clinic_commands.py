@@ -79,7 +79,8 @@ Jobs = Annotated[
         metavar="N",
         min=1,
         max=64,
-        help="Films scored at once. A scan's default: one for each processor, 8 at most.",
+        help="Films scored at once. A scan's default: one for each processor and for each 200 MB of "
+        "free memory, 8 at most.",
     ),
 ]
 Recursive = Annotated[

@@ -54,6 +54,7 @@ REASONS: Final = {
     "no_picture": "a DICOM file without pixels, such as a report",
     "not_a_file": "a pipe, a device or a folder",
     "not_an_image": "no JPEG, PNG, TIFF, BMP or DICOM",
+    "out_of_memory": "the machine had too little memory left for the film",
     "several_frames": "more than one picture in the file; a smaller preview in a JPEG does not count",
     "too_large": f"more than {MAX_PIXELS // 10**6} million pixels, or too much for the memory allowed",
     "too_small": f"fewer than {MIN_SIDE} pixels a side",
@@ -69,6 +70,7 @@ MACHINE_REASONS: Final = frozenset(
         "dicom_decoder_missing",
         "dicom_extra_missing",
         "no_decoder_process",
+        "out_of_memory",
         "too_slow",
         "unreadable",
     }

@@ -79,3 +79,15 @@ class FilmError(EdgeXrayError):
         """
         super().__init__(message)
         self.reason = reason
+
+
+def out_of_memory(what: str) -> FilmError:
+    """The error for a film for which the machine, not the film's own limit, had too little memory.
+
+    Args:
+        what: what came of it, as the beginning of a sentence.
+    """
+    return FilmError(
+        "out_of_memory",
+        f"{what}, most likely for want of memory; close other programs, and scan again with --jobs 1",
+    )

@@ -28,12 +28,17 @@ LIFE_TIME_STEP: Final = 10
 LIFE_TIME_WORN: Final = 9
 
 
-def check_memory(root: Path) -> Finding:
-    """Memory that a program can have now, from ``/proc/meminfo``."""
-    free = None
+def free_memory(root: Path) -> int | None:
+    """Bytes that programs can have now, from ``/proc/meminfo``; None where the system does not tell."""
     for line in _read(root / "proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
-            free = int(line.split()[1]) * 1024
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def check_memory(root: Path) -> Finding:
+    """Memory that a program can have now."""
+    free = free_memory(root)
     if free is None:
         return Finding("memory", "OK", "not told by this system")
     values = {"free_bytes": free}

@@ -34,7 +34,7 @@ from edge_xray.decode import (
     decode,
 )
 from edge_xray.decode_child import OUT_OF_MEMORY_EXIT, receive, send
-from edge_xray.errors import FilmError
+from edge_xray.errors import FilmError, out_of_memory
 from edge_xray.film_file import is_dicom, read_file
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import reduction_factor
@@ -82,9 +82,15 @@ def decode_guarded(source: Path | bytes, spec: InputSpec) -> DecodedFilm:
         FilmError: as `edge_xray.decode.decode`, and for a film that takes too long or too much.
     """
     data = source if isinstance(source, bytes) else read_file(source)
-    if not data or is_bounded(data, spec):
+    if data and not is_bounded(data, spec):
+        return decode_isolated(data, spec)
+    try:
         return decode(data, spec)
-    return decode_isolated(data, spec)
+    except FilmError as error:
+        if isinstance(error.__cause__, MemoryError):
+            # Its header bounds what it takes, and nothing but the machine limits it here.
+            raise out_of_memory("the film could not be decoded") from error
+        raise
 
 
 def is_bounded(data: bytes, spec: InputSpec) -> bool:
@@ -135,8 +141,8 @@ def decode_isolated(
         memory: bytes the child may use in all.
 
     Raises:
-        FilmError: as `edge_xray.decode.decode`, and ``too_slow``, ``too_large`` or
-            ``decoder_crashed`` for a film that its limits stopped.
+        FilmError: as `edge_xray.decode.decode`, ``too_slow``, ``too_large`` or ``decoder_crashed``
+            for a film that its limits stopped, and ``out_of_memory`` if the system ended the child.
     """
     data = source if isinstance(source, bytes) else read_file(source)
     child = _take(memory)
@@ -191,8 +197,12 @@ class _Child:
             send(self._requests, {"spec": spec.to_dict(), "seconds": seconds}, data)
             reply = receive(self._replies, 3 * MAX_PIXELS)
         if reply is None:
+            # What it ended with tells who ended it, so it is not killed before it had time to end.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=_END_SECONDS)
+            code = self._process.poll()
             self.kill()
-            raise _killed(self._process.returncode, deadline.passed, seconds, self.memory)
+            raise _killed(code, deadline.passed, seconds, self.memory)
         return _film(*reply)
 
     def kill(self) -> None:
@@ -285,11 +295,22 @@ def _no_child(why: str) -> FilmError:
 
 
 def _killed(code: int | None, late: bool, seconds: float, memory: int) -> FilmError:
+    """Why a child gave no film.
+
+    Args:
+        code: what it ended with; None if it lives on and talks nonsense.
+        late: whether its deadline killed it.
+        seconds: time that it had.
+        memory: bytes that it had.
+    """
     if late or (sys.platform != "win32" and code == -signal.SIGALRM):
         return FilmError(
             "too_slow", f"decoding took longer than {seconds:g} s; export the film as JPEG"
         )
-    if code == OUT_OF_MEMORY_EXIT or (sys.platform != "win32" and code == -signal.SIGKILL):
+    if sys.platform != "win32" and code == -signal.SIGKILL:
+        # Linux' OOM killer, or macOS' jetsam: they choose by size, and the film need not be large.
+        return out_of_memory("the system ended the decoder")
+    if code == OUT_OF_MEMORY_EXIT:
         return FilmError(
             "too_large",
             f"decoding needs more than {memory // 2**20} MiB of memory; export the film as JPEG",

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from edge_xray.classifier import Classifier
 from edge_xray.decision import decide, p_finding
 from edge_xray.decode import DecodedFilm, quiet_decoders
-from edge_xray.errors import FilmError, OutputError
+from edge_xray.errors import FilmError, OutputError, out_of_memory
 from edge_xray.film_file import read_film, room_for
 from edge_xray.gate import Limits, check_film, check_scores
+from edge_xray.hardware import free_memory
 from edge_xray.heatmap import finding_evidence, overlay_png, report_picture
 from edge_xray.isolate import decode_guarded
 from edge_xray.own_files import overlay_name, picture_name
@@ -40,6 +41,9 @@ FILMS_AHEAD: Final = 4
 MOST_JOBS: Final = 8
 """Workers taken without being asked for: each holds a decoded film and an interpreter."""
 
+WORKER_BYTES: Final = 200 * 10**6
+"""Free memory for each such worker: itself, and a decoder that takes 109 MB for a DICOM film of 7 megapixels."""
+
 NAME_LENGTH: Final = 60
 """Characters of a film's own name in the name of its overlay."""
 
@@ -53,7 +57,7 @@ class ScanOptions:
 
     Attributes:
         operating_point: name; None is the model's default.
-        jobs: worker threads; None is one for each processor that this process may use.
+        jobs: worker threads; None is `default_jobs`.
         recursive: also folders within folders.
         limits: which limits of the model's intended use are lifted.
         with_identifiers: keep the DICOM patient ID as it is, not as a keyed hash.
@@ -76,6 +80,17 @@ def processors() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows have none
         return os.cpu_count() or 1
+
+
+def default_jobs(root: Path = Path("/")) -> int:
+    """Workers taken without being asked for: one for each processor and for each `WORKER_BYTES` of free memory.
+
+    Args:
+        root: where ``proc`` is; for tests.
+    """
+    free = free_memory(root)
+    fitting = MOST_JOBS if free is None else max(1, free // WORKER_BYTES)
+    return min(processors(), MOST_JOBS, fitting)
 
 
 def scan(
@@ -113,7 +128,7 @@ def score_films(
     """Score films that were found already; as `scan` but for the finding."""
     classifier.metadata.operating_point(options.operating_point)
     quiet_decoders()
-    jobs = options.jobs or min(processors(), MOST_JOBS)
+    jobs = options.jobs or default_jobs()
     twins: SimpleQueue[Classifier] = SimpleQueue()
     twins.put(classifier)
     for _ in range(jobs - 1):
@@ -170,6 +185,9 @@ class FilmScorer:
                 return known or self._score(found, sha256, data)
         except FilmError as error:
             return SkippedFilm(found.shown, sha256, error.reason, str(error))
+        except MemoryError:
+            short = out_of_memory("the film could not be scored")
+            return SkippedFilm(found.shown, sha256, short.reason, str(short))
 
     def _score(self, found: Found, sha256: str, data: bytes) -> Row:
         metadata = self._classifier.metadata

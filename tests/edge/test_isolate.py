@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from edge_xray import isolate
-from edge_xray.decode import REASONS, decode
+from edge_xray.decode import MACHINE_REASONS, REASONS, decode
 from edge_xray.errors import FilmError
 from edge_xray.isolate import decode_guarded, decode_isolated, is_bounded
 from edge_xray.metadata import InputSpec
@@ -158,6 +158,39 @@ def test_a_child_that_is_killed_between_films_is_replaced(encode, draw_film):
         os.kill(pid, signal.SIGKILL)
     time.sleep(0.1)
     assert decode_isolated(data, SPEC).format == "TIFF"
+
+
+@posix
+def test_a_decoder_that_the_system_kills_is_the_machines_fault(encode, draw_film):
+    slow = encode(Image.effect_noise((5000, 5000), 60), "TIFF", compression="tiff_lzw")
+    decode_isolated(encode(draw_film(), "TIFF"), SPEC)
+    (pid,) = children()[-1:]
+    threading.Timer(0.05, os.kill, (pid, signal.SIGKILL)).start()
+    with pytest.raises(FilmError) as caught:
+        for _ in range(50):
+            decode_isolated(slow, SPEC)
+    assert caught.value.reason == "out_of_memory" in MACHINE_REASONS
+    assert "--jobs 1" in str(caught.value)
+
+
+@posix
+def test_a_child_that_talks_nonsense_is_no_want_of_memory(encode, draw_film, monkeypatch):
+    with monkeypatch.context() as deaf:
+        deaf.setattr(isolate, "MAX_PIXELS", 10)
+        with pytest.raises(FilmError) as caught:
+            decode_isolated(encode(draw_film(), "TIFF"), SPEC)
+    assert caught.value.reason == "decoder_crashed"
+
+
+def test_want_of_memory_in_the_thread_is_the_machines_fault(encode, draw_film, monkeypatch):
+    def load(*_):
+        raise MemoryError
+
+    data = encode(draw_film(), "PNG")
+    monkeypatch.setattr(Image.Image, "load", load)
+    with pytest.raises(FilmError) as caught:
+        decode_guarded(data, SPEC)
+    assert caught.value.reason == "out_of_memory"
 
 
 @posix

@@ -23,7 +23,7 @@ from PIL import Image
 from edge_xray.classifier import Classifier
 from edge_xray.cli import main
 from edge_xray.film_file import read_film
-from edge_xray.scan import ScanOptions, scan
+from edge_xray.scan import ScanOptions, default_jobs, scan
 
 
 @pytest.fixture
@@ -649,6 +649,42 @@ def test_every_number_of_workers_gives_the_same_rows_in_the_same_order(films, ti
     one, four = (list(scan([films], classifier, ScanOptions(jobs=jobs))) for jobs in (1, 4))
     assert one == four
     assert len(one) == 6
+
+
+@pytest.mark.parametrize(
+    ("free_kib", "jobs"), [(90_000, 1), (300_000, 1), (400_000, 2), (10**8, 8), (None, 8)]
+)
+def test_as_many_workers_as_fit_into_the_free_memory(free_kib, jobs, tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_xray.scan.processors", lambda: 64)
+    (tmp_path / "proc").mkdir()
+    if free_kib is not None:
+        (tmp_path / "proc" / "meminfo").write_text(f"MemAvailable:  {free_kib} kB\n")
+    assert default_jobs(tmp_path) == jobs
+    monkeypatch.setattr("edge_xray.scan.processors", lambda: 1)
+    assert default_jobs(tmp_path) == 1
+
+
+def test_want_of_memory_costs_one_film_and_the_next_scan_tries_it_again(run, films, monkeypatch):
+    from edge_xray import scan as module
+
+    real, calls = module.preprocess, []
+
+    def preprocess(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise MemoryError
+        return real(*arguments)
+
+    with monkeypatch.context() as short:
+        short.setattr(module, "preprocess", preprocess)
+        assert run("scan", "films", "-o", "out", "-f", "csv", "--jobs", 1)[0] == 0
+    rows = _rows(Path("out/results.csv").read_text())
+    (bad,) = (row for row in rows.values() if row["status"] == "not_scored")
+    assert bad["reason"] == "out_of_memory"
+    assert "--jobs 1" in bad["message"]
+    assert run("scan", "films", "-o", "out", "-f", "csv")[0] == 0
+    again = _rows(Path("out/results.csv").read_text())
+    assert [row["status"] for row in again.values()] == 6 * ["scored"]
 
 
 def test_a_scan_that_is_left_early_ends_its_workers(films, tiny_model):
