@@ -78,6 +78,7 @@ def reasons_page() -> str:
     """All reasons, by what gives them."""
     from edge_xray.decode import REASONS
     from edge_xray.film_file import REASONS as FILE_REASONS
+    from edge_xray.gate import MODEL_REASONS
     from edge_xray.intended_use import INTENDED_USE_REASONS
     from edge_xray.quality import QUALITY_REASONS
     from edge_xray.walk import REASONS as WALK_REASONS
@@ -87,6 +88,7 @@ def reasons_page() -> str:
         ("The file", REASONS | FILE_REASONS | WALK_REASONS),
         ("What the file says of the film", INTENDED_USE_REASONS),
         ("The picture", QUALITY_REASONS),
+        ("The model's answer", MODEL_REASONS),
     ):
         parts.append(f"\n## {title}\n\n| reason | what it means |\n|---|---|\n")
         parts += [f"| `{reason}` | {meaning} |\n" for reason, meaning in sorted(reasons.items())]

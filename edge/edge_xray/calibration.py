@@ -49,8 +49,9 @@ def probabilities(
         calibration: the temperature, fitted on validation films.
 
     Returns:
-        float64, (..., classes), 0..1, each row adding up to 1.
+        float64, (..., classes), 0..1, each row adding up to 1; NaN for a row that has NaN or infinity.
     """
     scaled = np.asarray(logits, np.float64) / calibration.temperature
-    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    with np.errstate(invalid="ignore"):
+        powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float64)

@@ -26,9 +26,12 @@ class Decision:
 
 
 def p_finding(probabilities: NDArray[np.floating], metadata: ModelMetadata) -> float:
-    """Probability that a film shows the finding: the sum over the positive classes, 0..1."""
-    total = float(np.asarray(probabilities, np.float64)[np.array(metadata.positive)].sum())
-    return min(1.0, max(0.0, total))
+    """Probability that a film shows the finding: the sum over the positive classes, 0..1.
+
+    NaN for probabilities that are no numbers: nothing is known then, least of all that there is no finding.
+    """
+    total = np.asarray(probabilities, np.float64)[np.array(metadata.positive)].sum()
+    return float(np.clip(total, 0.0, 1.0))
 
 
 def decide(

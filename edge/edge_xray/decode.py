@@ -69,13 +69,16 @@ MACHINE_REASONS: Final = frozenset(
     {
         "dicom_decoder_missing",
         "dicom_extra_missing",
+        "no_answer",
         "no_decoder_process",
         "out_of_memory",
         "too_slow",
         "unreadable",
     }
 )
-"""Reasons that lie with the machine, not with the film: the next scan tries such a film again."""
+"""Reasons that lie with the machine, not with the film: the next scan tries such a film again.
+
+One is not a decoder's: ``no_answer`` of `edge_xray.gate`."""
 
 _COLOUR_MODES: Final = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 _COLOUR_SAMPLE: Final = 64

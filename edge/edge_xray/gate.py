@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
+
 from edge_xray.classifier import Scores
 from edge_xray.decode import DecodedFilm
 from edge_xray.intended_use import check_intended_use
@@ -15,6 +17,11 @@ from edge_xray.quality import QualityReport, check_features, check_pixels
 CHEST: Final = "CHEST"
 FRONTAL: Final = frozenset({"AP", "PA"})
 """BodyPartExamined and ViewPosition for which the pixels' chest statistics hold."""
+
+MODEL_REASONS: Final = {
+    "no_answer": "the model gave no number for the film: its arithmetic broke down on this machine"
+}
+"""Every reason that lies with the model's answer, with what it means; none of them can be lifted."""
 
 _LIFTED: Final[dict[str, frozenset[str]]] = {
     "--any-age": frozenset({"unlike_known_films"}),
@@ -90,14 +97,24 @@ def check_film(film: DecodedFilm, metadata: ModelMetadata, limits: Limits) -> Qu
 def check_scores(
     so_far: QualityReport, scores: Scores, metadata: ModelMetadata, limits: Limits
 ) -> QualityReport:
-    """Judge a film by the model's features; nothing to judge if the model has no statistics.
+    """Judge a film by the model's answer: are there numbers, and are the features those of such a film?
 
     Args:
         so_far: of `check_film`; its warnings are kept.
         scores: of the film.
         metadata: of the model.
         limits: what is lifted.
+
+    Returns:
+        ``reason`` is ``no_answer``, what `edge_xray.quality.check_features` gives, or None.
     """
+    if not np.isfinite(scores.logits).all():
+        return replace(
+            so_far,
+            reason="no_answer",
+            message="the model gave no number for this film; run edge-xray self-test, then scan again "
+            "with another --runtime or another model",
+        )
     statistics, features = metadata.features, scores.features
     if statistics is None or features is None:
         return so_far

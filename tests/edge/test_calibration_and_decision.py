@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edge_xray.calibration import probabilities, to_logits
-from edge_xray.decision import decide
+from edge_xray.decision import decide, p_finding
 from edge_xray.metadata import (
     InputSpec,
     Label,
@@ -39,6 +39,12 @@ def test_probabilities_add_up_and_keep_the_order(values, temperature):
     assert ((shares >= 0) & (shares <= 1)).all()
     best = values.argmax(axis=-1)
     assert (np.take_along_axis(shares, best[:, None], 1)[:, 0] == shares.max(axis=-1)).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_no_number_is_no_probability_of_0(value):
+    shares = probabilities(np.array([0.0, value, 1.0]), ScoreCalibration())
+    assert np.isnan(p_finding(shares, METADATA))
 
 
 def test_a_higher_temperature_is_less_sure():

@@ -687,6 +687,37 @@ def test_want_of_memory_costs_one_film_and_the_next_scan_tries_it_again(run, fil
     assert [row["status"] for row in again.values()] == 6 * ["scored"]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_model_that_gives_no_number_gives_no_all_clear(value, run, films, monkeypatch):
+    from edge_xray import classifier as module
+
+    real = module._Output.read
+
+    def read(output, interpreter):
+        return np.full_like(real(output, interpreter), value)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(module._Output, "read", read)
+        broken.setattr(Classifier, "check_golden", lambda _: 0.0)
+        assert run("scan", "films", "-o", "out", "--heatmaps", "--any-body-part")[0] == 0
+        out = run("scan", "films", "--format", "csv", "--strict")
+        assert out[0] == 1
+    rows = _rows(Path("out/results.csv").read_text())
+    for row in (*rows.values(), *_rows(out[1]).values()):
+        assert (row["status"], row["reason"]) == ("not_scored", "no_answer")
+        assert row["p_pneumonia"] == ""
+        assert "--runtime" in row["message"]
+    assert len(rows) == 6
+    page = Path("out/results.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 6
+    assert "6 not scored" in page
+    lines = Path("out/results.jsonl").read_text().splitlines()
+    assert {json.loads(line)["reason"] for line in lines} == {"no_answer"}
+    assert run("scan", "films", "-o", "out", "--any-body-part")[0] == 0
+    again = _rows(Path("out/results.csv").read_text())
+    assert {row["status"] for row in again.values()} == {"scored"}
+
+
 def test_a_scan_that_is_left_early_ends_its_workers(films, tiny_model):
     before = set(threading.enumerate())
     rows = scan([films], Classifier(tiny_model), ScanOptions(jobs=2))

@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import edge_xray.film_file
@@ -261,6 +262,24 @@ def test_a_watch_goes_on_from_a_scan_of_the_folder_and_lists_no_other(
     assert _settle(watcher) == ["c.png"]
     again = Watcher(inbox, Classifier(tiny_model), ScanOptions(jobs=1), results)
     assert _listed(again) == ["c.png"]
+
+
+def test_a_film_without_an_answer_is_listed_as_not_scored_and_tried_again(
+    inbox, tmp_path, write_film, tiny_model, monkeypatch
+):
+    from edge_xray import classifier as module
+
+    now = 0.0
+    write_film(inbox / "a.png", "viral", 923)
+    with _watching(inbox, tmp_path / "out", tiny_model, clock=lambda: now) as watcher:
+        with monkeypatch.context() as broken:
+            real = module._Output.read
+            broken.setattr(module._Output, "read", lambda *of: real(*of) * np.float32(np.nan))
+            assert _settle(watcher) == ["a.png"]
+            assert watcher.rows[0].reason == "no_answer"
+        now = 60.0
+        assert _settle(watcher) == ["a.png"]
+        assert isinstance(watcher.rows[0], Prediction)
 
 
 def test_a_fault_of_the_machine_is_tried_again_ever_more_seldom(
