@@ -26,6 +26,7 @@ from edge_xray.decode import (
 )
 from edge_xray.dicom_tags import DicomTags, read_tags
 from edge_xray.errors import FilmError
+from edge_xray.jpeg_filler import check_filler
 from edge_xray.jpeg_lossless import decode_jpeg_lossless
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import reduction_factor
@@ -224,11 +225,14 @@ def _full_picture(dataset: Any) -> Image.Image:
     from edge_xray.dicom_display import stored_to_grey
 
     stored: NDArray[Any]
-    if str(dataset.file_meta.TransferSyntaxUID) in _JPEG_LOSSLESS and _samples(dataset) == 1:
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    if syntax in _JPEG_LOSSLESS and _samples(dataset) == 1:
         stored = _lossless(dataset)
     else:
         _check_decoder(dataset)
         stored = pixel_array(dataset)
+        if syntax in _JPEG_EIGHT_BIT:
+            check_filler(Image.fromarray(stored.astype(np.uint8, copy=False)), _frame(dataset))
     photometric = str(dataset.get("PhotometricInterpretation", "")).strip()
     if photometric == "PALETTE COLOR":
         stored = apply_color_lut(stored, dataset)

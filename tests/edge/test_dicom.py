@@ -203,6 +203,39 @@ def test_colour_and_palette_pictures_become_grey_with_their_colour_noted(film, t
     assert np.array_equal(decode(painted, SPEC).pixels, film)
 
 
+@pytest.mark.parametrize("photometric", ["YBR_FULL_422", "YBR_FULL", "RGB", "grey"])
+def test_a_cut_jpeg_is_told_in_every_colour(photometric, draw_film, encode, to_dicom):
+    film = draw_film("viral", 5, height=300, width=420)
+    stored = film if photometric == "grey" else np.dstack([film, film, film])
+    options = {} if photometric == "grey" else {"subsampling": photometric.endswith("422")}
+    if photometric == "RGB":
+        options["keep_rgb"] = True
+    jpeg = encode(stored, "JPEG", quality=92, **options)
+    tags = {} if photometric == "grey" else {"PhotometricInterpretation": photometric}
+    whole = decode(to_dicom(stored, frame=jpeg, syntax=JPEG_BASELINE, **tags), SPEC)
+    as_file = decode(jpeg, SPEC)
+    assert np.abs(whole.pixels.astype(int) - as_file.pixels).max() <= 2
+    assert whole.colour < 1
+    for share in (0.5, 0.9, 0.97):
+        for end in (b"", b"\xff\xd9"):
+            cut = jpeg[: int(share * len(jpeg))] + end
+            error = refused(to_dicom(stored, frame=cut, syntax=JPEG_BASELINE, **tags))
+            assert error.reason in {"truncated", "damaged"}
+    hole = jpeg[: len(jpeg) // 2] + jpeg[len(jpeg) // 2 + 300 :]
+    assert refused(to_dicom(stored, frame=hole, syntax=JPEG_BASELINE, **tags)).reason == "damaged"
+
+
+@pytest.mark.parametrize("photometric", ["YBR_FULL_422", "YBR_FULL", "RGB"])
+def test_a_colour_jpeg_that_ends_in_the_level_of_missing_data_is_whole(
+    photometric, film, encode, to_dicom
+):
+    bordered = np.pad(film, 40, constant_values=128)
+    stored = np.dstack([bordered] * 3)
+    jpeg = encode(stored, "JPEG", quality=92, keep_rgb=photometric == "RGB")
+    data = to_dicom(stored, frame=jpeg, syntax=JPEG_BASELINE, PhotometricInterpretation=photometric)
+    assert (decode(data, SPEC).pixels[-1] == 128).all()
+
+
 def test_rle_and_deflated_files_are_read(film, to_dicom):
     import pydicom
 
