@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,7 @@ from edge_xray.film_file import BMP_MAGIC, MAX_FILE_BYTES, TIFF_MAGIC, is_dicom,
 from edge_xray.jpeg_filler import check_filler
 from edge_xray.metadata import InputSpec
 from edge_xray.modes import to_mode
+from edge_xray.png_rows import check_rows
 from edge_xray.png_wide import read_wide_png
 from edge_xray.preprocess import reduction_factor
 
@@ -203,7 +204,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def _decode_raster(data: bytes, spec: InputSpec) -> DecodedFilm:
-    orientation, wide = UPRIGHT, None
+    orientation, read_png = UPRIGHT, None
     if data.startswith(headers.JPEG_MAGIC):
         jpeg = headers.read_jpeg_header(data)
         headers.check_jpeg(jpeg)
@@ -214,7 +215,7 @@ def _decode_raster(data: bytes, spec: InputSpec) -> DecodedFilm:
         png = headers.read_png_header(data)
         check_size(png.width, png.height)
         chunks = list(headers.png_chunks(data))
-        wide = partial(read_wide_png, data, png, chunks) if png.wide else None
+        read_png = partial(_read_png, data, png, chunks)
         kind = "PNG"
     elif data.startswith(TIFF_MAGIC):
         kind = "TIFF"
@@ -226,7 +227,20 @@ def _decode_raster(data: bytes, spec: InputSpec) -> DecodedFilm:
             "the content is not JPEG, PNG, TIFF, BMP or DICOM; export the film again",
         )
     with decoder_errors(), Image.open(io.BytesIO(data), formats=(kind,)) as image:
-        return _decode_image(image, kind, data, spec, orientation, wide)
+        return _decode_image(image, kind, data, spec, orientation, read_png)
+
+
+def _read_png(
+    data: bytes,
+    png: headers.PngHeader,
+    chunks: Sequence[tuple[bytes, int, int]],
+    image: Image.Image,
+) -> Image.Image:
+    if png.wide:
+        return read_wide_png(data, png, chunks)
+    image.load()
+    check_rows(image, data, png, chunks)
+    return image
 
 
 def _decode_image(
@@ -235,7 +249,7 @@ def _decode_image(
     data: bytes,
     spec: InputSpec,
     orientation: int,
-    wide: Callable[[], Image.Image] | None,
+    read_png: Callable[[Image.Image], Image.Image] | None,
 ) -> DecodedFilm:
     check_size(*image.size)
     # One step to a second page, never Pillow's count of them: a chain of pages can be endless.
@@ -246,15 +260,15 @@ def _decode_image(
     width, height = image.size
     if kind == "JPEG":
         load_jpeg(image, data, wanted_mode(spec), reduction_factor(width, height, spec))
-    elif wide is None:
+    elif read_png is not None:
+        shown = read_png(image)
+        orientation = png_orientation(image.info)
+        image = shown
+    else:
         image.load()
         width, height = image.size  # Pillow sets a TIFF upright while it loads it
-    if kind == "PNG":
-        orientation = png_orientation(image.info)
-    elif kind == "TIFF" and _is_wide_negative(image):
+    if kind == "TIFF" and _is_wide_negative(image):
         image = ImageChops.invert(to_mode(image, "L"))
-    if wide is not None:
-        image = wide()
     if orientation != UPRIGHT:
         image = image.transpose(_UPRIGHTS[orientation])
         if orientation in (5, 6, 7, 8):

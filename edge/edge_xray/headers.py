@@ -58,6 +58,18 @@ profile and a preview some hundred."""
 _PNG_CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Samples a pixel by PNG colour type (ISO/IEC 15948, table 11.1)."""
 
+_PNG_ONE_PASS: Final = ((0, 0, 1, 1),)
+_PNG_PASSES: Final = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+"""First column and row, and steps between columns and rows, of a PNG's passes (ISO/IEC 15948, 8.2)."""
+
 MAX_PNG_CHUNKS: Final = 100_000
 """Chunks walked in one PNG; a film in 8 KiB pieces has a few thousand."""
 
@@ -113,7 +125,15 @@ class PngHeader:
     @property
     def decoded_bytes(self) -> int:
         """Bytes of the unpacked picture, filter bytes included."""
-        return self.height * (1 + -(-self.width * self.bits * self.channels // 8))
+        passes = _PNG_PASSES if self.interlaced else _PNG_ONE_PASS
+        sides = (
+            (-(-(self.width - x) // dx), -(-(self.height - y) // dy)) for x, y, dx, dy in passes
+        )
+        return sum(
+            rows * (1 + -(-columns * self.bits * self.channels // 8))
+            for columns, rows in sides
+            if columns > 0  # a pass without pixels has no rows
+        )
 
 
 def jpeg_segments(data: bytes, at: int = 0) -> Iterator[tuple[int, int, int]]:

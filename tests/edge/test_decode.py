@@ -638,6 +638,66 @@ def test_every_cut_and_every_changed_byte_of_a_png_is_refused(encode, draw_film)
         refused(bytes(changed))
 
 
+PNG_KINDS = [(0, (1, 2, 4, 8, 16)), (2, (8, 16)), (3, (1, 2, 4, 8)), (4, (8, 16)), (6, (8, 16))]
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2)]
+ADAM7 += [(0, 1, 1, 2)]
+
+
+def png_lines(samples: np.ndarray, bits: int, interlaced: bool) -> list[bytes]:
+    """The unpacked lines of a PNG of these samples, (H, W, channels), in the order stored."""
+    lines = []
+    for x, y, dx, dy in ADAM7 if interlaced else [(0, 0, 1, 1)]:
+        for row in samples[y::dy, x::dx]:
+            if bits == 16:
+                packed = row.astype(">u2").tobytes()
+            else:
+                each = np.unpackbits(row.astype(np.uint8).reshape(-1, 1), axis=1)[:, 8 - bits :]
+                packed = np.packbits(each.reshape(-1)).tobytes()
+            lines.append(b"\0" + packed)
+    return lines
+
+
+def png_of(size: tuple[int, int], kind: tuple[int, int], interlaced: bool, raw: bytes, piece: int):
+    """A PNG whose packed data come in chunks of some length, with right checksums."""
+    colour, bits = kind
+    packed = zlib.compress(raw, 1)
+    body = struct.pack(">IIBBBBB", *size, bits, colour, 0, 0, interlaced)
+    palette = bytes(range(255, -1, -1)) * 3
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", body)
+        + (png_chunk(b"PLTE", palette[: 3 * 2**bits]) if colour == 3 else b"")
+        + b"".join(
+            png_chunk(b"IDAT", packed[at : at + piece]) for at in range(0, len(packed), piece)
+        )
+        + png_chunk(b"IEND", b"")
+    )
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=150)
+def test_a_png_is_refused_if_rows_are_missing_and_only_then(data):
+    kind = data.draw(st.sampled_from([(colour, bit) for colour, all_ in PNG_KINDS for bit in all_]))
+    interlaced = data.draw(st.booleans())
+    width, height = data.draw(st.tuples(st.integers(28, 45), st.integers(28, 45)))
+    samples = np.random.default_rng(data.draw(st.integers(0, 99))).integers(
+        0, 2 ** kind[1], (height, width, PNG_CHANNELS[kind[0]])
+    )
+    # A film may well end in black.
+    samples[height - data.draw(st.integers(0, height)) :] = 0
+    lines = png_lines(samples, kind[1], interlaced)
+    piece = data.draw(st.sampled_from([1 << 20, 100]))
+    wide = kind[1] == 16 and kind[0] != 0
+    tail = data.draw(st.sampled_from([b"", b"more"]))
+    if not (wide and interlaced):
+        whole = png_of((width, height), kind, interlaced, b"".join(lines) + tail, piece)
+        assert decode(whole, GREY).pixels.shape == (height, width)
+    for kept in {len(lines) - 1, data.draw(st.integers(0, len(lines) - 1))}:
+        short = png_of((width, height), kind, interlaced, b"".join(lines[:kept]), piece)
+        assert refused(short).reason == ("unsupported_mode" if wide and interlaced else "truncated")
+
+
 def test_several_pictures_in_one_file_are_refused(film, encode):
     pages = [Image.fromarray(film)] * 3
     tiff = encode(pages[0], "TIFF", save_all=True, append_images=pages[1:])
