@@ -30,6 +30,7 @@ from edge_xray.modes import to_mode
 from edge_xray.png_rows import check_rows
 from edge_xray.png_wide import read_wide_png
 from edge_xray.preprocess import reduction_factor
+from edge_xray.tiff_pieces import check_pieces
 
 if TYPE_CHECKING:
     from edge_xray.dicom_tags import DicomTags
@@ -252,11 +253,14 @@ def _decode_image(
     read_png: Callable[[Image.Image], Image.Image] | None,
 ) -> DecodedFilm:
     check_size(*image.size)
-    # One step to a second page, never Pillow's count of them: a chain of pages can be endless.
-    if kind == "TIFF" and _has_second_page(image):
-        raise FilmError(
-            "several_frames", "the file holds several pictures; save the film as a file of its own"
-        )
+    if kind == "TIFF":
+        # One step to a second page, never Pillow's count of them: a chain of pages can be endless.
+        if _has_second_page(image):
+            raise FilmError(
+                "several_frames",
+                "the file holds several pictures; save the film as a file of its own",
+            )
+        check_pieces(getattr(image, "tag_v2", {}))
     width, height = image.size
     if kind == "JPEG":
         load_jpeg(image, data, wanted_mode(spec), reduction_factor(width, height, spec))

@@ -140,7 +140,8 @@ def _inflate(deflated: bytes) -> bytes:
 def _check_header(dataset: Any) -> tuple[int, int]:
     """Refuse what is no single picture of a sane size; returns its width and height."""
     if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        if "Rows" in dataset:
+        if "Rows" in dataset or not len(dataset):
+            # pydicom gives nothing at all of a file that ends within compressed pixels.
             raise FilmError("truncated", "the DICOM file ends before its pixels; copy it again")
         raise FilmError(
             "no_picture", "the DICOM file holds no picture (a report or a plan); export the film"

@@ -132,6 +132,78 @@ def test_big_tiff_is_tiff(film, encode):
     assert np.array_equal(decode(data, GREY).pixels, film)
 
 
+def with_entry(tiff: bytes, tag: int, change) -> bytes:
+    """A little-endian TIFF in which an array of longs or shorts is changed; it may become shorter."""
+    (at,) = struct.unpack_from("<I", tiff, 4)
+    while (entry := struct.unpack_from("<HHI", tiff, at + 2))[0] != tag:
+        at += 12
+    letter, size = {3: ("H", 2), 4: ("I", 4)}[entry[1]]
+    inside = size * entry[2] <= 4
+    start = at + 10 if inside else struct.unpack_from("<I", tiff, at + 10)[0]
+    values = change(list(struct.unpack_from(f"<{entry[2]}{letter}", tiff, start)))
+    assert inside or size * len(values) > 4
+    data = bytearray(tiff)
+    struct.pack_into("<I", data, at + 6, len(values))
+    struct.pack_into(f"<{len(values)}{letter}", data, start, *values)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("compression", ["raw", "packbits", "tiff_lzw", "tiff_deflate", "jpeg"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_tiff_that_lacks_a_strip_is_refused(compression, mode, film, encode):
+    image = Image.fromarray(film).convert(mode)
+    whole = encode(image, "TIFF", compression=compression, tiffinfo={278: 16})
+    assert decode(whole, GREY).pixels.shape == (90, 110)
+    for change in (
+        lambda offsets: offsets[:-1],
+        lambda offsets: [*offsets[:2], 0, *offsets[3:]],
+        lambda offsets: [*offsets[:-1], 0],
+    ):
+        assert refused(with_entry(whole, 273, change)).reason == "truncated"
+
+
+@pytest.mark.parametrize("rows", [1, 7, 90, 91, 2**32 - 1])
+@pytest.mark.parametrize("big", [False, True])
+def test_strips_of_any_height_make_a_whole_tiff(rows, big, film, encode):
+    data = encode(film, "TIFF", tiffinfo={278: min(rows, 2**31)}, big_tiff=big)
+    if rows > 90 and not big:
+        data = with_entry(data, 278, lambda _: [rows])
+    assert np.array_equal(decode(data, GREY).pixels, film)
+
+
+def tiled(film: np.ndarray, side: int, offsets=lambda those: those) -> bytes:
+    """A grey TIFF in square tiles, the last of each row and column filled up."""
+    across, down = (-(-length // side) for length in film.shape[::-1])
+    filled = np.zeros((down * side, across * side), np.uint8)
+    filled[: film.shape[0], : film.shape[1]] = film
+    tiles = filled.reshape(down, side, across, side).swapaxes(1, 2).reshape(-1, side * side)
+    count = len(tiles)
+    start = 8 + 4 * 2 * count
+    at = offsets([start + index * side * side for index in range(count)])
+    values = [(256, film.shape[1]), (257, film.shape[0]), (258, 8), (259, 1), (262, 1), (277, 1)]
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in [*values, (322, side)]]
+    entries += [
+        struct.pack("<HHII", 323, 4, 1, side),
+        struct.pack("<HHII", 324, 4, len(at), 8),
+        struct.pack("<HHII", 325, 4, count, 8 + 4 * count),
+    ]
+    return (
+        struct.pack("<2sHI", b"II", 42, start + tiles.size)
+        + struct.pack(f"<{count}I", *at, *[0] * (count - len(at)))
+        + struct.pack(f"<{count}I", *[side * side] * count)
+        + tiles.tobytes()
+        + struct.pack("<H", len(entries))
+        + b"".join(entries)
+        + bytes(4)
+    )
+
+
+def test_a_tiff_that_lacks_a_tile_is_refused(film):
+    assert np.array_equal(decode(tiled(film, 32), GREY).pixels, film)
+    for change in (lambda those: those[:-1], lambda those: [*those[:2], 0, *those[3:]]):
+        assert refused(tiled(film, 32, change)).reason == "truncated"
+
+
 def negative(tiff: bytes) -> bytes:
     """A grey TIFF whose tag says that its least value is white."""
     black_is_zero = struct.pack("<HHIH", 262, 3, 1, 1)

@@ -315,6 +315,13 @@ def test_every_cut_of_a_file_is_refused_or_has_all_its_pixels(film, to_dicom):
         assert refused(data[:cut]).reason in {"truncated", "damaged", "no_picture"}
 
 
+def test_every_cut_within_compressed_pixels_is_told_as_such(film, encode, to_dicom):
+    data = to_dicom(film, frame=encode(film, "JPEG"), syntax=JPEG_BASELINE)
+    frame = data.index(b"\xff\xd8\xff")
+    for cut in range(frame, len(data), 97):
+        assert refused(data[:cut]).reason == "truncated"
+
+
 def test_without_pydicom_the_reason_names_the_fix(film, to_dicom, monkeypatch):
     data = to_dicom(film)
     monkeypatch.setitem(sys.modules, "pydicom", None)
