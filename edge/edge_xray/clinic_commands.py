@@ -93,6 +93,9 @@ Quiet = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="No progress and no remarks: the list and errors only."),
 ]
+QuietWatch = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Errors only: the list is in the results folder.")
+]
 AnyAge = Annotated[
     bool, typer.Option("--any-age", help="Score patients of any age, and films unlike those known.")
 ]
@@ -223,7 +226,7 @@ def watch_command(
         ),
     ] = 2.0,
     heatmaps: Heatmaps = False,
-    quiet: Quiet = False,
+    quiet: QuietWatch = False,
     any_age: AnyAge = False,
     any_view: AnyView = False,
     any_body_part: AnyBodyPart = False,

@@ -75,11 +75,10 @@ def run_watch_command(
     )
 
     def hear(heard: Heard) -> None:
-        if request.quiet:
-            return
         if heard.notice:
+            # That the folder is gone is an error, quiet or not: nothing is scored meanwhile.
             say(heard.notice)
-        if heard.row is not None:
+        if heard.row is not None and not request.quiet:
             tell(row_line(heard.row, run))
 
     with ResultsFolder(output, classifier, options, (folder,)) as results:
