@@ -2,8 +2,8 @@
 
 A line is ``CRC32 SPACE JSON LF``: eight hexadecimal digits, then an object with ``key`` and
 ``record``. The first line holds the fingerprint instead. A film counts as done once its line is
-synced to the disk. A line that a crash cut or a disk damaged is dropped on opening, with what follows
-it, and those films are done again.
+synced to the disk. A last line that a crash cut is dropped on opening. A line that a disk damaged is
+passed over and stays where it is; the lines after it count. Either way those films are done again.
 
 In memory a film costs some hundred bytes, its hash and where its line begins, so that a scan of ten
 thousand films needs little more than one of a hundred.
@@ -59,7 +59,8 @@ class Journal:
     Attributes:
         resumed: how many records were found on opening.
         fresh_reason: why an earlier journal was not resumed; empty if there was none or it was.
-        dropped_bytes: how much of a damaged or cut tail was dropped on opening.
+        damaged: how many lines were passed over on opening, because a disk had changed them.
+        dropped_bytes: how much of a last line without its end was dropped on opening.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
@@ -71,6 +72,7 @@ class Journal:
         """
         self.resumed = 0
         self.fresh_reason = ""
+        self.damaged = 0
         self.dropped_bytes = 0
         self._path = folder / JOURNAL_NAME
         self._guard = threading.RLock()
@@ -210,22 +212,28 @@ class Journal:
         self.resumed = len(self._offsets)
 
     def _read(self, fingerprint: str) -> int:
-        """Index the good lines; returns where they end, 0 to start afresh."""
-        good = 0
+        """Index the good lines; returns where the last whole line ends, 0 to start afresh."""
         with self._path.open("rb") as stream:
             header = _parse(line := stream.readline(MAX_LINE_BYTES))
             if header is None or header.get("journal") != JOURNAL_FORMAT:
                 self.fresh_reason = "the journal found there cannot be read"
                 return 0
             if header.get("fingerprint") != fingerprint:
-                self.fresh_reason = "the model or the options are not those of the earlier scan"
+                self.fresh_reason = "the model, the options or the key are not those of the earlier scan"
                 return 0
-            good = len(line)
-            while (entry := _film(line := stream.readline(MAX_LINE_BYTES))) is not None:
-                self._offsets[_digest(entry[0])] = good
-                good += len(line)
-            self.dropped_bytes = os.fstat(stream.fileno()).st_size - good
-        return good
+            end = at = len(line)
+            whole = True
+            while line := stream.readline(MAX_LINE_BYTES):
+                begins, whole = whole, line.endswith(b"\n")
+                entry = _film(line) if begins else None
+                if entry is not None:
+                    self._offsets[_digest(entry[0])] = at
+                elif whole:
+                    self.damaged += 1
+                at += len(line)
+                end = at if whole else end
+            self.dropped_bytes = at - end
+        return end
 
     def _release(self) -> None:
         if self._file >= 0:

@@ -100,7 +100,7 @@ def test_a_journal_cut_at_any_byte_keeps_every_whole_record(tmp_path):
         assert (folder / JOURNAL_NAME).read_bytes() == data
 
 
-def test_a_changed_byte_anywhere_never_gives_a_wrong_record(tmp_path):
+def test_a_changed_byte_anywhere_costs_its_line_only_and_never_gives_a_wrong_record(tmp_path):
     data = fill(tmp_path / "whole", 5).read_bytes()
     folder = tmp_path / "changed"
     folder.mkdir()
@@ -108,10 +108,33 @@ def test_a_changed_byte_anywhere_never_gives_a_wrong_record(tmp_path):
         changed = bytearray(data)
         changed[at] ^= 0x04
         (folder / JOURNAL_NAME).write_bytes(changed)
+        line = data[:at].count(b"\n")
+        # Without its end, a line is one with the next.
+        lost = {line - 1, line} if data[at] == ord("\n") else {line - 1}
+        kept = [number for number in range(5) if line and number not in lost]
+        missing = [number for number in range(5) if number not in kept]
         with Journal.open(folder, "model") as journal:
-            whole = assert_prefix(journal)
-            assert whole >= data[:at].count(b"\n") - 1
-            assert journal.dropped_bytes > 0 or journal.fresh_reason
+            assert list(journal.records) == [f"film{number}" for number in kept]
+            assert all(journal.records[f"film{n}"] == record(n) for n in kept)
+            assert journal.resumed == len(kept)
+            assert journal.damaged or journal.dropped_bytes or journal.fresh_reason
+            for number in missing:
+                journal.append(f"film{number}", record(number))
+        with Journal.open(folder, "model") as journal:
+            assert list(journal.records) == [f"film{number}" for number in kept + missing]
+            assert all(journal.records[f"film{n}"] == record(n) for n in range(5))
+
+
+@pytest.mark.parametrize("rubbish", [b"\n", b"\0" * 100 + b"\n", b"x" * (3 << 20) + b"\n", b"a\nb\n"])
+def test_what_stands_between_lines_is_passed_over_and_counted(tmp_path, rubbish):
+    path = fill(tmp_path, 4)
+    lines = path.read_bytes().splitlines(keepends=True)
+    data = b"".join([*lines[:3], rubbish, *lines[3:]])
+    path.write_bytes(data + b"1234abcd {")
+    with Journal.open(tmp_path, "model") as journal:
+        assert assert_prefix(journal) == 4
+        assert (journal.damaged, journal.dropped_bytes) == (rubbish.count(b"\n"), 10)
+    assert path.read_bytes() == data
 
 
 @settings(
