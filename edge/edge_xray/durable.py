@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from edge_xray.errors import OutputError
+from edge_xray.errors import FileInUseError, OutputError
 
 LOCK_NAME: Final = "scan.lock"
 
@@ -45,6 +45,22 @@ def output_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def in_use_errors(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to take a file away into `FileInUseError`.
+
+    Args:
+        path: what is being replaced, moved or removed, for the message.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise FileInUseError(
+            f"{path}: cannot be replaced ({error.strerror or error}); close it in the program that "
+            "has it open, a spreadsheet for instance, or check the permissions of its folder"
+        ) from error
+
+
 def write_all(file: int, data: bytes) -> None:
     """Write all of the bytes to a descriptor, which a system may take in pieces.
 
@@ -68,6 +84,7 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
 
     Raises:
         OutputError: the disk is full, or the file cannot be written. The old file is untouched.
+        FileInUseError: the old file may not be replaced; it is untouched.
     """
     partial = path.with_name(f".{path.name}{PARTIAL_SUFFIX}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY | getattr(os, "O_NOFOLLOW", 0)
@@ -80,8 +97,9 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
                 os.fsync(file)
             finally:
                 os.close(file)
-            partial.replace(path)
-        except OSError:
+            with in_use_errors(path):
+                partial.replace(path)
+        except (OSError, OutputError):
             with contextlib.suppress(OSError):
                 partial.unlink()
             raise

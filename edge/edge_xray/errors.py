@@ -5,6 +5,7 @@
     │   └── MissingExtraError an optional part of the kit is not installed     exit 2
     ├── ModelError            the model file cannot be used                    exit 2
     ├── OutputError           results could not be written                     exit 3
+    │   └── FileInUseError    another program has the file open                exit 3
     └── FilmError             one film cannot be scored; becomes a row, never an exit
 
 Only the command line catches `EdgeXrayError`, once. Every message says what happened, what was
@@ -61,6 +62,10 @@ class OutputError(EdgeXrayError):
     """Results could not be written: disk full, read-only, or another scan owns the folder."""
 
     exit_code = ExitCode.OUTPUT
+
+
+class FileInUseError(OutputError):
+    """A file that is there may not be replaced: on Windows, because another program has it open."""
 
 
 class FilmError(EdgeXrayError):

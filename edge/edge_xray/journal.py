@@ -219,7 +219,9 @@ class Journal:
                 self.fresh_reason = "the journal found there cannot be read"
                 return 0
             if header.get("fingerprint") != fingerprint:
-                self.fresh_reason = "the model, the options or the key are not those of the earlier scan"
+                self.fresh_reason = (
+                    "the model, the options or the key are not those of the earlier scan"
+                )
                 return 0
             end = at = len(line)
             whole = True

@@ -7,8 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
-from datetime import datetime
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -16,13 +15,14 @@ from typing import Final
 from edge_xray._compat import Self
 from edge_xray.classifier import Classifier
 from edge_xray.decode import MACHINE_REASONS
-from edge_xray.durable import output_errors, sync_folder
+from edge_xray.durable import in_use_errors, output_errors
 from edge_xray.errors import EdgeXrayError, OutputError
 from edge_xray.heatmap import JPEG_END
 from edge_xray.intended_use import INTENDED_USE_REASONS
 from edge_xray.journal import Journal, write_atomically
-from edge_xray.own_files import EARLIER, REPORT, RESULTS_MARK, is_own, picture_name
+from edge_xray.own_files import RESULTS_MARK, is_own, picture_name
 from edge_xray.quality import QUALITY_REASONS
+from edge_xray.report_note import MARK_TEXT, ReportNote, digest_of, keep_reports, reports_in
 from edge_xray.reports import csv, html, jsonl
 from edge_xray.results import Prediction, Row, Run, SkippedFilm, from_record
 from edge_xray.scan import ScanOptions
@@ -49,10 +49,6 @@ _READ_REASONS: Final = QUALITY_REASONS.keys() | INTENDED_USE_REASONS.keys()
 """Reasons of films that were decoded, and so can have a picture."""
 
 _PAGE: Final = re.compile(r"results-(\d+)\.html")
-_GATHERED: Final = ".gathered"
-"""Where reports are until all that are to be kept are together."""
-
-_MARK_TEXT: Final = "Results of edge-xray; not scanned."
 
 
 def fingerprint(classifier: Classifier, options: ScanOptions) -> str:
@@ -80,7 +76,7 @@ class ResultsFolder:
         folder: where it is.
         resumed: how many rows an earlier scan left.
         notice: what a person should know of the earlier scan; empty if nothing.
-        kept: where `write_reports` set aside the list of other films; None if there was none.
+        kept: where `write_reports` set aside the list that was there; None if there was none to keep.
     """
 
     def __init__(
@@ -96,7 +92,8 @@ class ResultsFolder:
             folder: created if missing.
             classifier: the model of this scan.
             options: of this scan; rows made with others are not taken over.
-            paths: what is scanned. A list of other paths found in the folder is kept, not replaced.
+            paths: what is scanned. A list of other paths, another model or other options found in
+                the folder is kept, not replaced.
 
         Raises:
             OutputError: it cannot be written, or another scan owns it.
@@ -104,18 +101,22 @@ class ResultsFolder:
         self.folder = folder
         self.kept: Path | None = None
         self._options = options
-        self._paths = sorted({os.path.abspath(path) for path in paths})  # noqa: PTH100 - without ".."
+        self._paths = tuple(sorted({os.path.abspath(path) for path in paths}))  # noqa: PTH100 - without ".."
         self._fingerprint = fingerprint(classifier, options)
         self._journal = Journal.open(folder, self._fingerprint)
         try:
             if not (folder / RESULTS_MARK).exists():
-                write_atomically(folder / RESULTS_MARK, f"{_MARK_TEXT}\n".encode())
+                write_atomically(folder / RESULTS_MARK, f"{MARK_TEXT}\n".encode())
             self._make_folders(bool(self._journal.fresh_reason))
+            listed = ReportNote.read(folder)
+            if listed is not None and self._journal.fresh_reason:
+                # What they were made from is gone: the next reports are of another list.
+                replace(listed, fingerprint="").write(folder)
         except BaseException:
             self._journal.close()
             raise
         self.resumed = self._journal.resumed
-        self.notice = self._notice()
+        self.notice = " ".join(filter(None, (self._notice(listed), self._damage(listed))))
 
     def _make_folders(self, fresh: bool) -> None:
         for wanted in (self._options.pictures, self._options.heatmaps):
@@ -132,61 +133,25 @@ class ResultsFolder:
                     "folder with --output"
                 ) from error
 
-    def _notice(self) -> str:
+    def _notice(self, listed: ReportNote | None) -> str:
         if self._journal.fresh_reason:
             return f"Starting fresh: {self._journal.fresh_reason}."
         if not self.resumed:
             return ""
         films = f"{self.resumed} film{'' if self.resumed == 1 else 's'}"
-        listed = self._listed()
-        if self._reports() and (listed is None or listed[0] != self._paths):
+        if reports_in(self.folder) and (listed is None or listed.paths != self._paths):
             return f"{films} of earlier scans on record in {self.folder}: none is scored twice."
         return f"Going on where an earlier scan left off: {films} already done in {self.folder}."
 
-    def _listed(self) -> tuple[list[str], str] | None:
-        """The paths that the list in the folder is of, and its fingerprint; None if not known."""
-        try:
-            text = (self.folder / RESULTS_MARK).read_text(encoding="utf-8")
-            note = json.loads(text.removeprefix(_MARK_TEXT))
-            return list(note["paths"]), str(note["fingerprint"])
-        except (OSError, ValueError, LookupError, TypeError, RecursionError):
-            return None
-
-    def _note(self, fingerprint: str) -> None:
-        # ASCII, so that a path with bytes that are no text can be written at all.
-        note = json.dumps({"paths": self._paths, "fingerprint": fingerprint})
-        write_atomically(self.folder / RESULTS_MARK, f"{_MARK_TEXT}\n{note}\n".encode("ascii"))
-
-    def _reports(self) -> list[Path]:
-        with output_errors(self.folder):
-            return [path for path in self.folder.iterdir() if REPORT.fullmatch(path.name)]
-
-    def _keep_list_of_others(self) -> None:
-        """Set the reports of other paths aside, whole, under the time they were made.
-
-        They are gathered first and named last: cut off anywhere, the next time goes on with it.
-        """
-        gathered = self.folder / EARLIER / _GATHERED
-        with output_errors(self.folder):
-            reports = self._reports()
-            if not reports and not gathered.exists():
-                return
-            gathered.mkdir(parents=True, exist_ok=True)
-            if not reports and not any(gathered.iterdir()):
-                return  # cut off before the first was moved, and then taken away by somebody
-            for path in reports:
-                path.replace(gathered / path.name)
-            made = max(path.stat().st_mtime for path in gathered.iterdir())
-            day = datetime.fromtimestamp(made).astimezone().strftime("%Y-%m-%d-%H%M%S")
-            kept, number = gathered.with_name(day), 1
-            while kept.exists():
-                number += 1
-                kept = gathered.with_name(f"{day}-{number}")
-            sync_folder(gathered)
-            gathered.replace(kept)
-            sync_folder(kept.parent)
-            sync_folder(self.folder)
-        self.kept = kept
+    def _damage(self, listed: ReportNote | None) -> str:
+        """Of lines of the journal that were damaged since the last reports."""
+        lines = self._journal.damaged
+        if lines == (listed.damaged if listed else 0):
+            return ""
+        return (
+            f"{lines} line{' of the journal was' if lines == 1 else 's of the journal were'} damaged; "
+            "those films are scored again where they are still there."
+        )
 
     def __enter__(self) -> Self:
         """The folder itself."""
@@ -265,7 +230,10 @@ class ResultsFolder:
         return data if data.endswith(JPEG_END) else b""
 
     def write_reports(self, rows: list[Row], run: Run, formats: Iterable[str]) -> list[Path]:
-        """Write the reports, each whole or not at all; a list of other paths is kept in `EARLIER`.
+        """Write the reports, each whole or not at all.
+
+        A list of other paths, of another model or of other options is kept in `earlier/` first. Of the
+        same list, reports that are not written again go if they do not hold these rows.
 
         Args:
             rows: most urgent first.
@@ -274,27 +242,38 @@ class ResultsFolder:
 
         Returns:
             The files, the one to open first at the front.
+
+        Raises:
+            OutputError: they cannot be written.
+            FileInUseError: another program has one of them open; the others may be written.
         """
         writers: dict[str, Callable[[list[Row], Run], list[Path]]] = {
             "html": self._write_html,
             "csv": lambda rows, run: self._write("results.csv", csv.render(rows, run)),
             "jsonl": lambda rows, run: self._write("results.jsonl", jsonl.render(rows, run)),
         }
-        listed, now = self._listed(), (self._paths, self._fingerprint)
-        if listed is None or listed[0] != self._paths:
-            self._keep_list_of_others()
-        if listed != now:
-            self._note("")
+        identifiers = self._options.with_identifiers
+        now = ReportNote(
+            self._paths, self._fingerprint, identifiers, self._journal.damaged, digest_of(rows)
+        )
+        was = ReportNote.read(self.folder)
+        # Who asks for no patient IDs is not to find them in a list of the same films that was kept.
+        private = (
+            was is not None and was.identifiers and not identifiers and was.paths == self._paths
+        )
+        if not private and (was is None or not was.is_of_list(now)):
+            self.kept = keep_reports(self.folder) or self.kept
+        if was != now:
+            replace(now, rows="", identifiers=identifiers or private).write(self.folder)
         wanted = set(formats)
         written = [
             path for name, write in writers.items() if name in wanted for path in write(rows, run)
         ]
-        if listed != now:
-            # Reports of another model or other options, which this scan does not write again.
-            for path in self._reports():
+        if was != now:
+            for path in reports_in(self.folder):
                 if path not in written:
-                    path.unlink(missing_ok=True)
-            self._note(self._fingerprint)
+                    _remove(path)
+            now.write(self.folder)
         return written
 
     def _write_html(self, rows: list[Row], run: Run) -> list[Path]:
@@ -305,13 +284,18 @@ class ResultsFolder:
         for path in self.folder.glob("results-*.html"):
             match = _PAGE.fullmatch(path.name)
             if match and int(match[1]) > len(written):
-                path.unlink(missing_ok=True)
+                _remove(path)
         return written
 
     def _write(self, name: str, chunks: Iterable[str]) -> list[Path]:
         path = self.folder / name
         write_atomically(path, _pieces(chunks))
         return [path]
+
+
+def _remove(path: Path) -> None:
+    with output_errors(path), in_use_errors(path):
+        path.unlink(missing_ok=True)
 
 
 def _is_whole_png(path: Path) -> bool:

@@ -125,7 +125,9 @@ def test_a_changed_byte_anywhere_costs_its_line_only_and_never_gives_a_wrong_rec
             assert all(journal.records[f"film{n}"] == record(n) for n in range(5))
 
 
-@pytest.mark.parametrize("rubbish", [b"\n", b"\0" * 100 + b"\n", b"x" * (3 << 20) + b"\n", b"a\nb\n"])
+@pytest.mark.parametrize(
+    "rubbish", [b"\n", b"\0" * 100 + b"\n", b"x" * (3 << 20) + b"\n", b"a\nb\n"]
+)
 def test_what_stands_between_lines_is_passed_over_and_counted(tmp_path, rubbish):
     path = fill(tmp_path, 4)
     lines = path.read_bytes().splitlines(keepends=True)

@@ -321,6 +321,57 @@ def test_reports_of_other_options_are_not_left_behind(run, films, to_dicom, draw
     run("scan", "films", "-o", "out", "-f", "html")
     assert sorted(path.name for path in Path("out").glob("results*")) == ["results.html"]
     assert "id-1" not in Path("out/results.html").read_text()
+    assert not Path("out/earlier").exists()
+
+
+def test_the_list_of_another_operating_point_is_kept(run, films):
+    run("scan", "films", "-o", "out")
+    first = {path.name: path.read_text() for path in Path("out").glob("results*")}
+    _, _, err = run("scan", "films", "-o", "out", "-f", "csv", "--operating-point", "rule-in")
+    (kept,) = Path("out/earlier").iterdir()
+    assert {path.name: path.read_text() for path in kept.iterdir()} == first
+    assert f"is kept in {kept}{os.sep}" in err
+    assert sorted(path.name for path in Path("out").glob("results*")) == ["results.csv"]
+    run("scan", "films", "-o", "out", "-f", "csv", "--operating-point", "rule-in")
+    assert list(Path("out/earlier").iterdir()) == [kept]
+
+
+def test_a_list_is_kept_when_the_journal_it_was_made_from_cannot_be_read(run, films):
+    run("scan", "films", "-o", "out")
+    journal = Path("out/journal.jsonl")
+    journal.write_bytes(b"x" + journal.read_bytes()[1:])
+    _, _, err = run("scan", "films", "-o", "out")
+    assert "cannot be read" in err
+    assert len(list(Path("out/earlier").iterdir())) == 1
+
+
+def test_a_damaged_line_of_the_journal_costs_one_film_and_is_told_once(run, films):
+    run("scan", "films", "-o", "out")
+    journal = Path("out/journal.jsonl")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:2], lines[2].replace(b"a", b"b", 1), *lines[3:]]))
+    _, _, err = run("scan", "films", "-o", "out")
+    assert "5 films already done" in err
+    assert "1 line of the journal was damaged" in err
+    assert "5 of them were scored by an earlier scan" in err
+    assert len(list(Path("out/earlier").iterdir())) == 1
+    _, _, err = run("scan", "films", "-o", "out")
+    assert "6 of them were scored by an earlier scan" in err
+    assert "damaged" not in err
+    assert len(list(Path("out/earlier").iterdir())) == 1
+
+
+def test_a_format_that_is_not_written_again_stays_only_while_it_holds_the_list(
+    run, films, write_film
+):
+    run("scan", "films", "-o", "out")
+    run("scan", "films", "-o", "out", "-f", "table")
+    names = ["results.csv", "results.html", "results.jsonl", "results.txt"]
+    assert sorted(path.name for path in Path("out").glob("results*")) == names
+    write_film(films / "new.png", "viral", 918)
+    run("scan", "films", "-o", "out", "-f", "csv")
+    assert [path.name for path in Path("out").glob("results*")] == ["results.csv"]
+    assert not Path("out/earlier").exists()
 
 
 def test_under_another_key_no_patient_has_two_pseudonyms(
