@@ -7,7 +7,9 @@ journal, so a restart scores nothing twice.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import math
 import os
 import signal
 import stat
@@ -21,7 +23,7 @@ from typing import Final
 
 from edge_xray.classifier import Classifier
 from edge_xray.decode import MACHINE_REASONS
-from edge_xray.errors import ExitCode
+from edge_xray.errors import ExitCode, FileInUseError
 from edge_xray.results import Prediction, Row
 from edge_xray.results_folder import ResultsFolder
 from edge_xray.scan import ScanOptions, score_films
@@ -44,7 +46,7 @@ BUSY_SHARE: Final = 0.2
 """Largest share of the time spent looking: a folder of 100,000 files is looked at less often."""
 
 REPORT_SECONDS: Final = 15.0
-"""Least time between two writings of the reports while films keep coming."""
+"""Least time between two writings of the reports while films keep coming: each writes all of the list."""
 
 RETRY_SECONDS: Final = 5.0
 """Until a film that the machine could not read is tried again; doubled each time it fails again."""
@@ -83,6 +85,7 @@ class Watcher:
 
     Attributes:
         taken: how many files the last look read.
+        met: whether a look has found the folder there.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Watcher:
             clock: seconds, for trying again.
         """
         self.taken = 0
+        self.met = False
         self._folder = full_path(folder)
         self._classifier = classifier
         self._options = options
@@ -147,6 +151,7 @@ class Watcher:
             yield Heard(notice=f"{self._folder} {word}")
         if away:
             return
+        self.met = True
         taken: dict[str, Signature] = {}
         unread = set(self._films.unread)
         films = score_films(
@@ -283,7 +288,8 @@ def run_watch(
 ) -> ExitCode:
     """Watch until told to stop: by SIGTERM, which ends with 0, or by Ctrl-C, which ends with 130.
 
-    The film under way is finished, the journal is flushed and the reports are written.
+    The film under way is finished, the journal is flushed and the reports are written. Reports that
+    another program has open are tried again at the next look.
 
     Args:
         watcher: of the folder.
@@ -291,6 +297,9 @@ def run_watch(
         hear: is told of each row and notice.
         interval: seconds between two looks.
         stop: set to stop; signals are only caught if it is None.
+
+    Raises:
+        OutputError: the results cannot be written; of reports in use, only at the end.
     """
     ended = ExitCode.OK
     previous: dict[int, object] = {}
@@ -305,25 +314,38 @@ def run_watch(
 
         for wanted in (signal.SIGTERM, signal.SIGINT):
             previous[wanted] = signal.signal(wanted, on_signal)
-    written, written_at = -1, -REPORT_SECONDS
+    written, written_at = -1, -math.inf
 
     def write() -> None:
         nonlocal written, written_at
         rows = watcher.rows
+        if watcher.revision == written or not (rows or watcher.met):
+            return  # of a drive that is still away an empty list would say that it has no films
+        if rows:
+            written_at = time.monotonic()
         write_reports(rows)
-        written, written_at = watcher.revision, time.monotonic()
+        written = watcher.revision
+
+    def write_when_due(until: float) -> None:
+        due = written_at + REPORT_SECONDS
+        if watcher.revision != written and due <= until:
+            stop.wait(max(0.0, due - time.monotonic()))
+            with contextlib.suppress(FileInUseError):
+                write()
 
     try:
         while not stop.is_set():
             started = time.monotonic()
             for heard in watcher.look(stop):
                 hear(heard)
-                if watcher.revision != written and time.monotonic() - written_at >= REPORT_SECONDS:
-                    write()
-            if watcher.revision != written:
-                write()
-            spent = time.monotonic() - started
-            stop.wait(interval if watcher.taken else max(interval, spent / BUSY_SHARE))
+                write_when_due(time.monotonic())
+            now = time.monotonic()
+            next_look = now + (
+                interval if watcher.taken else max(interval, (now - started) / BUSY_SHARE)
+            )
+            write_when_due(next_look)
+            stop.wait(max(0.0, next_look - time.monotonic()))
+        write()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]

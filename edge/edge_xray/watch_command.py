@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from edge_xray.classifier import Classifier
-from edge_xray.errors import ExitCode, UsageError
+from edge_xray.errors import ExitCode, FileInUseError, UsageError
 from edge_xray.metadata import DISCLAIMER
 from edge_xray.reports.words import row_line
 from edge_xray.results import Row
@@ -88,11 +88,21 @@ def run_watch_command(
             say(f"Watching {folder}; results in {output}{os.sep}. Stop with Ctrl-C.")
             say(DISCLAIMER)
 
+        in_use = False
+
         def write_reports(rows: list[Row]) -> None:
+            nonlocal in_use
             results.flush()
-            results.write_reports(rows, run_of(classifier, options), request.files)
+            try:
+                results.write_reports(rows, run_of(classifier, options), request.files)
+            except FileInUseError as error:
+                if not in_use:
+                    say(f"edge-xray: {error}; until then the list is not up to date")
+                in_use = True
+                raise
+            in_use = False
             if results.kept and not request.quiet:
-                say(f"The list that was there, of other films, is kept in {results.kept}{os.sep}")
+                say(f"The list that was there is kept in {results.kept}{os.sep}")
                 results.kept = None
 
         return run_watch(

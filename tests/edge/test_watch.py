@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from edge_xray.errors import ExitCode
 from edge_xray.results import Prediction
 from edge_xray.results_folder import ResultsFolder
 from edge_xray.scan import ScanOptions, scan
+from edge_xray.scan_command import run_of
 from edge_xray.walk import Found
 from edge_xray.watch import Watcher, is_open_for_writing, run_watch
 
@@ -425,6 +427,112 @@ def test_watching_stops_when_asked_with_all_reports_written(watcher, inbox, writ
     assert code == ExitCode.OK
     assert len(heard) == 1
     assert written[-1] == watcher.rows
+
+
+def test_many_films_one_after_another_are_one_writing_of_the_reports(
+    watcher, inbox, write_film, monkeypatch
+):
+    monkeypatch.setattr("edge_xray.watch.REPORT_SECONDS", 1.5)
+    stop, sizes, times = threading.Event(), [], []
+    write_film(inbox / "0.png", "viral", 0)
+
+    def hear(one):
+        number = len(watcher.rows)
+        if number < 5:
+            write_film(inbox / f"{number}.png", "viral", number)
+
+    def write(rows):
+        sizes.append(len(rows))
+        times.append(time.monotonic())
+        if len(rows) == 5:
+            stop.set()
+
+    limit = threading.Timer(60.0, stop.set)
+    limit.start()
+    run_watch(watcher, write, hear, interval=0.01, stop=stop)
+    limit.cancel()
+    assert sizes[:2] == [0, 1]
+    assert sizes[-1] == 5
+    assert all(later - earlier >= 1.5 for earlier, later in pairwise(times[1:]))
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_report_that_is_open_elsewhere_is_told_once_and_tried_again(
+    inbox, tmp_path, write_film, tiny_model, monkeypatch, capsys, closed
+):
+    monkeypatch.setattr("edge_xray.watch.REPORT_SECONDS", 0.0)
+    monkeypatch.setenv("EDGE_XRAY_KEY", "")
+    write_film(inbox / "a.png", "viral", 923)
+    real, tried = Path.replace, []
+    out = tmp_path / "out"
+
+    def in_use(path, target):
+        if target == out / "results.csv" and (not closed or len(tried) < 3):
+            tried.append(path)
+            if len(tried) == 3:
+                signal.raise_signal(signal.SIGTERM)
+            raise PermissionError(13, "Permission denied")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", in_use)
+    words = ["watch", str(inbox), "-o", str(out), "-m", str(tiny_model), "--interval", "0.1"]
+    assert main(words) == (0 if closed else ExitCode.OUTPUT)
+    talk = capsys.readouterr().err
+    assert talk.count("close it in the program that has it open") == (1 if closed else 2)
+    if closed:
+        with (out / "results.csv").open() as stream:
+            assert len(list(csv.DictReader(stream))) == 1
+
+
+def test_the_list_of_another_model_is_kept_and_none_is_written_while_the_drive_is_away(
+    inbox, tmp_path, write_film, tiny_model, monkeypatch
+):
+    path = write_film(inbox / "gone.png", "viral", 923)
+    write_film(inbox / "a.png", "normal", 921)
+    out = tmp_path / "out"
+
+    def watch(point, looks):
+        classifier = Classifier(tiny_model)
+        options = ScanOptions(jobs=1, operating_point=point)
+        stop = threading.Event()
+
+        with ResultsFolder(out, classifier, options, (inbox,)) as results:
+            watcher = Watcher(inbox, classifier, options, results)
+            look = watcher.look
+
+            def counted(asked):
+                nonlocal looks
+                looks -= 1
+                yield from look(asked)
+                if looks == 0:
+                    stop.set()
+
+            monkeypatch.setattr(watcher, "look", counted)
+            run_watch(
+                watcher,
+                lambda rows: results.write_reports(rows, run_of(classifier, options), ["csv"]),
+                lambda heard: None,
+                interval=0.01,
+                stop=stop,
+            )
+
+    def names(folder):
+        with (folder / "results.csv").open() as stream:
+            return sorted(Path(row["path"]).name for row in csv.DictReader(stream))
+
+    watch(None, 2)
+    path.unlink()
+    watch(None, 2)
+    assert names(out) == ["a.png", "gone.png"]
+    inbox.rename(tmp_path / "away")
+    watch("rule-in", 3)
+    assert names(out) == ["a.png", "gone.png"]
+    assert not (out / "earlier").exists()
+    (tmp_path / "away").rename(inbox)
+    watch("rule-in", 2)
+    assert names(out) == ["a.png"]
+    (kept,) = (out / "earlier").iterdir()
+    assert names(kept) == ["a.png", "gone.png"]
 
 
 def test_stopping_does_not_wait_for_films_that_are_done(
