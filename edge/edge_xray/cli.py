@@ -17,7 +17,7 @@ import typer
 from edge_xray import __version__, toolbox
 from edge_xray.clinic_commands import info_command, say, scan_command, tell, watch_command
 from edge_xray.errors import EdgeXrayError, ExitCode, MissingExtraError, UsageError
-from edge_xray.stopping import sigterm_as_interrupt
+from edge_xray.stopping import stops_as_interrupt
 
 PROGRAM: Final = "edge-xray"
 PLUGIN_GROUP: Final = "edge_xray.commands"
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         if command in WORKSHOP_EXTRAS and not known:
             raise MissingExtraError(WORKSHOP_EXTRAS[command], f"{PROGRAM} {command}")
-        with sigterm_as_interrupt():
+        with stops_as_interrupt():
             app(args=words, prog_name=PROGRAM)
     except EdgeXrayError as error:
         say(f"{PROGRAM}: {error}")

@@ -236,8 +236,8 @@ def watch_command(
     """Score films as they arrive in a folder, until stopped.
 
     A film is taken once its file holds still and nobody writes to it. Each gets a line on stdout and
-    a row in the results folder, edge-xray-results unless --output says otherwise. SIGTERM and Ctrl-C
-    finish the film under way; started again, it goes on where it was.
+    a row in the results folder, edge-xray-results unless --output says otherwise. Ctrl-C, SIGTERM and
+    closing the terminal finish the film under way; started again, it goes on where it was.
     """
     from edge_xray.gate import Limits
     from edge_xray.scan import ScanOptions

@@ -94,8 +94,9 @@ def serve(memory: int) -> None:
     # Some decoders print; what they print must not get between the replies.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     # Whoever stops the kit signals its children too; the film under way is to be finished all the same.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     quiet_decoders()
     with contextlib.suppress(ImportError):
         import pydicom.pixels  # noqa: F401 - its import is not the first film's time

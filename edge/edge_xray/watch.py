@@ -27,6 +27,7 @@ from edge_xray.errors import ExitCode, FileInUseError
 from edge_xray.results import Prediction, Row
 from edge_xray.results_folder import ResultsFolder
 from edge_xray.scan import ScanOptions, score_films
+from edge_xray.stopping import stop_signals
 from edge_xray.walk import Found, find_films
 from edge_xray.watch_list import FilmList, full_path
 
@@ -286,7 +287,7 @@ def run_watch(
     interval: float = INTERVAL_SECONDS,
     stop: threading.Event | None = None,
 ) -> ExitCode:
-    """Watch until told to stop: by SIGTERM, which ends with 0, or by Ctrl-C, which ends with 130.
+    """Watch until told to stop: by SIGTERM or SIGHUP, which end with 0, or by Ctrl-C, which ends with 130.
 
     The film under way is finished, the journal is flushed and the reports are written. Reports that
     another program has open are tried again at the next look.
@@ -312,7 +313,7 @@ def run_watch(
             ended = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.OK
             asked.set()
 
-        for wanted in (signal.SIGTERM, signal.SIGINT):
+        for wanted in (*stop_signals(), signal.SIGINT):
             previous[wanted] = signal.signal(wanted, on_signal)
     written, written_at = -1, -math.inf
 

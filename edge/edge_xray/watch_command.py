@@ -34,7 +34,7 @@ def run_watch_command(
     tell: Callable[[str], None],
     interval: float,
 ) -> ExitCode:
-    """Watch a folder as asked, until SIGTERM or Ctrl-C.
+    """Watch a folder as asked, until Ctrl-C or one of `stop_signals`.
 
     Args:
         folder: what is watched; need not be there yet.

@@ -697,10 +697,8 @@ def test_a_list_is_set_aside_only_for_another_folder(inbox, tmp_path, write_film
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM there")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_the_command_ends_cleanly_on_a_signal(
-    inbox, tmp_path, write_film, tiny_model, number, code
-):
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 0), ("SIGHUP", 0), ("SIGINT", 130)])
+def test_the_command_ends_cleanly_on_a_signal(inbox, tmp_path, write_film, tiny_model, name, code):
     process = subprocess.Popen(
         [*WATCH, str(inbox), "--model", str(tiny_model)],
         cwd=tmp_path,
@@ -714,7 +712,7 @@ def test_the_command_ends_cleanly_on_a_signal(
     assert "a.png" in line
     write_film(inbox / "b.png", "viral", 929)
     assert "b.png" in process.stdout.readline()
-    process.send_signal(number)
+    process.send_signal(getattr(signal, name))
     _, talk = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in talk
@@ -745,3 +743,70 @@ def test_an_interrupted_scan_is_130_and_goes_on(tmp_path, write_film, tiny_model
     assert f"{done} film" in ended.stderr
     journal = (tmp_path / "out" / "journal.jsonl").read_text()
     assert journal.count("\n") == 41
+
+
+def _in_terminal(words, folder, *, nohup=False):
+    """A command in a terminal of its own, and the descriptor that keeps the terminal open."""
+    import fcntl
+    import pty
+    import termios
+
+    controller, terminal = pty.openpty()
+
+    def take_terminal():
+        os.setsid()
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+        if nohup:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    process = subprocess.Popen(
+        words,
+        cwd=folder,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        preexec_fn=take_terminal,
+    )
+    os.close(terminal)
+    return process, controller
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no terminals of this kind there")
+def test_a_scan_whose_terminal_is_closed_is_130_and_keeps_what_is_done(
+    tmp_path, write_film, tiny_model
+):
+    for index in range(60):
+        write_film(tmp_path / "films" / f"{index}.png", "normal", index, height=600, width=700)
+    words = [sys.executable, "-m", "edge_xray.cli", "scan", "films", "-o", "out", "-j", "1"]
+    process, controller = _in_terminal([*words, "--model", str(tiny_model)], tmp_path)
+    pictures = tmp_path / "out" / "pictures"
+    while not (pictures.is_dir() and len([*pictures.iterdir()]) > 5):
+        os.read(controller, 4096)
+    os.close(controller)
+    assert process.wait(timeout=60) == 130
+    assert _lines(tmp_path / "out") > 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no terminals of this kind there")
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_closed_terminal_ends_a_watch_with_its_list_written_unless_nohup_asked(
+    inbox, tmp_path, write_film, tiny_model, nohup
+):
+    write_film(inbox / "a.png", "bacterial", 928)
+    words = [*WATCH, str(inbox), "--model", str(tiny_model)]
+    process, controller = _in_terminal(words, tmp_path, nohup=nohup)
+    seen = b""
+    while b"a.png" not in seen:
+        seen += os.read(controller, 4096)
+    os.close(controller)
+    films = 1
+    if nohup:
+        write_film(inbox / "b.png", "viral", 929)
+        films, deadline = 2, time.monotonic() + 60
+        while time.monotonic() < deadline and _lines(tmp_path / "out") < 3:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0
+    with (tmp_path / "out" / "results.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == films

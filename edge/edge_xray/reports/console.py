@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Sequence
@@ -171,9 +172,10 @@ class ScanProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take it away."""
+        """Take it away; from a terminal that was closed there is nothing to take."""
         self._stop.set()
-        self._progress.stop()
+        with contextlib.suppress(OSError):
+            self._progress.stop()
 
     def _count_films(self) -> None:
         count = 0
