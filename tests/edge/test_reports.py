@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_xray.metadata import (
@@ -132,6 +132,19 @@ def test_no_csv_cell_starts_a_formula_and_every_line_has_all_cells(many):
     assert {len(line) for line in lines} == {len(csv.columns(METADATA))}
     assert len(lines) == len(many) + 1
     assert not any(cell.startswith(tuple("=+-@\t\r\n")) for line in lines for cell in line)
+
+
+@given(st.lists(st.text('ab;|\t "\'=+-@,\n'), min_size=3, max_size=3))
+@example(["a;=1+1;x.jpeg", "", ""])
+@example(["a.jpeg", 'no film; "=1+1"', "|  @x"])
+def test_no_part_of_a_cell_starts_a_formula_where_a_spreadsheet_splits_otherwise(texts):
+    path, message, patient = texts
+    row = SkippedFilm(path, SHA, "not_an_image", message, patient=patient)
+    text = "".join(csv.render([row], RUN))
+    for delimiter in ";|\t":
+        parts = text.splitlines()[1].split(delimiter)
+        (cells,) = list(csv_module.reader([text.splitlines()[1]], delimiter=delimiter))
+        assert not any(part.lstrip().startswith(tuple("=+-@")) for part in [*parts, *cells])
 
 
 @pytest.fixture(scope="module")

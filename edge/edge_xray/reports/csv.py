@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -14,8 +15,9 @@ _FIRST: Final = ("path", "sha256", "status", "reason", "label", "triage")
 _MIDDLE: Final = ("model", "operating_point")
 _LAST: Final = ("message", "warnings", "width", "height", "patient", "heatmap", "model_sha256")
 
-_FORMULA_STARTS: Final = frozenset("=+-@\t＝＋－＠")
-"""What makes a spreadsheet take a cell for a formula (OWASP, CSV injection)."""
+_FORMULA: Final = re.compile(r"""(^|[;|\t])(?=[\s"]*[=+\-@\t＝＋－＠])""")
+"""Where a spreadsheet would take what follows for a formula (OWASP, CSV injection): at the start of a cell, also for one
+that splits at semicolons, as in most of Europe, at tabs or at bars."""
 
 
 def columns(metadata: ModelMetadata) -> list[str]:
@@ -86,6 +88,5 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def safe_cell(text: str) -> str:
-    """A cell on one line that no spreadsheet runs as a formula: an apostrophe leads one that could."""
-    text = " ".join(text.splitlines())
-    return f"'{text}" if text[:1] in _FORMULA_STARTS else text
+    """A cell on one line that no spreadsheet runs as a formula: an apostrophe leads what could be one."""
+    return _FORMULA.sub(r"\1'", " ".join(text.splitlines()))
