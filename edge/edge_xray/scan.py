@@ -33,7 +33,7 @@ from edge_xray.own_files import overlay_name, picture_name
 from edge_xray.preprocess import preprocess
 from edge_xray.results import PROBABILITY_DIGITS, Prediction, Row, SkippedFilm, shared
 from edge_xray.site_key import site_key
-from edge_xray.walk import Found, find_films, printable
+from edge_xray.walk import Found, find_films
 
 FILMS_AHEAD: Final = 4
 """Films queued for each worker: enough to keep it busy while rows are written."""
@@ -235,7 +235,7 @@ class FilmScorer:
         if film.tags is None or not film.tags.patient_id:
             return ""
         if self._options.with_identifiers:
-            return printable(film.tags.patient_id)
+            return film.tags.patient_id
         key = site_key()
         return film.tags.pseudonym(key) if key else ""
 

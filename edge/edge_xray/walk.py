@@ -47,15 +47,22 @@ class Found:
 def printable(path: Path | str) -> str:
     """A path as text that any output can hold: undecodable bytes and controls as escapes.
 
-    Two different paths never give the same text, unless a name holds the escape itself.
+    Two different paths never give the same text: a backslash is escaped too, but on Windows, where it
+    parts folders and no name has one.
     """
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    data = os.fsencode(path)
+    if os.sep != "\\":
+        data = data.replace(b"\\", rb"\\")
+    text = data.decode("utf-8", "backslashreplace")
     if text.isprintable():
         return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    if "\x80" <= char <= "\xff":
+        return f"\\u{ord(char):04x}"  # \x80 is an undecodable byte
+    return char.encode("unicode_escape").decode("ascii")
 
 
 def without_repeats(paths: Iterable[Path], *, recursive: bool = True) -> list[Path]:

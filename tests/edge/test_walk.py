@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from edge_xray.own_files import RESULTS_MARK
 from edge_xray.walk import find_films, printable, without_repeats
@@ -198,6 +200,30 @@ def test_any_name_becomes_printable_text():
     assert printable("a\x1b[31m\n.jpg") == r"a\x1b[31m\n.jpg"
     if sys.platform != "win32":
         assert printable(os.fsdecode(b"caf\xe9.jpg")) == r"caf\xe9.jpg"
+        assert printable(r"caf\xe9.jpg") == r"caf\\xe9.jpg"
+        assert printable("a\xad.jpg") == r"a\u00ad.jpg"
+
+
+pieces = [
+    b"\\",
+    b"\\xff",
+    b"\\u00ad",
+    b"\xff",
+    b"\xad",
+    "\xad".encode(),
+    b"\n",
+    b"n",
+    b"\x1b",
+    b"x1b",
+]
+names = st.lists(st.sampled_from(pieces), max_size=4).map(b"".join)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names are no bytes there")
+@given(names, names)
+@example(b"a\xff.jpg", rb"a\xff.jpg")
+def test_two_names_never_have_one_printable_form(one, other):
+    assert (printable(os.fsdecode(one)) == printable(os.fsdecode(other))) == (one == other)
 
 
 def test_what_is_named_twice_is_found_once(folder):

@@ -182,6 +182,14 @@ def test_a_record_of_two_contents_is_settled_by_the_folder(
     assert [Path(row.path).name for row in results.rows()] == ["b.png"]
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names are no bytes there")
+def test_a_name_that_spells_the_escape_of_another_hides_no_film(watcher, inbox, write_film):
+    write_film(inbox / os.fsdecode(b"a\xff.png"), "viral", 923)
+    write_film(inbox / r"a\xff.png", "bacterial", 924)
+    _settle(watcher)
+    assert sorted(_listed(watcher)) == [r"a\\xff.png", r"a\xff.png"]
+
+
 def test_what_is_no_film_gets_a_row_once(watcher, inbox):
     (inbox / "letter.jpg").write_text("no film")
     assert _settle(watcher) == ["letter.jpg"]
