@@ -6,11 +6,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from edge_xray._compat import Self
 from edge_xray.classifier import Classifier
@@ -27,6 +27,7 @@ from edge_xray.reports import csv, html, jsonl
 from edge_xray.results import Prediction, Row, Run, SkippedFilm, from_record
 from edge_xray.scan import ScanOptions
 from edge_xray.site_key import KEY_VARIABLE, site_key
+from edge_xray.walk import printable
 
 DEFAULT_FOLDER: Final = "edge-xray-results"
 
@@ -38,6 +39,9 @@ ROW_VERSION: Final = 2
 
 FORGOTTEN: Final[dict[str, str]] = {"status": "forgotten"}
 """Stands in the journal for a row that no longer counts; it is a row to no reader."""
+
+_START: Final = "folder"
+"""In a record of a relative path: the folder that it starts from, as printable text."""
 
 PIECE_BYTES: Final = 1 << 16
 """How much of a report is gathered before it is written."""
@@ -172,7 +176,7 @@ class ResultsFolder:
         if record is None:
             return None
         try:
-            row = from_record(record)
+            row = from_record(_without_start(record))
         except EdgeXrayError:
             return None  # of another make: the film is scored again
         if isinstance(row, SkippedFilm) and row.reason in MACHINE_REASONS:
@@ -190,16 +194,17 @@ class ResultsFolder:
         return row
 
     def add(self, row: Row) -> bool:
-        """Record a row.
+        """Record a row, and of a relative path the folder that it starts from: this process's own.
 
         Returns:
             Whether it is new: False for one that `known` gave.
         """
         key, record = _key(row.path, row.sha256), row.to_record()
-        if self._journal.records.get(key) == record:
-            return False
-        self._journal.append(key, record)
-        return True
+        placed = record | _start_of(row.path)
+        old = self._journal.records.get(key, FORGOTTEN)
+        if old != placed:
+            self._journal.append(key, placed)
+        return _without_start(old) != record
 
     def forget(self, path: str, sha256: str) -> None:
         """Take a film off the record: `rows` leaves it out, and it is scored anew if it comes back."""
@@ -209,9 +214,16 @@ class ResultsFolder:
 
     def rows(self) -> Iterator[Row]:
         """All rows on record, in the order in which films were first done."""
+        return (row for row, _ in self.placed_rows())
+
+    def placed_rows(self) -> Iterator[tuple[Row, str]]:
+        """As `rows`, each with the folder that its path starts from.
+
+        The folder is printable text as the path is, and empty for a full path, or where it is not on record.
+        """
         for record in self._journal.records.values():
             try:
-                yield from_record(record)
+                yield from_record(_without_start(record)), str(record.get(_START, ""))
             except EdgeXrayError:
                 continue  # of another make: the film is scored again
 
@@ -316,6 +328,20 @@ def _pieces(chunks: Iterable[str]) -> Iterator[bytes]:
             yield bytes(piece)
             piece.clear()
     yield bytes(piece)
+
+
+def _start_of(path: str) -> dict[str, str]:
+    """What is recorded of where a path starts: nothing of a full one."""
+    if os.path.isabs(path):  # noqa: PTH117 - for each of many rows
+        return {}
+    try:
+        return {_START: printable(os.getcwd())}  # noqa: PTH109 - for each of many rows
+    except FileNotFoundError:  # this process's own folder was removed
+        return {}
+
+
+def _without_start(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name != _START}
 
 
 def _key(path: str, sha256: str) -> str:

@@ -28,14 +28,10 @@ def full_path(folder: Path) -> Path:
     return Path(os.path.realpath(folder)) if ".." in folder.parts else folder.absolute()
 
 
-def _full_text(path: str) -> str:
-    """The full path of a row's path, both as printable text."""
-    if os.path.isabs(path):  # noqa: PTH117 - for each of many rows
-        return os.path.normpath(path)
-    try:
-        return printable(os.path.abspath(path))  # noqa: PTH100 - it is to lose its ".."
-    except FileNotFoundError:  # this process's own folder was removed
-        return path
+def _full_text(path: str, start: str) -> str:
+    """The full path of a row's path; empty if it is not known where it starts. All are printable text."""
+    full = os.path.join(start, path)  # noqa: PTH118 - for each of many rows
+    return os.path.normpath(full) if os.path.isabs(full) else ""  # noqa: PTH117
 
 
 class FilmList:
@@ -61,8 +57,8 @@ class FilmList:
         root = printable(folder)
         inside = root if root.endswith(os.sep) else root + os.sep
         outdated: list[Row] = []
-        for row in results.rows():
-            path = _full_text(row.path)
+        for row, start in results.placed_rows():
+            path = _full_text(row.path, start)
             if path != root and not path.startswith(inside):
                 continue
             if path != row.path:

@@ -292,6 +292,43 @@ def test_a_film_without_an_answer_is_listed_as_not_scored_and_tried_again(
         assert isinstance(watcher.rows[0], Prediction)
 
 
+def test_a_row_belongs_to_the_folder_it_was_made_in_from_wherever_it_is_read(
+    tmp_path, write_film, tiny_model, monkeypatch
+):
+    monkeypatch.setenv("EDGE_XRAY_KEY", "")
+    for name, seed in (("c1", 923), ("c2", 924)):
+        write_film(tmp_path / name / "films" / f"{name}.png", "bacterial", seed)
+    out = tmp_path / "out"
+    monkeypatch.chdir(tmp_path / "c1")
+    assert main(["scan", "films", "-o", str(out), "-m", str(tiny_model)]) == 0
+    monkeypatch.chdir(tmp_path / "c2")
+    with _watching(tmp_path / "c2" / "films", out, tiny_model) as watcher:
+        assert watcher.rows == []
+    with _watching(tmp_path / "c1" / "films", out, tiny_model) as watcher:
+        assert [row.path for row in watcher.rows] == [str(tmp_path / "c1" / "films" / "c1.png")]
+        assert _settle(watcher) == []
+
+
+def test_a_row_of_which_the_folder_is_not_on_record_is_made_again(
+    inbox, tmp_path, write_film, tiny_model, results, monkeypatch
+):
+    def removed():
+        raise FileNotFoundError
+
+    monkeypatch.chdir(tmp_path)
+    write_film(inbox / "a.png", "viral", 923)
+    (row,) = scan([Path("inbox")], Classifier(tiny_model))
+    with monkeypatch.context() as away:
+        away.setattr(os, "getcwd", removed)
+        assert results.add(row)
+    assert list(results.rows()) == [row]
+    assert results.known(row.path, row.sha256) == row
+    watcher = Watcher(inbox, Classifier(tiny_model), ScanOptions(jobs=1), results)
+    assert _listed(watcher) == []
+    assert _settle(watcher) == ["a.png"]
+    assert not results.add(row)
+
+
 def test_a_fault_of_the_machine_is_tried_again_ever_more_seldom(
     inbox, tmp_path, write_film, tiny_model, monkeypatch
 ):
