@@ -26,7 +26,7 @@ from edge_xray.report_note import MARK_TEXT, ReportNote, digest_of, keep_reports
 from edge_xray.reports import csv, html, jsonl
 from edge_xray.results import Prediction, Row, Run, SkippedFilm, from_record
 from edge_xray.scan import ScanOptions
-from edge_xray.site_key import KEY_VARIABLE, site_key
+from edge_xray.site_key import named_key
 from edge_xray.walk import printable
 
 DEFAULT_FOLDER: Final = "edge-xray-results"
@@ -56,7 +56,11 @@ _PAGE: Final = re.compile(r"results-(\d+)\.html")
 
 
 def fingerprint(classifier: Classifier, options: ScanOptions) -> str:
-    """SHA-256 over all that a row depends on but the film: model, runtime and options."""
+    """SHA-256 over all that a row depends on but the film: model, runtime, options and a key that is named.
+
+    Raises:
+        UsageError: a key is named and cannot be used.
+    """
     choices = asdict(options)
     for name in ("jobs", "recursive", "pictures", "heatmaps"):
         del choices[name]
@@ -67,7 +71,7 @@ def fingerprint(classifier: Classifier, options: ScanOptions) -> str:
         "runtime": classifier.runtime,
         "options": choices,
     }
-    if os.environ.get(KEY_VARIABLE) and not options.with_identifiers and (key := site_key()):
+    if not options.with_identifiers and (key := named_key()):
         # Under another key a patient's earlier rows would be another patient's.
         record["key"] = hashlib.sha256(b"edge-xray fingerprint\0" + key).hexdigest()
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
@@ -101,6 +105,7 @@ class ResultsFolder:
 
         Raises:
             OutputError: it cannot be written, or another scan owns it.
+            UsageError: a key for pseudonyms is named and cannot be used.
         """
         self.folder = folder
         self.kept: Path | None = None

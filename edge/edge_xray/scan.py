@@ -113,6 +113,7 @@ def scan(
     Raises:
         ModelError: the model has no such operating point.
         OutputError: a picture or an overlay could not be written.
+        UsageError: a key for pseudonyms is named and cannot be used.
     """
     options = options or ScanOptions()
     found = find_films(paths, recursive=options.recursive)
@@ -174,6 +175,7 @@ class FilmScorer:
 
         Raises:
             OutputError: a picture or an overlay could not be written.
+            UsageError: a key for pseudonyms is named and cannot be used.
         """
         if found.reason:
             return SkippedFilm(found.shown, "", found.reason, found.message)

@@ -18,9 +18,10 @@ from edge_xray.classifier import Classifier
 from edge_xray.errors import ExitCode, OutputError, UsageError
 from edge_xray.own_files import HEATMAPS, PICTURES, picture_name
 from edge_xray.reports import csv, jsonl
-from edge_xray.results import Row, Run, Tally
+from edge_xray.results import Prediction, Row, Run, Tally
 from edge_xray.results_folder import DEFAULT_FOLDER, FORMATS, ResultsFolder
 from edge_xray.scan import ScanOptions, scan
+from edge_xray.site_key import named_key, why_no_key
 from edge_xray.walk import without_repeats
 
 TABLE: Final = "table"
@@ -183,6 +184,8 @@ def _into_folder(
         talk(f"{tally}.")
     if not rows:
         talk("No films were found.")
+    if any(lacks_patient(row, options) for row in rows):
+        tell_of_key(talk)
     if resumed:
         talk(f"{resumed} of them were scored by an earlier scan.")
     if results.kept:
@@ -195,7 +198,9 @@ def _into_folder(
 
 def _to_stdout(request: ScanRequest, classifier: Classifier, talk: Callable[[str], None]) -> Tally:
     form = request.on_stdout
-    tally = Tally.empty()
+    tally, lacking = Tally.empty(), False
+    if not request.options.with_identifiers:
+        named_key()  # refused before a film is scored
     run = run_of(classifier, request.options)
     with ExitStack() as stack:
         options = request.options
@@ -205,8 +210,10 @@ def _to_stdout(request: ScanRequest, classifier: Classifier, talk: Callable[[str
         films = _with_progress(request, options, scan(request.paths, classifier, options))
 
         def counted() -> Iterator[Row]:
+            nonlocal lacking
             for row in films:
                 tally.add(row)
+                lacking = lacking or lacks_patient(row, options)
                 yield row
 
         if form == "jsonl":
@@ -233,7 +240,22 @@ def _to_stdout(request: ScanRequest, classifier: Classifier, talk: Callable[[str
 
                 _guard_stdout(lambda: print_table(rows, tally, run, sys.stdout))
     talk(f"{tally}.")
+    if lacking:
+        tell_of_key(talk)
     return tally
+
+
+def lacks_patient(row: Row, options: ScanOptions) -> bool:
+    """Whether a film of a kind that names its patient has no pseudonym."""
+    dicom = isinstance(row, Prediction) and row.format == "DICOM"
+    return dicom and not row.patient and not options.with_identifiers
+
+
+def tell_of_key(talk: Callable[[str], None]) -> None:
+    """Tell why a film has no pseudonym, unless that is because it names no patient."""
+    why = why_no_key()
+    if why:
+        talk(f"No pseudonyms of patients are made: {why}.")
 
 
 def _temporary_folder() -> tempfile.TemporaryDirectory[str]:

@@ -16,7 +16,7 @@ from edge_xray.metadata import DISCLAIMER
 from edge_xray.reports.words import row_line
 from edge_xray.results import Row
 from edge_xray.results_folder import DEFAULT_FOLDER, FORMATS, ResultsFolder
-from edge_xray.scan_command import ScanRequest, run_of
+from edge_xray.scan_command import ScanRequest, lacks_patient, run_of, tell_of_key
 from edge_xray.watch import (
     INTERVAL_SECONDS_LEAST,
     INTERVAL_SECONDS_MOST,
@@ -74,12 +74,18 @@ def run_watch_command(
         ),
     )
 
+    key_told = False
+
     def hear(heard: Heard) -> None:
+        nonlocal key_told
         if heard.notice:
             # That the folder is gone is an error, quiet or not: nothing is scored meanwhile.
             say(heard.notice)
         if heard.row is not None and not request.quiet:
             tell(row_line(heard.row, run))
+            if not key_told and lacks_patient(heard.row, options):
+                key_told = True
+                tell_of_key(say)
 
     with ResultsFolder(output, classifier, options, (folder,)) as results:
         if not request.quiet:

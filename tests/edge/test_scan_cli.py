@@ -30,7 +30,8 @@ from edge_xray.scan import ScanOptions, default_jobs, scan
 def run(capsys, tmp_path, monkeypatch, tiny_model):
     """``run("scan", ...) -> (exit code, stdout, stderr)``, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EDGE_XRAY_KEY", str(tmp_path / "settings" / "key"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    monkeypatch.delenv("EDGE_XRAY_KEY", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
 
     def call(*words: object, model: bool = True) -> tuple[int, str, str]:
@@ -258,7 +259,7 @@ def test_patients_are_pseudonyms_unless_asked_for(run, tmp_path, to_dicom, draw_
     for path in Path("out").glob("results*"):
         assert not {"id-1", "Doe", "Jane"} & set(path.read_text().replace("^", " ").split())
         assert "id-1" not in path.read_text()
-    key = Path("settings/key")
+    key = Path("settings/edge-xray/patient-key")
     assert key.stat().st_mode & 0o077 == 0 or sys.platform == "win32"
     _, out, _ = run("scan", "a.dcm", "--format", "csv", "--with-identifiers")
     assert _rows(out)["a.dcm"]["patient"] == "id-1"
@@ -380,6 +381,7 @@ def test_under_another_key_no_patient_has_two_pseudonyms(
     (films / "named.dcm").write_bytes(to_dicom(draw_film("normal", 914), PatientID="id-1"))
     seen = set()
     for name in ("a", "b"):
+        Path(f"key-{name}").write_bytes(name.encode() * 32)
         monkeypatch.setenv("EDGE_XRAY_KEY", f"key-{name}")
         (films / f"again-{name}.dcm").write_bytes((films / "named.dcm").read_bytes())
         run("scan", "films", "-o", "out")
@@ -387,6 +389,71 @@ def test_under_another_key_no_patient_has_two_pseudonyms(
         (pseudonym,) = {row["patient"] for row in rows if row["patient"]}
         seen.add(pseudonym)
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("words", [("-o", "out"), ("-f", "csv"), ("-f", "jsonl")])
+def test_a_named_key_that_is_not_there_is_refused_and_never_made(
+    run, films, to_dicom, draw_film, monkeypatch, words
+):
+    (films / "named.dcm").write_bytes(to_dicom(draw_film("normal", 914), PatientID="id-1"))
+    key = Path("stick/key")
+    monkeypatch.setenv("EDGE_XRAY_KEY", str(key))
+    for problem in ("No such file", "0 bytes"):
+        code, out, err = run("scan", "films", *words)
+        assert (code, out) == (2, "")
+        assert "head -c 32 /dev/urandom > " in err
+        assert problem in err
+        assert not Path("out").exists()
+        assert key.exists() == (problem != "No such file")
+        key.parent.mkdir(exist_ok=True)
+        key.touch()
+    assert key.read_bytes() == b""
+    assert run("scan", "films", *words, "--with-identifiers")[0] == 0
+    key.write_bytes(bytes(32))
+    assert run("scan", "films", *words)[0] == 0
+
+
+def test_a_record_outlives_a_key_that_is_away_for_a_while(run, films, monkeypatch):
+    Path("key").write_bytes(bytes(32))
+    monkeypatch.setenv("EDGE_XRAY_KEY", "key")
+    run("scan", "films", "-o", "out")
+    Path("key").rename("away")
+    assert run("scan", "films", "-o", "out")[0] == 2
+    Path("away").rename("key")
+    assert "6 films already done" in run("scan", "films", "-o", "out")[2]
+
+
+def test_a_key_is_made_where_the_disk_knows_no_links(run, films, to_dicom, draw_film, monkeypatch):
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    (films / "named.dcm").write_bytes(to_dicom(draw_film("normal", 914), PatientID="id-1"))
+    _, out, _ = run("scan", "films", "-f", "csv")
+    (key,) = Path("settings/edge-xray").iterdir()
+    assert len(key.read_bytes()) == 32
+    assert key.stat().st_mode & 0o077 == 0 or sys.platform == "win32"
+    assert _rows(out)["named.dcm"]["patient"]
+    assert out == run("scan", "films", "-f", "csv")[1]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("words", [("-o", "out"), ("-f", "jsonl")])
+def test_without_a_key_there_is_no_pseudonym_and_one_line_says_so(
+    run, films, to_dicom, draw_film, words, kept
+):
+    for name in ("a", "b"):
+        data = to_dicom(draw_film("normal", 914), PatientID=f"id-{name}")
+        (films / f"{name}.dcm").write_bytes(data)
+    if kept:
+        Path("settings/edge-xray").mkdir(parents=True)
+        Path("settings/edge-xray/patient-key").touch()
+    else:
+        Path("settings").write_text("no folder")
+    code, _, err = run("scan", "films", *words)
+    assert code == 0
+    assert err.count("No pseudonyms of patients are made") == 1
+    assert ("0 bytes" if kept else "no key can be kept") in err
 
 
 def test_a_film_refused_without_a_picture_gets_one_for_the_report(run, films, to_dicom, draw_film):
