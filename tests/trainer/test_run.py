@@ -20,10 +20,12 @@ import pytest
 from edge_xray.calibration import probabilities
 from edge_xray.classifier import Classifier
 from edge_xray.cli import main
+from edge_xray.decode import decode
 from edge_xray.errors import UsageError
-from edge_xray.labelled import Split, file_sha256
+from edge_xray.labelled import Split, file_sha256, labelled_root
 from edge_xray.metadata import FeaturePooling
 from edge_xray.model_file import read_metadata
+from edge_xray.preprocess import preprocess
 from edge_xray_trainer.augment import NO_AUGMENTATION, Augmentation
 from edge_xray_trainer.data import FilmSet
 from edge_xray_trainer.grouping import draw_split
@@ -154,6 +156,40 @@ def test_the_average_of_a_short_run_has_left_the_first_weights(
     averaged = weights("averaged")
     assert OPTIONS.weight_average == 0.995
     assert np.linalg.norm(averaged - last) < 0.3 * np.linalg.norm(first - last)
+
+
+def test_the_average_of_weights_watches_the_run_and_does_not_steer_it(
+    film_folder: Path, tmp_path: Path
+) -> None:
+    def trained(name: str, **changes: float) -> list[np.ndarray]:
+        run(RunRequest(film_folder, tmp_path / name, replace(OPTIONS, epochs=3, **changes)))
+        state = keras.models.load_model(tmp_path / name / "state.keras", compile=False)
+        return [np.asarray(own) for own in state.get_weights()]
+
+    plain, watched = trained("plain", weight_average=0.0), trained("watched")
+    for one, other in zip(plain, watched, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_live_normalization_is_kept_with_statistics_of_the_kept_weights(
+    film_folder: Path, tmp_path: Path
+) -> None:
+    options = replace(
+        OPTIONS, architecture="tiny", norm="live", learning_rate=1e-2, augmentation=NO_AUGMENTATION
+    )
+    result = run(RunRequest(film_folder, tmp_path / "run", options))
+    network = keras.models.load_model(result.model, compile=False)
+    norm = next(x for x in network.layers if isinstance(x, keras.layers.BatchNormalization))
+    films = list(Split.read(tmp_path / "run" / "split.json").part("train"))
+    spec = result.metadata.input
+    root = labelled_root(film_folder)
+    pixels = np.concatenate(
+        [preprocess(decode(root / film.path, spec).pixels, spec) for film in films]
+    )
+    reach = keras.Model(network.input, norm.input)
+    entering = np.asarray(reach.predict(pixels.astype(np.float32), verbose=0))
+    mean = entering.mean(axis=(0, 1, 2))
+    assert np.asarray(norm.moving_mean) == pytest.approx(mean, abs=0.1 * float(np.abs(mean).max()))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")

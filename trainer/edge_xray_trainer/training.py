@@ -195,6 +195,7 @@ def train(
             else:
                 _adapt_norms(network, options, batches(0))
         _freeze_norms(network, options)
+        live = [layer for layer in _norms(network) if layer.trainable]
         model = logits_model(network)
         model.compile(
             optimizer=_optimizer(options, steps),
@@ -214,6 +215,7 @@ def train(
             break
         began = time.monotonic()
         progress = _StepProgress(on_step, epoch * steps, options.epochs * steps)
+        trained = _TrainedWeights()
         history = model.fit(
             batches(epoch),
             epochs=epoch + 1,
@@ -223,6 +225,7 @@ def train(
             callbacks=[
                 _DropoutSeed(options.seed),
                 progress,
+                trained,
                 keras.callbacks.TerminateOnNaN(),
             ],
         )
@@ -232,8 +235,9 @@ def train(
                 f"the loss became {loss} in epoch {epoch + 1}: lower --learning-rate "
                 f"(it was {options.learning_rate:g}) and start again with --restart"
             )
-        current = model.get_weights()
-        model.optimizer.finalize_variable_values(model.trainable_variables)
+        # Keras' fit ends by putting the average in place of the weights, which the next epoch goes on from.
+        if live:
+            _estimate_norms(model, live, batches(epoch))
         logits = model.predict(
             validation.pixels.astype(np.float32), batch_size=PREDICT_BATCH, verbose=0
         )
@@ -241,7 +245,7 @@ def train(
         state.epochs.append(result)
         if state.best is result:
             save_weights(model, folder / BEST_FILE)
-        model.set_weights(current)
+        model.set_weights(trained.weights)
         save_state(model, state, checkpoint)
         if on_epoch is not None:
             on_epoch(result)
@@ -284,14 +288,25 @@ def _frozen_norms(network: keras.Model, options: TrainingOptions) -> list[Any]:
     pretrained = architecture_of(options).pretrained and options.pretrained
     if options.norm == "live" or (options.norm == "auto" and not pretrained):
         return []
+    return _norms(network)
+
+
+def _norms(network: keras.Model) -> list[Any]:
     return [x for x in network.layers if isinstance(x, keras.layers.BatchNormalization)]
 
 
 def _adapt_norms(network: keras.Model, options: TrainingOptions, batches: AugmentedBatches) -> None:
-    """Set the statistics that will be frozen to those of the films, as the plain mean of batches."""
+    """Set the statistics that will be frozen to those of the films."""
     norms = _frozen_norms(network, options)
-    if not norms:
-        return
+    if norms:
+        _estimate_norms(network, norms, batches)
+
+
+def _estimate_norms(network: keras.Model, norms: list[Any], batches: AugmentedBatches) -> None:
+    """Set the statistics of normalizations to those of the films, as the plain mean of batches.
+
+    Averaged weights need this where they are not frozen: the moving statistics are of other weights.
+    """
     momenta = [layer.momentum for layer in norms]
     for index in range(min(NORM_ADAPTATION_BATCHES, len(batches))):
         for layer in norms:
@@ -305,6 +320,13 @@ def _adapt_norms(network: keras.Model, options: TrainingOptions, batches: Augmen
 def _freeze_norms(network: keras.Model, options: TrainingOptions) -> None:
     for layer in _frozen_norms(network, options):
         layer.trainable = False
+
+
+class _TrainedWeights(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keeps the weights that an epoch ended with, before their average takes their place."""
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+        self.weights = self.model.get_weights()
 
 
 class _DropoutSeed(keras.callbacks.Callback):  # type: ignore[misc]
