@@ -57,7 +57,7 @@ def examine(
     """Look at everything, most basic first.
 
     Args:
-        output: folder that results will be written to; an existing parent of it is tried.
+        output: folder that results will be written to; if missing, what exists above it is tried.
         model: as `Classifier` takes it.
         runtime: as `Classifier` takes it.
         root: where ``proc`` and ``sys`` are; for tests.
@@ -197,15 +197,19 @@ def delegated_pieces(classifier: Classifier) -> int | None:
 
 
 def existing_parent(folder: Path) -> Path:
-    """The folder itself, or the nearest one above it that exists."""
+    """What is there by that name, or else by the nearest above it; it may be a file or a dead link."""
     folder = folder.absolute()
-    while not os.path.isdir(folder) and folder != folder.parent:  # noqa: PTH112 - never raises
+    while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     return folder
 
 
 def check_disk(folder: Path) -> Finding:
     """Free space where results go."""
+    if not os.path.isdir(folder):  # noqa: PTH112 - never raises
+        return Finding(
+            "disk", "FAIL", f"{folder} is no folder", "choose another folder with -o, or remove it"
+        )
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:

@@ -26,6 +26,9 @@ REASONS: Final = {
 LITTER: Final = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "dicomdir"})
 """Files, in lower case, that stand beside films and are none; ``DICOMDIR`` is a disc's index."""
 
+JUNCTION: Final = 0xA0000003
+"""Reparse tag of a folder's other name on Windows (``IO_REPARSE_TAG_MOUNT_POINT``), or of a mounted drive."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -141,11 +144,19 @@ def _entry(entry: os.DirEntry[str], root: str, folders: list[Path]) -> Iterator[
         if entry.is_symlink():
             yield from _follow(path, root)
         elif entry.is_dir():
-            folders.append(path)
+            if _is_junction(entry):
+                yield from _follow(path, root)
+            else:
+                folders.append(path)
         elif entry.is_file() and not is_own(path):
             yield Found(path, printable(path))
     except OSError as error:
         yield _problem(path, *_why_unreadable(error))
+
+
+def _is_junction(entry: os.DirEntry[str]) -> bool:
+    """Whether a folder is a link that `is_symlink` does not tell; only Windows has such."""
+    return getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0) == JUNCTION
 
 
 def _is_litter(name: str) -> bool:
@@ -161,12 +172,20 @@ def _follow(path: Path, root: str) -> Iterator[Found]:
             path, "broken_link", f"a link that leads nowhere ({error.strerror or error})"
         )
         return
-    if os.path.commonpath([root, target]) != root:
+    if not _is_within(target, root):
         yield _problem(
             path, "link_outside", "a link out of the folder, not followed; copy the film into it"
         )
     elif stat.S_ISREG(info.st_mode):
         yield Found(Path(target), printable(path))
+
+
+def _is_within(target: str, root: str) -> bool:
+    try:
+        return os.path.commonpath([root, target]) == root
+    except ValueError:
+        # Two drives of Windows have no path in common.
+        return False
 
 
 def _problem(path: Path, reason: str, message: str) -> Found:

@@ -134,6 +134,18 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     assert "Read-only file system" in finding.message
 
 
+@pytest.mark.parametrize("output", ["file", "file/below", "dead"])
+def test_an_output_that_can_be_no_folder(tmp_path: Path, tiny_model: Path, output: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "dead").symlink_to(tmp_path / "nowhere")
+    findings = doctor.examine(output=tmp_path / output, model=tiny_model, root=tmp_path)
+    states = {finding.name: (finding.state, finding.message) for finding in findings}
+    named = str(tmp_path / output.partition("/")[0])
+    for check in ("disk", "writing"):
+        state, message = states[check]
+        assert state == "FAIL" and named in message
+
+
 def test_a_slow_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1000, 5))
     monkeypatch.setattr(doctor.time, "perf_counter", lambda: next(clock))

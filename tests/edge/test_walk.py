@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import ntpath
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_xray.own_files import RESULTS_MARK
-from edge_xray.walk import find_films, printable, without_repeats
+from edge_xray.walk import JUNCTION, find_films, printable, without_repeats
 
 needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 
@@ -130,6 +132,50 @@ def test_links_are_not_followed_out_of_the_folder_nor_in_circles(folder, tmp_pat
         "root": "link_outside",
     }
     assert len(found) == 5 + 6
+
+
+@needs_links
+def test_a_link_to_another_drive_leads_out_of_the_folder(folder, tmp_path, monkeypatch):
+    real, film = os.path.commonpath, tmp_path / "film.jpg"
+    film.write_bytes(b"x")
+    (folder / "link").symlink_to(film)
+
+    def on_two_drives(paths):
+        if str(film) not in paths:
+            return real(paths)
+        return ntpath.commonpath([f"{'D' if path == str(film) else 'C'}:{path}" for path in paths])
+
+    monkeypatch.setattr(os.path, "commonpath", on_two_drives)
+    assert _found(folder)[str(folder / "link")] == "link_outside"
+
+
+@needs_links
+def test_a_junction_is_a_link(folder, tmp_path, monkeypatch):
+    """As Windows tells of it: a folder, no symbolic link, with a tag of its own."""
+    real = os.scandir
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.jpg").write_bytes(b"x")
+
+    def scandir(path):
+        for entry in real(path):
+            if not entry.is_symlink():
+                yield entry
+                continue
+            yield SimpleNamespace(
+                name=entry.name,
+                path=entry.path,
+                is_symlink=lambda: False,
+                is_dir=lambda: True,
+                stat=lambda **_: SimpleNamespace(st_reparse_tag=JUNCTION),
+            )
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    (folder / "round").symlink_to(folder)
+    (folder / "out").symlink_to(outside)
+    found = _found(folder)
+    assert found.pop(str(folder / "out")) == "link_outside"
+    assert len(found) == 5 and set(found.values()) == {""}
 
 
 @needs_links
