@@ -22,7 +22,7 @@ from edge_xray.errors import UsageError
 from edge_xray.kit_docs import render_docs
 from edge_xray.kit_model import read_kit_model, with_model
 from edge_xray.kit_targets import Target, target_named
-from edge_xray.kit_wheels import Wheel, collect, read_wheel
+from edge_xray.kit_wheels import Wheel, collect, collect_pip
 from edge_xray.metadata import DISCLAIMER
 from edge_xray.stable_zip import stable_entry
 
@@ -109,10 +109,13 @@ def build_wheel(source: Path, folder: Path) -> Path:
 
 
 def read_lock(path: Path) -> dict[str, str]:
-    """Versions by name from a kit's ``requirements.txt``.
+    """Versions by name from a kit's ``requirements.txt``, and from the ``manifest.json`` beside it.
+
+    Of the manifest only the tools are taken, pip: it is not installed, so no requirement names it.
+    Without a manifest its version stays open.
 
     Raises:
-        UsageError: the file is missing or holds no pinned requirement.
+        UsageError: the file is missing or holds no pinned requirement, or the manifest is no kit's.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -122,7 +125,20 @@ def read_lock(path: Path) -> dict[str, str]:
     pins = {name: version for name, _, version in pairs}
     if not pins:
         raise UsageError(f"{path}: expected lines like name==1.2.3, found none")
-    return pins
+    return {**pins, **_tools(path.with_name("manifest.json"))}
+
+
+def _tools(manifest: Path) -> dict[str, str]:
+    try:
+        record = json.loads(manifest.read_text(encoding="utf-8"))
+        return {str(tool["name"]): str(tool["version"]) for tool in record["tools"]}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{manifest}: expected the manifest of the kit that the lock is of ({error!r}); "
+            "put the lock into a folder without it, or unpack the kit again"
+        ) from error
 
 
 def build_kit(
@@ -175,7 +191,7 @@ def build_kit(
             pins=pins,
             find_links=find_links,
         )
-        pip = _pip_wheel(folder, find_links, pins)
+        pip = collect_pip(target, python, folder / "tools", pins=pins, find_links=find_links)
         files = contents(root, target, python, wheels, pip)
         if chosen is not None:
             files.update({f"models/{name}": data for name, data in chosen.reports.items()})
@@ -188,27 +204,6 @@ def build_kit(
     write_atomically(output, data)
     names = tuple(f"{item.name} {item.version}" for item in wheels)
     return Kit(output, identifier, len(data), names)
-
-
-def _pip_wheel(folder: Path, find_links: Path | None, pins: Mapping[str, str] | None) -> Wheel:
-    """The wheel of pip itself, so that the target needs none."""
-    if find_links is not None:
-        found = sorted(find_links.glob("pip-*.whl"))
-        if not found:
-            raise UsageError(f"{find_links}: expected pip's own wheel there too (pip download pip)")
-        return read_wheel(found[-1])
-    line = f"pip=={pins['pip']}" if pins and "pip" in pins else "pip"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    finished = subprocess.run(  # noqa: S603
-        [*command, "--no-deps", "--only-binary=:all:", "--dest", str(folder / "tools"), line],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    found = sorted((folder / "tools").glob("pip-*.whl"))
-    if finished.returncode or not found:
-        raise UsageError(f"pip could not download itself ({finished.stderr.strip()[-200:]})")
-    return read_wheel(found[-1])
 
 
 def contents(

@@ -186,6 +186,42 @@ def collect(
     )
 
 
+def collect_pip(
+    target: Target,
+    python: str,
+    folder: Path,
+    *,
+    pins: Mapping[str, str] | None = None,
+    find_links: Path | None = None,
+) -> Wheel:
+    """The wheel of pip itself, so that the target needs none: one that runs on the target's Python.
+
+    Args:
+        target: the kind of machine.
+        python: its version of Python.
+        folder: where the wheel goes; empty or missing.
+        pins: exact versions by name, pip's perhaps among them.
+        find_links: as `collect` takes it.
+
+    Raises:
+        UsageError: there is none.
+    """
+    line = f"pip=={pins['pip']}" if pins and "pip" in pins else "pip"
+    finished = _pip_download([line], target, python, folder, find_links)
+    found = sorted(folder.glob("pip-*.whl"))
+    if not finished.returncode and found:
+        return read_wheel(found[0])
+    if find_links is not None:
+        raise UsageError(
+            f"{find_links}: expected pip's own wheel there too, for Python {python} "
+            f"(pip download {line} --no-deps --python-version {python})"
+        )
+    raise UsageError(
+        f"{line} could not be downloaded ({finished.stderr.strip()[-200:]}); "
+        "check the connection and try again"
+    )
+
+
 def _closure(
     own: Wheel,
     have: Mapping[str, Wheel],

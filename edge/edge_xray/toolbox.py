@@ -137,7 +137,10 @@ def kit_build(
     ] = True,
     lock: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="An earlier kit's requirements.txt: its versions again."),
+        typer.Option(
+            metavar="FILE",
+            help="An earlier kit's requirements.txt, with its manifest.json beside it: its versions again.",
+        ),
     ] = None,
     find_links: Annotated[
         Path | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import zipfile
 from pathlib import Path
@@ -146,6 +147,46 @@ def test_pins_of_an_earlier_kit_are_taken_again(project: Path, shelf: Path, tmp_
     assert {"bar 4.0", "numpy 2.0"} <= set(names(wheels))
     with pytest.raises(UsageError, match="found none"):
         lock.write_text("nothing pinned\n")
+        kit.read_lock(lock)
+
+
+@pytest.mark.parametrize(
+    ("python", "pinned", "expected"),
+    [("3.11", None, "25.10"), ("3.11", "25.0", "25.0"), ("3.10", None, "25.9")],
+)
+def test_pip_is_the_newest_for_the_targets_python_or_the_earlier_kits(
+    python: str, pinned: str | None, expected: str, shelf: Path, project: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "shelf"
+    shutil.copytree(shelf, own)
+    fake_wheel(own, "pip", "25.9")
+    fake_wheel(own, "pip", "25.10", licence="Requires-Python: >=3.11")
+    fake_wheel(own, "numpy", "2.0", "cp310-cp310-manylinux_2_27_aarch64")
+    fake_wheel(own, "runtime", "2.1", "cp310-cp310-manylinux_2_27_aarch64")
+    fake_wheel(own, "older")
+    lock = None
+    if pinned is not None:
+        kit.build_kit(
+            "rpi64", python, tmp_path / "first.zip", source=ROOT, wheel=project, find_links=shelf
+        )
+        with zipfile.ZipFile(tmp_path / "first.zip") as archive:
+            archive.extractall(tmp_path)
+        lock = tmp_path / kit.TOP / "requirements.txt"
+    path = tmp_path / "kit.zip"
+    kit.build_kit("rpi64", python, path, source=ROOT, wheel=project, find_links=own, lock=lock)
+    (tool,) = json.loads(members(path)["manifest.json"])["tools"]
+    assert (tool["name"], tool["version"]) == ("pip", expected)
+    if pinned is not None:
+        assert path.read_bytes() == (tmp_path / "first.zip").read_bytes()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"tools": [1]}'])
+def test_a_manifest_beside_the_lock_that_is_none(tmp_path: Path, text: str) -> None:
+    lock = tmp_path / "requirements.txt"
+    lock.write_text("bar==4.0 --hash=sha256:00\n")
+    assert kit.read_lock(lock) == {"bar": "4.0"}
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(UsageError, match=r"manifest\.json: expected the manifest"):
         kit.read_lock(lock)
 
 
