@@ -14,8 +14,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,13 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 TARGET = {"x86_64": "linux-x86_64", "aarch64": "rpi64"}.get(platform.machine(), "")
 BUNDLED = sorted((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
 SLEEP_SECONDS = 60
+NOBODY = 65534
+NAMELESS = 54321
+"""A user's number that no user of a test machine has."""
+
+root_only = pytest.mark.skipif(
+    sys.platform == "win32" or os.geteuid() != 0, reason="only root can give folders away"
+)
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="install.sh is for Linux"),
@@ -85,6 +94,13 @@ def kits(tmp_path: Path) -> Kits:
     return Kits(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Kits 1.0, 2.0 and 3.0, for tests that leave them as they are."""
+    kits = Kits(tmp_path_factory.mktemp("kits"))
+    return [kits.make(f"{number}.0") for number in (1, 2, 3)]
+
+
 class Machine:
     """Somewhere to install to, with a space in its name."""
 
@@ -117,6 +133,19 @@ class Machine:
         )
         return finished.stdout.strip()
 
+    def program(self, name: str, *lines: str) -> None:
+        """Put a program on the path, before the system's of that name."""
+        self.bin.mkdir(exist_ok=True)
+        (self.bin / name).write_text("\n".join(("#!/bin/sh", *lines, "")))
+        (self.bin / name).chmod(0o755)
+
+    def service(self) -> tuple[list[str], Path]:
+        """A systemd that writes down what it is told, and which versions are there."""
+        log, units = self.prefix.parent / "systemctl.log", self.prefix.parent / "units"
+        present = f"ls '{self.prefix}/versions' | cut -d- -f1 | tr '\\n' ' '"
+        self.program("systemctl", f'echo "$* [ $({present})]" >>"{log}"')
+        return ["--units", str(units)], log
+
     def versions(self) -> list[str]:
         return sorted(path.name.split("-")[0] for path in (self.prefix / "versions").iterdir())
 
@@ -124,6 +153,26 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def saved(three: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Machine, Path]:
+    """A machine with 2.0, and 1.0 before it; and a copy of all that is on it."""
+    folder = tmp_path_factory.mktemp("machine")
+    machine = Machine(folder / "now")
+    for kit_folder in three[:2]:
+        assert machine.install(kit_folder).returncode == 0
+    shutil.copytree(folder / "now", folder / "saved", symlinks=True)
+    return machine, folder
+
+
+@pytest.fixture
+def upgraded(saved: tuple[Machine, Path]) -> Machine:
+    """That machine, as it was."""
+    machine, folder = saved
+    shutil.rmtree(folder / "now")
+    shutil.copytree(folder / "saved", folder / "now", symlinks=True)
+    return machine
 
 
 def change(folder: Path, setting: str, value: str) -> None:
@@ -175,32 +224,176 @@ def test_install_twice_upgrade_roll_back_and_remove(kits: Kits, machine: Machine
     assert machine.install(third, "--uninstall").returncode == 1
 
 
-def test_a_watched_folder_becomes_a_service(kits: Kits, machine: Machine, tmp_path: Path) -> None:
-    told = tmp_path / "systemctl.log"
-    machine.bin.mkdir()
-    systemctl = machine.bin / "systemctl"
-    systemctl.write_text(f'#!/bin/sh\necho "$*" >>"{told}"\n')
-    systemctl.chmod(0o755)
-    films, units = tmp_path / "films 100% $new", tmp_path / "units"
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """An empty folder that every user can come to, as a test's own is not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder).resolve()
+
+
+def test_a_watched_folder_becomes_a_service(
+    kits: Kits, machine: Machine, tmp_path: Path, open_folder: Path
+) -> None:
+    units, told = machine.service()
+    films = open_folder / "films 100% $new"
     films.mkdir()
+    if os.geteuid() == 0:
+        os.chown(films, NOBODY, -1)
     first = kits.make("1.0")
-    done = machine.install(first, "--watch", str(films), "--units", str(units))
+    done = machine.install(first, "--watch", str(films), *units)
     assert done.returncode == 0, done.stderr
-    unit = units / "edge-xray-watch.service"
+    unit = tmp_path / "units/edge-xray-watch.service"
     program = machine.prefix / "current/venv/bin/edge-xray"
     escaped = str(films).replace("%", "%%").replace("$", "$$")
     assert (
         f'ExecStart="{program}" watch "{escaped}" --output "{escaped}-results"\n'
         in unit.read_text()
     )
-    calls = told.read_text()
-    assert "daemon-reload" in calls and "enable --now edge-xray-watch.service" in calls
+    calls = re.findall(
+        r"(daemon-reload|(?:enable|restart) edge-xray-watch\.service)", told.read_text()
+    )
+    assert calls == [
+        "daemon-reload",
+        "enable edge-xray-watch.service",
+        "restart edge-xray-watch.service",
+    ]
     if os.geteuid() == 0:
-        assert "User=root\n" in unit.read_text() and (tmp_path / f"{films.name}-results").is_dir()
+        assert "User=nobody\n" in unit.read_text()
+        results = films.with_name(f"{films.name}-results")
+        assert (results.is_dir(), results.stat().st_uid) == (True, NOBODY)
 
-    removed = machine.install(first, "--uninstall", "--units", str(units))
+    removed = machine.install(first, "--uninstall", *units)
     assert removed.returncode == 0, removed.stderr
     assert not unit.exists() and "disable --now edge-xray-watch.service" in told.read_text()
+
+
+def test_a_service_is_begun_again_with_another_folder_and_another_version(
+    three: list[Path], machine: Machine, tmp_path: Path
+) -> None:
+    units, told = machine.service()
+    # As one who is not root, whoever runs this test.
+    machine.program("id", '[ "$1" = -u ] && echo 1000 || echo nurse')
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    for folder in ("one", "two"):
+        told.unlink(missing_ok=True)
+        done = machine.install(three[0], "--watch", str(tmp_path / folder), *units)
+        assert done.returncode == 0, done.stderr
+        assert "--user restart edge-xray-watch.service" in told.read_text()
+        assert "sudo loginctl enable-linger nurse" in done.stdout
+    assert str(tmp_path / "two") in (tmp_path / "units/edge-xray-watch.service").read_text()
+
+    steps = [
+        (three[1], [], "1.0 2.0"),
+        (three[1], ["--rollback"], "1.0 2.0"),
+        (three[1], ["--rollback"], "1.0 2.0"),
+        # Begun again while the version that it ran is still there.
+        (three[2], [], "1.0 2.0 3.0"),
+    ]
+    for folder, arguments, present in steps:
+        told.unlink()
+        assert machine.install(folder, *arguments, *units).returncode == 0
+        call = f"--user try-restart edge-xray-watch.service [ {present} ]\n"
+        assert told.read_text() == call
+    assert machine.versions() == ["2.0", "3.0"]
+
+
+def test_a_service_that_is_not_begun_again_keeps_its_version(
+    three: list[Path], upgraded: Machine
+) -> None:
+    units, _ = upgraded.service()
+    folder = Path(units[1])
+    folder.mkdir()
+    (folder / "edge-xray-watch.service").touch()
+    upgraded.program("systemctl", "exit 1")
+    for arguments, version in (([], "3.0"), (["--rollback"], "2.0")):
+        done = upgraded.install(three[2], *arguments, *units)
+        assert done.returncode == 0, done.stderr
+        assert "was not restarted" in done.stdout and "restart edge-xray-watch" in done.stdout
+        assert upgraded.version() == f"edge-xray {version}"
+        assert upgraded.versions() == ["1.0", "2.0", "3.0"]
+    upgraded.service()
+    assert upgraded.install(three[2], *units).returncode == 0
+    assert upgraded.versions() == ["2.0", "3.0"]
+
+
+@root_only
+def test_what_may_be_watched_for_whom_is_said_before_anything_is_installed(
+    three: list[Path], machine: Machine, open_folder: Path
+) -> None:
+    units, _ = machine.service()
+    films = open_folder / "films"
+    results, secret = open_folder / "films-results", open_folder / "secret"
+    films.mkdir()
+    secret.mkdir()
+
+    def refused(*words: str) -> None:
+        done = machine.install(three[0], "--watch", str(films), *units)
+        assert done.returncode == 1 and not (machine.prefix / "versions").exists()
+        assert all(word in done.stderr for word in words), done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+    refused("root's", f"chown USER {films}")
+    os.chown(films, NAMELESS, -1)
+    refused("no name", f"chown USER {films}")
+    os.chown(films, NOBODY, -1)
+    results.symlink_to(secret)
+    refused(f"{results} is a link")
+    results.unlink()
+    results.symlink_to(open_folder / "not there")
+    refused(f"{results} is a link")
+    results.unlink()
+    results.mkdir()
+    refused(f"{results} is there", "nobody can write to")
+    results.rmdir()
+    results.touch()
+    refused(f"{results} is there")
+    results.unlink()
+    films.chmod(0)
+    refused("nobody, whose folder", "cannot read it")
+    films.chmod(0o755)
+    open_folder.chmod(0o775)
+    refused(f"install -d -o nobody {results}")
+    assert (secret.stat().st_uid, list(machine.prefix.parent.glob("units/*"))) == (0, [])
+
+
+@root_only
+@pytest.mark.parametrize("owner", [0, NOBODY])
+def test_a_list_gets_a_folder_of_the_films_owner(
+    three: list[Path], machine: Machine, open_folder: Path, owner: int
+) -> None:
+    units, _ = machine.service()
+    films = open_folder / "films"
+    results = open_folder / "films-results"
+    films.mkdir()
+    os.chown(films, NOBODY, -1)
+    os.chown(open_folder, owner, -1)
+    for _ in range(2):
+        done = machine.install(three[0], "--watch", str(films), *units)
+        assert done.returncode == 0, done.stderr
+        assert (results.is_dir(), results.stat().st_uid) == (True, NOBODY)
+    if owner == 0:
+        results.chmod(0o777)
+        os.chown(results, NAMELESS, -1)
+        assert machine.install(three[0], "--watch", str(films), *units).returncode == 0
+        assert results.stat().st_uid == NAMELESS
+
+
+@pytest.mark.parametrize("watched", ["--watch missing", "--watch ."])
+def test_a_service_that_cannot_be_is_said_before_anything_is_installed(
+    three: list[Path], machine: Machine, tmp_path: Path, watched: str
+) -> None:
+    # No systemctl, whatever else this machine has.
+    tools = ("cat", "dirname", "id", "mkdir", "rm", "rmdir", "sed", "sh", "stat", "uname")
+    (tmp_path / "tools").mkdir()
+    for tool in tools:
+        (tmp_path / "tools" / tool).symlink_to(str(shutil.which(tool)))
+    machine.environment["PATH"] = str(tmp_path / "tools")
+    done = machine.install(three[0], *watched.split())
+    words = "no such folder" if "missing" in watched else "no systemd; install without --watch"
+    assert done.returncode == 1 and words in done.stderr
+    assert not machine.prefix.exists()
 
 
 def test_a_damaged_kit_changes_nothing(kits: Kits, machine: Machine) -> None:
@@ -231,6 +424,95 @@ def test_a_version_that_fails_its_self_test_is_taken_back(kits: Kits, machine: M
     assert failed.returncode == 1
     assert "failed its self-test" in failed.stderr and "goes on working" in failed.stderr
     assert (machine.version(), machine.versions()) == ("edge-xray 1.0", ["1.0"])
+
+
+def cut(machine: Machine, folder: Path, at: int, *arguments: str) -> None:
+    """Kill the installer where it forces what it did to the disk for the `at`-th time."""
+    count = machine.prefix.parent / "syncs"
+    count.unlink(missing_ok=True)
+    machine.program(
+        "sync",
+        f'echo >>"{count}"',
+        f'[ "$(wc -l <"{count}")" -ne {at} ] || kill -KILL $PPID',
+    )
+    done = machine.install(folder, *arguments)
+    assert done.returncode == -signal.SIGKILL, (done.stdout, done.stderr)
+    (machine.bin / "sync").unlink()
+
+
+def goes_on(machine: Machine, folder: Path, other: str) -> None:
+    """After a cut: there and back again, then an upgrade, back from it, and away."""
+    now = machine.version()
+    for expected in (other, now):
+        done = machine.install(folder, "--rollback")
+        assert done.returncode == 0, done.stderr
+        assert machine.version() == expected
+    assert machine.install(folder).returncode == 0
+    assert (machine.version(), len(machine.versions())) == ("edge-xray 3.0", 2)
+    assert machine.install(folder, "--rollback").returncode == 0
+    assert machine.version() == (other if now == "edge-xray 3.0" else now)
+    assert machine.install(folder, "--uninstall").returncode == 0
+    assert not machine.prefix.exists()
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_rollback_cut_off(three: list[Path], upgraded: Machine, at: int) -> None:
+    cut(upgraded, three[1], at, "--rollback")
+    now = upgraded.version()
+    assert now == f"edge-xray {2 if at < 3 else 1}.0"
+    goes_on(upgraded, three[2], "edge-xray 1.0" if at < 3 else "edge-xray 2.0")
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
+def test_an_upgrade_cut_off(three: list[Path], upgraded: Machine, at: int) -> None:
+    cut(upgraded, three[2], at)
+    now = upgraded.version()
+    assert now == f"edge-xray {2 if at < 4 else 3}.0"
+    goes_on(upgraded, three[2], "edge-xray 1.0" if at < 4 else "edge-xray 2.0")
+
+
+def test_a_first_installation_cut_off_has_none_before_it(
+    three: list[Path], machine: Machine
+) -> None:
+    assert machine.install(three[0]).returncode == 0
+    cut(machine, three[1], 2)
+    assert machine.version() == "edge-xray 1.0"
+    assert "no earlier version" in machine.install(three[1], "--rollback").stderr
+
+
+@pytest.mark.parametrize("damaged", ["lib/*/site-packages/stand_in.py", "bin/edge-xray"])
+def test_an_installed_version_that_is_damaged_is_installed_anew(
+    three: list[Path], upgraded: Machine, damaged: str
+) -> None:
+    (file,) = (upgraded.prefix / "current/venv").resolve().glob(damaged)
+    file.write_bytes(b"")
+    again = upgraded.install(three[1])
+    assert again.returncode == 0, again.stderr
+    assert "failed its self-test" in again.stdout and upgraded.version() == "edge-xray 2.0"
+    assert upgraded.install(three[1], "--rollback").returncode == 0
+    assert (upgraded.version(), upgraded.versions()) == ("edge-xray 1.0", ["1.0", "2.0"])
+
+
+def test_a_damaged_version_that_cannot_be_installed_anew_leaves_the_one_before(
+    three: list[Path], upgraded: Machine, tmp_path: Path
+) -> None:
+    (upgraded.prefix / "current/venv/bin/edge-xray").write_bytes(b"")
+    large = tmp_path / "kit"
+    shutil.copytree(three[1], large)
+    # Refused before the damaged one is removed, or cut short after it.
+    change(large, "KIT_NEEDS_BYTES", str(10**18))
+    refused = upgraded.install(large)
+    change(large, "KIT_NEEDS_BYTES", "1")
+    (large / "requirements.txt").write_text("missing==1.0 --hash=sha256:00\n")
+    change(large, "KIT_BITS", "64")
+    failed = upgraded.install(large)
+    assert "not enough free space" in refused.stderr and "could not be installed" in failed.stderr
+    for done in (refused, failed):
+        assert done.returncode == 1 and "1.0" in done.stderr.splitlines()[-1]
+        assert "goes on working" not in done.stderr and "--rollback" in done.stderr
+    assert upgraded.versions() == ["1.0"]
+    assert upgraded.install(large, "--rollback").returncode == 0
+    assert upgraded.version() == "edge-xray 1.0"
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -304,6 +586,41 @@ def test_another_installation_at_work(kits: Kits, machine: Machine) -> None:
     gone.wait()
     (machine.prefix / ".installing/pid").write_text(str(gone.pid))
     assert machine.install(folder).returncode == 0
+
+
+def test_a_lock_from_before_a_restart_of_the_machine(three: list[Path], machine: Machine) -> None:
+    lock = machine.prefix / ".installing"
+    lock.mkdir(parents=True)
+    (lock / "pid").write_text(str(os.getpid()))
+    (lock / "boot").write_text(Path("/proc/sys/kernel/random/boot_id").read_text())
+    busy = machine.install(three[0])
+    assert busy.returncode == 1 and f"remove {lock}" in busy.stderr
+    (lock / "boot").write_text("11111111-2222-3333-4444-555555555555\n")
+    assert machine.install(three[0]).returncode == 0
+    assert not lock.exists()
+
+
+def test_one_folder_by_several_names(three: list[Path], machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    names = ["the prefix/", "link/the prefix", "link/the prefix//", "the prefix"]
+    for folder, name in zip((*three, three[2]), names, strict=True):
+        done = machine.install(folder, "--prefix", f"{tmp_path}/{name}", "--bin", f"{machine.bin}/")
+        assert done.returncode == 0, done.stderr
+        assert "another program's" not in done.stdout and "not on your path" not in done.stdout
+    assert machine.versions() == ["2.0", "3.0"]
+    done = machine.install(three[2], "--prefix", f"{tmp_path}/link/the prefix/", "--rollback")
+    assert (done.returncode, machine.version()) == (0, "edge-xray 2.0")
+    done = machine.install(three[2], "--prefix", f"{tmp_path}/the prefix/", "--uninstall")
+    assert done.returncode == 0 and not (machine.bin / "edge-xray").is_symlink()
+
+
+def test_a_kit_without_a_name_removes_nothing(
+    three: list[Path], upgraded: Machine, tmp_path: Path
+) -> None:
+    shutil.copytree(three[0], tmp_path / "kit")
+    change(tmp_path / "kit", "KIT_ID", "")
+    assert "names no version" in upgraded.install(tmp_path / "kit").stderr
+    assert upgraded.versions() == ["1.0", "2.0"]
 
 
 def test_another_programs_command_stays(kits: Kits, machine: Machine) -> None:

@@ -7,11 +7,11 @@
 #   sh install.sh --uninstall                   remove it; results stay
 #
 # Each version has a folder of its own below PREFIX/versions, and PREFIX/current points at the one in
-# use. The pointer moves last, in one step, after the new version has passed its self-test: whatever
-# stops this script before that, the earlier version goes on working.
+# use. The pointer moves last, in one step, after the new version has passed its self-test and is on the
+# disk: whatever stops this script before that, the earlier version goes on working.
 set -eu
 umask 022
-unset PYTHONPATH PYTHONHOME
+unset PYTHONPATH PYTHONHOME CDPATH
 export PYTHONNOUSERSITE=1
 
 kit=$(cd "$(dirname "$0")" && pwd -P)
@@ -57,14 +57,6 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-case $prefix in
-  /*) ;;
-  *) prefix=$PWD/$prefix ;;
-esac
-case $bin in
-  /*) ;;
-  *) bin=$PWD/$bin ;;
-esac
 unit=$units/edge-xray-watch.service
 
 [ -f "$kit/kit.env" ] && [ -f "$kit/SHA256SUMS" ] ||
@@ -74,6 +66,7 @@ unit=$units/edge-xray-watch.service
 setting() { sed -n "s/^$1=//p" "$kit/kit.env"; }
 id=$(setting KIT_ID)
 wanted=$(setting KIT_PYTHON)
+[ -n "$id" ] || die "$kit/kit.env names no version; unpack the kit again"
 
 python=
 for candidate in ${PYTHON:-} "python$wanted" python3 python; do
@@ -87,6 +80,11 @@ if [ -z "$python" ]; then
   have=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo none)
   die "this kit is for Python $wanted, and this machine has $have; build a kit with --python $have, or name one: PYTHON=/path/to/python$wanted sh install.sh"
 fi
+
+# A folder's one name, however it was spelled: with a / at its end, through a link, or not there yet.
+real() { "$python" -c 'import os, sys; print(os.path.realpath(sys.argv[1]))' "$1"; }
+prefix=$(real "$prefix")
+bin=$("$python" -c 'import os, sys; print(os.path.abspath(sys.argv[1]))' "$bin")
 
 # Points a link at a target in one step, so there is no moment without it.
 point() {
@@ -102,19 +100,61 @@ os.replace(new, link)' "$1" "$2"
 # As systemd reads it: % and $ stand for something else, a backslash and " end a word.
 quoted() { printf '%s' "$1" | sed 's/\\/\\\\/g; s/"/\\"/g; s/%/%%/g; s/\$/$$/g'; }
 
-ours() { [ -L "$bin/edge-xray" ] && [ "$(readlink "$bin/edge-xray")" = "$prefix/current/venv/bin/edge-xray" ]; }
+ours() {
+  target=$(readlink "$bin/edge-xray") && [ "$(real "${target%/current/venv/bin/edge-xray}")" = "$prefix" ]
+}
+
+in_use() { basename "$(readlink "$prefix/current" || true)"; }
+
+# The version before the one in use: the one that it names. Where one was damaged, and could not be
+# installed anew, nothing names it; then it is the other one.
+before() {
+  target=$(readlink "$prefix/current/.before" || true)
+  back=${target##*/}
+  if [ ! -e "$prefix/current/.complete" ] && [ -z "$back" ]; then
+    for other in "$prefix"/versions/*; do
+      [ ! -e "$other/.complete" ] || back=${other##*/}
+    done
+  fi
+  if [ -e "$prefix/versions/$back/.complete" ]; then printf '%s' "$back"; fi
+}
+
+# Puts a version in use. Which one was before it stands in its own folder, so that one step says both:
+# wherever this is cut off, one version is in use, and the one before it is known.
+use() {
+  now=$(in_use)
+  sync
+  if [ "$now" != "$1" ] && [ -e "$prefix/versions/$now/.complete" ]; then
+    point "../$now" "$prefix/versions/$1/.before"
+  fi
+  sync
+  point "$prefix/versions/$1" "$prefix/current"
+  [ "$now" = "$1" ] || changed=1
+  sync
+}
+
+# A service goes on with the version that it began with until it is begun again.
+restart_watch() {
+  [ -f "$unit" ] || return 0
+  systemctl $user try-restart edge-xray-watch.service && return 0
+  say "The watch service was not restarted, and may run the version before: systemctl ${user:+$user }restart edge-xray-watch"
+  return 1
+}
 
 lock=$prefix/.installing
 mine=     # set while the lock is ours
 building= # the folder of a version that is not complete yet
 changed=  # set once another version is in use
+broken=   # set once an installed version failed its self-test
 finish() {
   status=$?
   trap - EXIT
   if [ "$status" -ne 0 ]; then
     [ -z "$building" ] || rm -rf "$building"
-    if [ -z "$changed" ] && [ -e "$prefix/current/.complete" ]; then
-      printf 'install: nothing was changed; edge-xray %s goes on working\n' "$(basename "$(readlink "$prefix/current")")" >&2
+    if [ -n "$broken" ] && [ "$(in_use)" = "$id" ]; then
+      [ -z "$(before)" ] || say "install: edge-xray $(before) is there still: sh install.sh --rollback" >&2
+    elif [ -z "$changed" ] && [ -e "$prefix/current/.complete" ]; then
+      say "install: nothing was changed; edge-xray $(in_use) goes on working" >&2
     fi
   fi
   [ -z "$mine" ] || rm -rf "$lock"
@@ -125,15 +165,19 @@ trap 'exit 130' INT TERM HUP
 
 take_lock() {
   mkdir -p "$prefix" || die "$prefix cannot be made; name another folder with --prefix"
+  # A power cut leaves the lock behind, and after it the number is another process's.
+  boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || echo)
   if ! mkdir "$lock" 2>/dev/null; then
-    owner=$(cat "$lock/pid" 2>/dev/null || echo)
-    if [ -n "$owner" ] && kill -0 "$owner" 2>/dev/null; then
-      die "another installation is at work in $prefix (process $owner); wait for it"
+    holder=$(cat "$lock/pid" 2>/dev/null || echo)
+    since=$(cat "$lock/boot" 2>/dev/null || echo "$boot")
+    if [ -n "$holder" ] && [ "$since" = "$boot" ] && kill -0 "$holder" 2>/dev/null; then
+      die "another installation is at work in $prefix (process $holder); wait for it, or, if that process is none, remove $lock"
     fi
     rm -rf "$lock"
     mkdir "$lock" || die "$lock cannot be made"
   fi
   mine=1
+  [ -z "$boot" ] || echo "$boot" >"$lock/boot"
   echo $$ >"$lock/pid"
 }
 
@@ -145,8 +189,7 @@ if [ "$action" = uninstall ]; then
     rm -f "$unit"
   fi
   if ours; then rm -f "$bin/edge-xray"; fi
-  rm -rf "$prefix/current" "$prefix/previous" "$prefix/versions"
-  rm -rf "$lock"
+  rm -rf "$prefix/current" "$prefix/current.new" "$prefix/versions" "$lock"
   mine=
   rmdir "$prefix" 2>/dev/null || say "Kept what else is in $prefix."
   say "edge-xray is removed. Results of scans are where they were."
@@ -154,12 +197,11 @@ if [ "$action" = uninstall ]; then
 fi
 
 if [ "$action" = rollback ]; then
-  [ -e "$prefix/previous/.complete" ] || die "there is no earlier version in $prefix"
+  [ -n "$(before)" ] || die "there is no earlier version in $prefix"
   take_lock
-  back=$(readlink "$prefix/previous")
-  point "$(readlink "$prefix/current")" "$prefix/previous"
-  point "$back" "$prefix/current"
-  say "edge-xray $(basename "$back") is in use again."
+  use "$(before)"
+  restart_watch || true
+  say "edge-xray $(in_use) is in use again."
   exit 0
 fi
 
@@ -202,12 +244,72 @@ if [ -n "$packages" ]; then
     die "this machine needs the system's $packages first: sudo apt install $packages"
 fi
 
+account=
+if [ -n "$films" ]; then
+  [ -d "$films" ] || die "$films: no such folder to watch"
+  films=$(cd "$films" && pwd -P)
+  command -v systemctl >/dev/null 2>&1 ||
+    die "this machine has no systemd; install without --watch, and run by hand: edge-xray watch $films --output $films-results"
+fi
+if [ -n "$films" ] && [ -z "$user" ]; then
+  # Strangers' files are read by whose films they are, not by root.
+  owner=$(stat -c %U "$films")
+  case $owner in
+    root) die "$films is root's, who is not to read strangers' files; give the folder to a user: chown USER $films" ;;
+    UNKNOWN) die "the owner of $films has no name on this machine; give the folder to a user: chown USER $films" ;;
+  esac
+  "$python" - "$films" "$owner" <<'PYTHON' || exit 1
+import os, pwd, stat, sys
+
+films, owner = sys.argv[1:]
+results, who = films + "-results", pwd.getpwnam(owner)
+def stop(text): sys.exit("install: " + text)
+
+# As the owner, so that nothing that the owner puts in the way leads root to what is not the owner's.
+os.initgroups(owner, who.pw_gid)
+os.setegid(who.pw_gid)
+os.seteuid(who.pw_uid)
+if not os.access(films, os.R_OK | os.X_OK, effective_ids=True):
+    stop("%s, whose folder %s is, cannot read it; mend its permissions and those above" % (owner, films))
+try:
+    os.mkdir(results)
+    sys.exit()
+except FileExistsError:
+    if os.path.islink(results):
+        stop("%s is a link, and the list is not written through one; remove it" % results)
+    if os.path.isdir(results) and os.access(results, os.W_OK | os.X_OK, effective_ids=True):
+        sys.exit()
+    stop("%s is there, and is no folder that %s can write to; mend that, or rename it" % (results, owner))
+except OSError:
+    os.seteuid(0)
+    os.setegid(0)
+above = results
+while above != "/":
+    above = os.path.dirname(above)
+    info = os.lstat(above)
+    if info.st_uid != 0 or (info.st_mode & 0o022 and not info.st_mode & stat.S_ISVTX):
+        stop("%s cannot make %s; make it first: install -d -o %s %s" % (owner, results, owner, results))
+# All above is root's alone, so what is made here is what gets the new owner.
+try:
+    os.mkdir(results)
+    os.chown(results, who.pw_uid, who.pw_gid, follow_symlinks=False)
+except OSError as error:
+    stop("%s cannot be made (%s)" % (results, error.strerror))
+PYTHON
+  account="User=$owner"
+fi
+
 take_lock
 version=$prefix/versions/$id
 if [ -e "$version/.complete" ]; then
   say "edge-xray $id is installed already; checking it."
-  "$version/venv/bin/edge-xray" self-test || die "the self-test failed; uninstall, and install again"
-else
+  # The shell takes an empty program for one that did well.
+  if ! [ -s "$version/venv/bin/edge-xray" ] || ! "$version/venv/bin/edge-xray" self-test; then
+    broken=1
+    say "It failed its self-test."
+  fi
+fi
+if [ -n "$broken" ] || [ ! -e "$version/.complete" ]; then
   "$python" - "$prefix" "$(setting KIT_NEEDS_BYTES)" <<'PYTHON' || die "not enough free space at $prefix"
 import shutil, sys
 
@@ -217,10 +319,12 @@ if free < needs:
 sys.exit(free < needs)
 PYTHON
   say "Installing edge-xray $id into $prefix"
-  # What an installation that was cut off left behind goes first.
-  rm -rf "$version"
+  # What an installation that was cut off left behind goes first, or what is damaged.
+  last=$(readlink "$version/.before" || true)
   building=$version
+  rm -rf "$version/.complete" "$version"
   mkdir -p "$version"
+  [ -z "$last" ] || point "$last" "$version/.before"
   "$python" -m venv --without-pip ${packages:+--system-site-packages} "$version/venv" ||
     die "Python could not make an environment; on Debian: sudo apt install python3-venv"
   pip=$(ls "$kit"/tools/pip-*.whl)
@@ -234,19 +338,12 @@ PYTHON
     esac
   done
   "$version/venv/bin/edge-xray" self-test || die "the new version failed its self-test on this machine"
+  # Complete is what a power cut leaves whole.
+  sync
   : >"$version/.complete"
-  building=
+  building='' broken=''
 fi
-
-if [ "$(readlink "$prefix/current" 2>/dev/null || true)" != "$version" ]; then
-  if [ -e "$prefix/current/.complete" ]; then point "$(readlink "$prefix/current")" "$prefix/previous"; fi
-  point "$version" "$prefix/current"
-  changed=1
-fi
-before=$(readlink "$prefix/previous" 2>/dev/null || true)
-for old in "$prefix"/versions/*; do
-  [ "$old" = "$version" ] || [ "$old" = "$before" ] || rm -rf "$old"
-done
+use "$id"
 
 mkdir -p "$bin"
 if [ ! -e "$bin/edge-xray" ] || ours; then
@@ -260,18 +357,8 @@ case :$PATH: in
 esac
 
 if [ -n "$films" ]; then
-  [ -d "$films" ] || die "$films: no such folder to watch"
-  films=$(cd "$films" && pwd -P)
-  command -v systemctl >/dev/null 2>&1 || die "this machine has no systemd; run by hand: edge-xray watch $films --output $films-results"
-  account=
-  if [ -z "$user" ]; then
-    # Strangers' files are read by whose films they are, not by root.
-    owner=$(stat -c %U "$films")
-    mkdir -p "$films-results"
-    chown "$owner" "$films-results"
-    account="User=$owner"
-  fi
   mkdir -p "$units"
+  changed=1
   cat >"$unit" <<UNIT
 [Unit]
 Description=edge-xray: score chest films as they arrive in $(quoted "$films")
@@ -291,10 +378,21 @@ NoNewPrivileges=yes
 [Install]
 WantedBy=$([ -n "$user" ] && echo default.target || echo multi-user.target)
 UNIT
-  systemctl $user daemon-reload && systemctl $user enable --now edge-xray-watch.service ||
-    die "$unit is written, and systemd did not take it: systemctl $user status edge-xray-watch"
+  systemctl $user daemon-reload && systemctl $user enable edge-xray-watch.service &&
+    systemctl $user restart edge-xray-watch.service ||
+    die "$unit is written, and systemd did not take it: systemctl ${user:+$user }status edge-xray-watch"
   say "Films that arrive in $films are scored by themselves; the list is in $films-results."
+  [ -z "$user" ] || say "The service runs while you are logged in; from boot on with: sudo loginctl enable-linger $(id -un)"
 fi
+
+# A service that still runs an old version needs its folder.
+if [ -n "$films" ] || restart_watch; then
+  keep=$(before)
+  for old in "$prefix"/versions/*; do
+    [ "${old##*/}" = "$id" ] || [ "${old##*/}" = "$keep" ] || rm -rf "$old"
+  done
+fi
+sync
 
 say "Done. Try it: edge-xray scan $prefix/current/samples"
 say "How to use it: $prefix/current/docs/clinic.html"
