@@ -248,6 +248,19 @@ def test_the_windows_installer_parses_and_asks_for_settings_that_the_kit_has(bui
     assert b"KIT_ID" in asked and asked <= given
 
 
+def test_the_windows_installer_stops_at_what_is_empty_before_it_removes_anything(
+    built: Path,
+) -> None:
+    script = members(built)["install.ps1"].decode()
+    # Up to here it only looks, but for the two options that end it.
+    looks = script[script.index("$setting = @{}") : script.index("$version = Join-Path")]
+    assert "Remove-Item" not in looks
+    assert "if (-not $id) { Stop-Install" in looks
+    assert "if ($sums.Count -eq 0) { Stop-Install" in looks
+    # Of a file without content Get-Content gives $null, which has no methods.
+    assert not re.search(r"\(Get-Content[^()]*\)\.", script)
+
+
 def test_the_inventory_names_every_wheel_and_its_licence(built: Path) -> None:
     files = members(built)
     inventory = json.loads(files["sbom.cdx.json"])

@@ -22,6 +22,12 @@ function Stop-Install([string]$Text) {
   exit 1
 }
 
+# The version that a file names; empty where it is missing, or a power cut left it empty or full of zeros.
+function Read-Version([string]$Path) {
+  if (-not (Test-Path -LiteralPath $Path)) { return '' }
+  return "$(Get-Content -LiteralPath $Path -TotalCount 1)" -replace '[^\w.+-]', ''
+}
+
 function Use-Version([string]$Id) {
   # Relative to the .cmd file: a folder's name may hold letters that no code page of cmd.exe has.
   $temporary = "$command.new"
@@ -38,11 +44,13 @@ if ($Uninstall) {
   exit 0
 }
 if ($Rollback) {
-  if (-not (Test-Path $previous)) { Stop-Install "there is no earlier version in $Prefix" }
-  $back = (Get-Content $previous).Trim()
-  $now = (Get-Content $current).Trim()
+  $back = Read-Version $previous
+  $now = Read-Version $current
+  if (-not $back -or $back -eq $now -or -not (Test-Path (Join-Path (Join-Path $versions $back) '.complete'))) {
+    Stop-Install "there is no earlier version in $Prefix"
+  }
   Use-Version $back
-  Set-Content -Path $previous -Encoding ASCII -Value $now
+  if ($now) { Set-Content -Path $previous -Encoding ASCII -Value $now }
   Write-Output "edge-xray $back is in use again."
   exit 0
 }
@@ -53,8 +61,11 @@ foreach ($line in Get-Content (Join-Path $kit 'kit.env')) {
   $setting[$name] = $value
 }
 $id = $setting['KIT_ID']
+if (-not $id) { Stop-Install "$kit\kit.env names no version; unpack the kit again" }
 
-foreach ($line in Get-Content -Encoding UTF8 (Join-Path $kit 'SHA256SUMS')) {
+$sums = @(Get-Content -Encoding UTF8 (Join-Path $kit 'SHA256SUMS'))
+if ($sums.Count -eq 0) { Stop-Install 'SHA256SUMS is empty; copy the kit again' }
+foreach ($line in $sums) {
   $digest, $name = $line -split '  ', 2
   $path = Join-Path $kit $name
   if (-not (Test-Path -LiteralPath $path)) { Stop-Install "${name} is missing; copy the kit again" }
@@ -114,14 +125,15 @@ if (-not (Test-Path (Join-Path $version '.complete'))) {
   Get-ChildItem $kit | Where-Object { $tools -notcontains $_.Name } | Copy-Item -Recurse -Destination $version
 }
 & (Join-Path $version 'venv\Scripts\edge-xray.exe') self-test
-if ($LASTEXITCODE -ne 0) { Stop-Install 'the new version failed its self-test; nothing was changed' }
+if ($LASTEXITCODE -ne 0) {
+  Remove-Item -Force -ErrorAction SilentlyContinue (Join-Path $version '.complete')
+  Stop-Install 'this version failed its self-test; run this again to install it anew'
+}
 New-Item -ItemType File -Force (Join-Path $version '.complete') | Out-Null
 
-if ((Test-Path $current) -and (Get-Content $current).Trim() -ne $id) {
-  Copy-Item -Force $current $previous
-}
+$now = Read-Version $current
+if ($now -and $now -ne $id) { Set-Content -Path $previous -Encoding ASCII -Value $now }
 Use-Version $id
-$keep = @($id)
-if (Test-Path $previous) { $keep += (Get-Content $previous).Trim() }
+$keep = @($id, (Read-Version $previous))
 Get-ChildItem $versions | Where-Object { $keep -notcontains $_.Name } | Remove-Item -Recurse -Force
 Write-Output "Done. Try it: $command scan `"$version\samples`""
