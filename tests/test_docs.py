@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -148,6 +149,19 @@ def test_the_csv_columns_are_those_of_a_scan(tiny_model: Path, tmp_path: Path) -
     assert finished.returncode == 0, finished.stderr
     columns = finished.stdout.splitlines()[0].split(",")
     assert columns[: len(documented)] == documented
+
+
+def test_what_the_clinical_lead_is_told_is_what_was_measured() -> None:
+    evaluation = json.loads(read("models/edge-xray-lite0.evaluation.json"))
+    assert evaluation["classes"]["names"] == ["normal", "bacterial", "viral"]
+    normal, bacterial, viral = table = evaluation["classes"]["confusion"]
+    missed, sick = bacterial[0] + viral[0], sum(bacterial) + sum(viral)
+    called_viral = sum(row[2] for row in table)
+    words = " ".join(read("docs/clinical-lead.md").split())
+    assert f"missed {missed} of {sick} pneumonias" in words
+    assert f"called {sum(normal[1:])} of {sum(normal)} normal films sick" in words
+    assert f"Of {sum(viral)} films of a viral pneumonia it called {viral[2]} viral" in words
+    assert f"of {called_viral} films that it called viral, {bacterial[2]} were" in words
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/clinic.md", "docs/clinical-lead.md"])
