@@ -83,8 +83,9 @@ def judge(comparison: Comparison, films: int, budget: Budget) -> list[Check]:
         budget: what may be lost.
 
     Returns:
-        Every check that the films allow (telling two classes apart takes two); the candidate passes
-        if all are passed.
+        Every check that the films and the models' labels allow (telling two classes apart takes two,
+        and models of other labels are not held to each other's); the candidate passes if all are
+        passed.
     """
     differences = comparison.differences
     losses = (

@@ -1,25 +1,40 @@
 """Figures of several models on the same films, and their paired differences, with 95 % intervals.
 
-All intervals come from one bootstrap: patients are drawn with replacement, each with all their films
-(Davison & Hinkley 1997, 3.8), and every figure of every model is computed on the same draws. A draw is
-a row of film weights, so a figure of 2,000 draws is one matrix product. Where the draws have no width,
-as those of a perfect share or area, the interval is the one `edge_xray.clustered` gives an evaluation.
+The intervals are those that an evaluation gives the same figures (`edge_xray.clustered`): of shares in
+closed form, of all else by a bootstrap of patients, on the same draws for every model.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.clustered import clustered_share, extreme_area
-from edge_xray.measures import BOOTSTRAP_RESAMPLES, CALIBRATION_BINS, mcnemar_exact
+from edge_xray.clustered import (
+    ClusterResamples,
+    clustered_difference,
+    clustered_mcnemar,
+    clustered_share,
+)
+from edge_xray.measures import BOOTSTRAP_RESAMPLES, auc, expected_calibration_error
 from edge_xray.metadata import Estimate
 
-LOWER_QUANTILE, UPPER_QUANTILE = 0.025, 0.975
+NOTHING = Estimate(math.nan, math.nan, math.nan)
+"""A figure that the films or the models do not tell."""
+
+LABEL_FIGURES = frozenset({"class_accuracy", "pair_auc"})
+"""Figures that hang on which labels a model has: models of other labels answer other questions."""
+
+_Share: TypeAlias = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+"""The films that count as hits, and the films that they are among; both bool, (n,)."""
+
+_Drawn: TypeAlias = tuple[Estimate, NDArray[np.float64]]
+"""A figure, and what it is in every draw: float64, (resamples,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,128 +90,17 @@ class Figures:
     calibration_error: Estimate
 
 
-def draw_weights(
-    clusters: Sequence[str], resamples: int = BOOTSTRAP_RESAMPLES, seed: int = 0
-) -> NDArray[np.float64]:
-    """How often each film occurs in each draw of patients.
-
-    Args:
-        clusters: (n,) whom each film is of.
-        resamples: how many draws.
-        seed: of the draws.
-
-    Returns:
-        float64, (1 + resamples, n); the first row is all ones: the films as they are.
-    """
-    names, inverse = np.unique(np.asarray(clusters), return_inverse=True)
-    generator = np.random.default_rng(seed)
-    counts = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
-    return np.concatenate([np.ones((1, len(inverse))), counts[:, inverse].astype(np.float64)])
-
-
-def weighted_share(
-    weights: NDArray[np.float64], hit: NDArray[np.bool_], among: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Share of hits among some films, in each draw; NaN where a draw has none of them.
-
-    Args:
-        weights: (r, n) from `draw_weights`.
-        hit: (n,) bool.
-        among: (n,) bool.
-
-    Returns:
-        float64, (r,), 0..1.
-    """
-    total = weights @ among.astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(weights @ (hit & among).astype(np.float64) / total, np.float64)
-
-
-def weighted_auc(
-    weights: NDArray[np.float64], positive: NDArray[np.bool_], score: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Area under the ROC curve in each draw, ties half (Hanley & McNeil 1982).
-
-    Args:
-        weights: (r, n) from `draw_weights`.
-        positive: (n,) bool.
-        score: (n,), higher means more likely positive.
-
-    Returns:
-        float64, (r,), 0..1; NaN where a draw lacks a class.
-    """
-    if not positive.size:
-        return np.full(len(weights), math.nan)
-    levels, inverse = np.unique(score, return_inverse=True)
-    order = np.argsort(inverse, kind="stable")
-    starts = np.searchsorted(inverse[order], np.arange(len(levels)))
-    ordered = weights[:, order]
-    above = np.add.reduceat(ordered * positive[order], starts, axis=1)
-    below = np.add.reduceat(ordered * ~positive[order], starts, axis=1)
-    wins = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(wins / (above.sum(axis=1) * below.sum(axis=1)), np.float64)
-
-
-def weighted_calibration_error(
-    weights: NDArray[np.float64], probability: NDArray[np.float64], positive: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Expected calibration error in each draw, over equal-width bins (Guo et al. 2017).
-
-    Args:
-        weights: (r, n) from `draw_weights`.
-        probability: (n,), 0..1.
-        positive: (n,) bool.
-
-    Returns:
-        float64, (r,), 0..1.
-    """
-    index = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    bins = np.eye(CALIBRATION_BINS)[index]
-    gap = np.abs(weights @ (bins * (probability - positive)[:, None]))
-    return np.asarray(gap.sum(axis=1) / weights.sum(axis=1), np.float64)
-
-
-def _draws(weights: NDArray[np.float64], outcome: Outcome) -> dict[str, NDArray[np.float64]]:
-    """Every figure in every draw; the first of each is the figure itself."""
-    truth = outcome.truth_positive
-    everything = np.ones_like(truth)
-    draws = {
-        "accuracy": weighted_share(weights, outcome.correct, everything),
-        "sensitivity": weighted_share(weights, outcome.called_positive, truth),
-        "specificity": weighted_share(weights, ~outcome.called_positive, ~truth),
-        "class_accuracy": weighted_share(weights, outcome.called == outcome.truth, everything),
-        "auc": weighted_auc(weights, truth, outcome.p_finding),
-        "calibration_error": weighted_calibration_error(weights, outcome.p_finding, truth),
-    }
-    draws["pair_auc"] = np.full(len(weights), math.nan)
-    if outcome.pair is not None:
-        first, second = (
-            outcome.probabilities[:, outcome.labels.index(name)] for name in outcome.pair
-        )
-        among = np.isin(outcome.truth, outcome.pair)
-        share = first / np.maximum(first + second, np.finfo(np.float64).tiny)
-        draws["pair_auc"] = weighted_auc(
-            weights[:, among], outcome.truth[among] == outcome.pair[0], share[among]
-        )
-    return draws
-
-
-def _interval(draws: NDArray[np.float64]) -> Estimate:
-    values = draws[1:][np.isfinite(draws[1:])]
-    if not values.size or not math.isfinite(draws[0]):
-        return Estimate(float(draws[0]), math.nan, math.nan)
-    low, high = np.quantile(values, [LOWER_QUANTILE, UPPER_QUANTILE])
-    return Estimate(float(draws[0]), float(low), float(high))
-
-
 @dataclass(frozen=True)
 class Comparison:
     """A candidate against the reference, on the same films.
 
     Attributes:
-        differences: candidate minus reference for each figure of `Figures`, with intervals.
-        mcnemar_p: exact p of McNemar's test on right and wrong decisions.
+        differences: candidate minus reference for each figure of `Figures`, with intervals. What hangs on
+            the labels (`class_accuracy`, `pair_auc`) is NaN if the two models have other labels. A
+            difference has no interval (NaN) where it is not paired, as the two take other films for
+            positive, and where no draw of patients changes it.
+        mcnemar_p: exact p on right and wrong decisions: McNemar's test, by patient
+            (`edge_xray.clustered.clustered_mcnemar`).
         only_reference: films that only the reference decides right.
         only_candidate: films that only the candidate decides right.
         finding_flips: numbers of the films found by one and cleared by the other.
@@ -234,61 +138,133 @@ def compare(
         seed: of the draws.
 
     Returns:
-        Figures of each model, and a comparison with the first for each but the first. The interval of
-        a share or area that is 0 or 1 is no bootstrap's: see `_with_width`.
+        Figures of each model, and a comparison with the first for each but the first.
     """
-    weights = draw_weights(clusters, resamples, seed)
-    draws = [_draws(weights, outcome) for outcome in outcomes]
+    whom = np.asarray(clusters, np.str_)
+    resample = partial(ClusterResamples, resamples=resamples, seed=seed)
+    drawn = _drawn(outcomes, whom, resample)
     figures = [
-        _with_width({name: _interval(values) for name, values in model.items()}, outcome, clusters)
-        for model, outcome in zip(draws, outcomes, strict=True)
+        Figures(
+            **{
+                name: clustered_share(hit[among], whom[among])
+                for name, (hit, among) in _shares(outcome).items()
+            },
+            **{name: estimate for name, (estimate, _) in own.items()},
+        )
+        for outcome, own in zip(outcomes, drawn, strict=True)
     ]
     comparisons = [
         _comparison(
             outcomes[0],
             outcome,
-            Figures(**{name: _interval(model[name] - draws[0][name]) for name in model}),
+            _differences(outcomes[0], outcome, drawn[0], own, whom),
+            whom,
         )
-        for model, outcome in zip(draws[1:], outcomes[1:], strict=True)
+        for outcome, own in zip(outcomes[1:], drawn[1:], strict=True)
     ]
     return figures, comparisons
 
 
-def _with_width(
-    estimates: dict[str, Estimate], outcome: Outcome, clusters: Sequence[str]
-) -> Figures:
-    """Give figures that no draw of patients changes the interval that an evaluation gives them."""
-    truth, whom = outcome.truth_positive, np.asarray(clusters)
-    shares = {
-        "accuracy": (outcome.correct, whom),
-        "sensitivity": (outcome.called_positive[truth], whom[truth]),
-        "specificity": (~outcome.called_positive[~truth], whom[~truth]),
-        "class_accuracy": (outcome.called == outcome.truth, whom),
+def _shares(outcome: Outcome) -> dict[str, _Share]:
+    truth = outcome.truth_positive
+    everything = np.ones_like(truth)
+    return {
+        "accuracy": (outcome.correct, everything),
+        "sensitivity": (outcome.called_positive, truth),
+        "specificity": (~outcome.called_positive, ~truth),
+        "class_accuracy": (outcome.called == outcome.truth, everything),
     }
-    for name, (hit, own) in shares.items():
-        if estimates[name].value in (0.0, 1.0) or estimates[name].low == estimates[name].high:
-            estimates[name] = clustered_share(hit, own)
-    areas = {"auc": (truth, whom)}
-    if outcome.pair is not None:
-        among = np.isin(outcome.truth, outcome.pair)
-        areas["pair_auc"] = (outcome.truth[among] == outcome.pair[0], whom[among])
-    for name, (positive, own) in areas.items():
-        if estimates[name].value in (0.0, 1.0):
-            estimates[name] = extreme_area(estimates[name].value, positive, own)
-    return Figures(**estimates)
 
 
-def _comparison(reference: Outcome, candidate: Outcome, differences: Figures) -> Comparison:
+def _drawn(
+    outcomes: Sequence[Outcome],
+    whom: NDArray[np.str_],
+    resample: Callable[[NDArray[np.str_]], ClusterResamples],
+) -> list[dict[str, _Drawn]]:
+    """The other figures of each model, with what they are in every draw."""
+    resamples = resample(whom)
+    found: list[dict[str, _Drawn]] = []
+    for outcome in outcomes:
+        truth, finding = outcome.truth_positive, outcome.p_finding
+        errors = resamples.calibration_errors(finding, truth)
+        error = expected_calibration_error(finding, truth)
+        found.append(
+            {
+                "auc": _area(resamples, truth, finding),
+                "pair_auc": (NOTHING, np.full(1, math.nan)),
+                "calibration_error": (resamples.estimate(error, errors), errors),
+            }
+        )
+        if outcome.pair is not None:
+            among = np.isin(outcome.truth, outcome.pair)
+            first, second = (
+                outcome.probabilities[among, outcome.labels.index(name)] for name in outcome.pair
+            )
+            # A film that is neither tells nothing: half, as in an evaluation.
+            ratio = np.full(len(first), 0.5)
+            np.divide(first, first + second, out=ratio, where=first + second > 0)
+            positive = outcome.truth[among] == outcome.pair[0]
+            found[-1]["pair_auc"] = _area(resample(whom[among]), positive, ratio)
+    return found
+
+
+def _area(
+    resamples: ClusterResamples, positive: NDArray[np.bool_], score: NDArray[np.float64]
+) -> _Drawn:
+    areas = resamples.aucs(positive, score)
+    return resamples.estimate_area(auc(positive, score), areas, positive), areas
+
+
+def _differences(
+    reference: Outcome,
+    candidate: Outcome,
+    before: Mapping[str, _Drawn],
+    after: Mapping[str, _Drawn],
+    whom: NDArray[np.str_],
+) -> Figures:
+    differences = _share_differences(reference, candidate, whom)
+    for name, (estimate, draws) in after.items():
+        other, other_draws = before[name]
+        differences[name] = ClusterResamples.difference(
+            estimate.value - other.value, draws, other_draws
+        )
+    if not _same_labels(reference, candidate):
+        differences |= dict.fromkeys(LABEL_FIGURES, NOTHING)
+    return Figures(**differences)
+
+
+def _share_differences(
+    reference: Outcome, candidate: Outcome, whom: NDArray[np.str_]
+) -> dict[str, Estimate]:
+    differences, others = {}, _shares(reference)
+    for name, (hit, among) in _shares(candidate).items():
+        other, other_among = others[name]
+        if np.array_equal(among, other_among):
+            differences[name] = clustered_difference(hit[among], other[among], whom[among])
+        else:
+            now = clustered_share(hit[among], whom[among]).value
+            before = clustered_share(other[other_among], whom[other_among]).value
+            differences[name] = Estimate(now - before, math.nan, math.nan)
+    return differences
+
+
+def _same_labels(first: Outcome, second: Outcome) -> bool:
+    return set(first.labels) == set(second.labels)
+
+
+def _comparison(
+    reference: Outcome, candidate: Outcome, differences: Figures, whom: NDArray[np.str_]
+) -> Comparison:
     shift = np.abs(candidate.p_finding - reference.p_finding)
     finding = np.flatnonzero(candidate.called_positive != reference.called_positive)
     other = candidate.called_positive != reference.called_positive
-    if set(candidate.labels) == set(reference.labels):
+    if _same_labels(reference, candidate):
         other |= candidate.called != reference.called
     only_reference = int((reference.correct & ~candidate.correct).sum())
     only_candidate = int((candidate.correct & ~reference.correct).sum())
     return Comparison(
         differences,
-        mcnemar_exact(only_reference, only_candidate),
+        clustered_mcnemar(candidate.correct, reference.correct, whom),
         only_reference,
         only_candidate,
         tuple(int(i) for i in finding),

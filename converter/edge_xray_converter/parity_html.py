@@ -22,10 +22,12 @@ from edge_xray_converter.parity import Parity
 from edge_xray_converter.parity_text import (
     FIGURE_TITLES,
     NO_VALUE,
+    TEST,
     check_row,
     difference,
     few_films,
     figure,
+    intervals,
 )
 from edge_xray_converter.runs import Run
 
@@ -71,6 +73,8 @@ def render(parity: Parity, record: Mapping[str, Any], *, films: bool = True) -> 
         ),
         disclaimer=DISCLAIMER,
         rows=figure_rows(record),
+        intervals=intervals(record),
+        test=TEST,
         plots=_plots(parity),
         candidates=[
             _candidate(parity, record, index, films) for index in range(len(parity.checks))

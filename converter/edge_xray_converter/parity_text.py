@@ -26,6 +26,9 @@ PERCENT_FIGURES = frozenset({"accuracy", "sensitivity", "specificity", "class_ac
 
 NO_VALUE = "–"
 
+TEST = "McNemar's test, by patient"
+"""What gives the p of right and wrong decisions."""
+
 
 def to_json(record: Mapping[str, Any]) -> str:
     """The report as indented JSON with a final newline."""
@@ -72,10 +75,19 @@ def _figures_table(record: Mapping[str, Any]) -> list[str]:
     threshold = models[0]["operating_point"]
     rows += [
         "",
-        f"At the operating point `{threshold['name']}` ({threshold['threshold']:.3f}). Intervals of "
-        f"95 % from {record['bootstrap']['resamples']} draws of patients, the same draws for all models.",
+        f"At the operating point `{threshold['name']}` ({threshold['threshold']:.3f}). "
+        f"{intervals(record)}",
     ]
     return rows
+
+
+def intervals(record: Mapping[str, Any]) -> str:
+    """How the intervals are made, in words."""
+    return (
+        "Intervals of 95 %, by patient: of percentages Wilson's, of their differences Bonett and Price's, "
+        f"of all else from {record['bootstrap']['resamples']} draws of patients, the same draws for all models; "
+        f"{NO_VALUE} where no draw changes a difference, or the models have other labels."
+    )
 
 
 def figure(name: str, estimate: Mapping[str, float | None]) -> str:
@@ -98,10 +110,11 @@ def _interval(
     unit = "" if name not in PERCENT_FIGURES else " pts" if signed else " %"
     sign = "+" if signed else ""
 
-    def text(number: float | None) -> str:
-        return NO_VALUE if number is None else f"{number * factor + 0.0:{sign}.{digits}f}"
+    def text(number: float) -> str:
+        return f"{number * factor + 0.0:{sign}.{digits}f}"
 
-    return f"{text(value)}{unit} ({text(low)} to {text(high)})"
+    interval = NO_VALUE if low is None or high is None else f"{text(low)} to {text(high)}"
+    return f"{text(value)}{unit} ({interval})"
 
 
 def check_row(check: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -148,8 +161,8 @@ def _comparison_lines(comparison: Mapping[str, Any], films: int) -> list[str]:
         f"{100 * comparison['agreement']:.2f} %), {comparison['finding_flips']} of them between "
         f"finding and none; {comparison['triage_changes']} get another triage word.",
         f"- Only the reference is right on {comparison['only_reference_right']} films, only the "
-        f"candidate on {comparison['only_candidate_right']}: McNemar's exact p = "
-        f"{comparison['mcnemar_p']:.3f}.",
+        f"candidate on {comparison['only_candidate_right']}: exact p = "
+        f"{comparison['mcnemar_p']:.3f} ({TEST}).",
         f"- The probability of a finding moves by {comparison['mean_shift']:.4f} on average and "
         f"{comparison['largest_shift']:.3f} at most.",
     ]

@@ -191,7 +191,7 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
 
     The square-and-add interval from the two intervals (Newcombe 1998, method 10; Zou & Donner
     2008): right for rates near 0 or 1. Not for two models on the same films: they are paired, see
-    `cluster_bootstrap`.
+    `edge_xray.clustered.clustered_difference`.
 
     Args:
         first: an estimate.

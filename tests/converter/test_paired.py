@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 
@@ -9,24 +10,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
-from edge_xray.clustered import ClusterResamples, clustered_share
+from edge_xray.clustered import ClusterResamples, clustered_difference, clustered_share
 from edge_xray.measures import (
     auc,
     cluster_bootstrap,
     expected_calibration_error,
+    mcnemar_exact,
     perfect_auc_limit,
     wilson,
 )
-from edge_xray_converter.paired import (
-    Outcome,
-    compare,
-    draw_weights,
-    weighted_auc,
-    weighted_calibration_error,
-    weighted_share,
-)
+from edge_xray_converter.budget import Budget, judge
+from edge_xray_converter.paired import Outcome, compare
 
 LABELS = ("normal", "bacterial", "viral")
 
@@ -57,44 +52,6 @@ def random_outcome(seed, films=120, noise=0.8):
     return outcome(powers / powers.sum(axis=1, keepdims=True), truth)
 
 
-scores = arrays.arrays(
-    np.float64, st.integers(2, 30), elements=st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0])
-)
-
-
-@given(scores, st.integers(0, 2**30 - 1), st.integers(0, 1000))
-def test_weighted_auc_of_repeated_films_is_the_auc_of_the_repeated_films(score, bits, seed):
-    positive = np.array([bits >> i & 1 for i in range(len(score))], bool)
-    weights = np.random.default_rng(seed).integers(0, 3, (4, len(score))).astype(float)
-    fast = weighted_auc(weights, positive, score)
-    for row, value in zip(weights.astype(int), fast, strict=True):
-        slow = auc(np.repeat(positive, row), np.repeat(score, row))
-        assert value == pytest.approx(slow, nan_ok=True)
-
-
-@given(scores, st.integers(0, 2**30 - 1))
-def test_weighted_calibration_error_is_the_plain_one(probability, bits):
-    positive = np.array([bits >> i & 1 for i in range(len(probability))], bool)
-    (value,) = weighted_calibration_error(np.ones((1, len(probability))), probability, positive)
-    assert value == pytest.approx(expected_calibration_error(probability, positive))
-
-
-def test_shares_are_of_the_films_named():
-    weights = np.array([[1.0, 1.0, 1.0], [0.0, 2.0, 1.0]])
-    hit, among = np.array([True, False, True]), np.array([True, True, False])
-    np.testing.assert_allclose(weighted_share(weights, hit, among), [0.5, 0.0])
-    assert math.isnan(weighted_share(weights, hit, np.zeros(3, bool))[0])
-
-
-def test_draws_take_whole_patients():
-    weights = draw_weights(["a", "b", "a", "c"], 200, seed=3)
-    assert weights.shape == (201, 4)
-    np.testing.assert_array_equal(weights[0], 1.0)
-    np.testing.assert_array_equal(weights[:, 0], weights[:, 2])
-    per_draw = weights[1:, [0, 1, 3]].sum(axis=1)
-    np.testing.assert_array_equal(per_draw, 3.0)
-
-
 def test_intervals_are_those_of_the_plain_bootstrap():
     first = random_outcome(0)
     clusters = [f"p{i // 2}" for i in range(120)]
@@ -107,14 +64,118 @@ def test_intervals_are_those_of_the_plain_bootstrap():
     assert figures.auc.high == pytest.approx(plain.high, abs=0.01)
 
 
-def test_a_model_against_itself_differs_nowhere():
+def test_figures_have_the_intervals_that_an_evaluation_gives_them():
+    model, clusters = random_outcome(0), np.array([f"p{i // 2}" for i in range(120)])
+    (figures,), _ = compare([model], clusters, resamples=300, seed=4)
+    positive, called = model.truth_positive, model.called_positive
+    resamples = ClusterResamples(clusters, resamples=300, seed=4)
+    errors = resamples.calibration_errors(model.p_finding, positive)
+    among = model.truth != "normal"
+    first, second = model.probabilities[among, 1], model.probabilities[among, 2]
+    pair = ClusterResamples(clusters[among], resamples=300, seed=4)
+    assert vars(figures) == {
+        "accuracy": clustered_share(called == positive, clusters),
+        "sensitivity": clustered_share(called[positive], clusters[positive]),
+        "specificity": clustered_share(~called[~positive], clusters[~positive]),
+        "class_accuracy": clustered_share(model.called == model.truth, clusters),
+        "auc": resamples.auc(positive, model.p_finding),
+        "pair_auc": pair.auc(model.truth[among] == "bacterial", first / (first + second)),
+        "calibration_error": resamples.estimate(
+            expected_calibration_error(model.p_finding, positive), errors
+        ),
+    }
+
+
+def test_a_model_against_itself_differs_nowhere_and_films_not_seen_might():
     model = random_outcome(0)
-    _, (comparison,) = compare([model, model], [str(i) for i in range(120)], resamples=200)
-    for estimate in vars(comparison.differences).values():
-        assert (estimate.value, estimate.low, estimate.high) == (0.0, 0.0, 0.0)
+    clusters = [str(i // 2) for i in range(120)]
+    _, (comparison,) = compare([model, model], clusters, resamples=200)
+    for name, estimate in vars(comparison.differences).items():
+        assert estimate.value == 0.0
+        if name in ("auc", "pair_auc", "calibration_error"):
+            assert math.isnan(estimate.low) and math.isnan(estimate.high)
+        else:
+            assert estimate.low == -estimate.high < -0.01
+    # Bonett & Price 2012 of 60 pairs without one that is discordant, for 60 patients.
+    spread = 1.96 * math.sqrt(2 / 62 / 62)
+    assert comparison.differences.accuracy.high == pytest.approx(spread, rel=1e-3)
     assert comparison.label_flips == ()
     assert comparison.mcnemar_p == 1.0
     assert (comparison.agreement, comparison.largest_shift) == (1.0, 0.0)
+
+
+def test_ten_films_of_one_patient_are_one_patient():
+    truth = np.arange(300) % 3
+    sure = np.eye(3)[truth] * 0.9 + 0.05
+    other = sure.copy()
+    wrong = np.flatnonzero(truth == 1)[:10]
+    other[wrong] = sure[0]
+    models = [outcome(sure, truth), outcome(other, truth)]
+    for clusters, p in (
+        (["one" if i in wrong else str(i) for i in range(300)], 1.0),
+        ([f"two {i % 2}" if i in wrong else str(i) for i in range(300)], 0.5),
+        ([str(i) for i in range(300)], mcnemar_exact(10, 0)),
+    ):
+        _, (comparison,) = compare(models, clusters, resamples=100)
+        assert comparison.only_reference == 10
+        assert comparison.mcnemar_p == pytest.approx(p)
+        accuracy = comparison.differences.accuracy
+        assert (accuracy.high >= 0.0) == (p > 0.05)
+        assert accuracy == clustered_difference(models[1].correct, models[0].correct, clusters)
+
+
+def test_models_of_other_labels_are_not_held_to_each_other_s_labels():
+    three = random_outcome(0)
+    share = three.p_finding
+    names = np.array(["normal", "pneumonia"])
+    two = Outcome(
+        np.stack([1 - share, share], 1),
+        share,
+        three.called_positive,
+        names[three.called_positive.astype(int)],
+        names[three.truth_positive.astype(int)],
+        three.truth_positive,
+        ("normal", "pneumonia"),
+        None,
+    )
+    for models in ([two, three], [three, two]):
+        figures, (comparison,) = compare(models, [str(i) for i in range(120)], resamples=100)
+        assert figures[0].class_accuracy.value != figures[1].class_accuracy.value
+        assert math.isnan(comparison.differences.class_accuracy.value)
+        assert math.isnan(comparison.differences.pair_auc.value)
+        checks = judge(comparison, 120, Budget())
+        assert [check.name for check in checks] == [
+            "accuracy drop", "sensitivity drop", "AUC drop", "flips", "mean shift",
+        ]  # fmt: skip
+        assert all(check.passed for check in checks)
+
+
+def test_the_order_of_the_labels_is_no_other_label():
+    model = random_outcome(0)
+    turned = Outcome(
+        model.probabilities[:, [0, 2, 1]],
+        model.p_finding,
+        model.called_positive,
+        model.called,
+        model.truth,
+        model.truth_positive,
+        ("normal", "viral", "bacterial"),
+        ("viral", "bacterial"),
+    )
+    _, (comparison,) = compare([model, turned], [str(i) for i in range(120)], resamples=100)
+    assert comparison.differences.class_accuracy.value == 0.0
+    assert comparison.differences.pair_auc.value == pytest.approx(0.0)
+
+
+def test_models_that_take_other_films_for_positive_are_not_paired():
+    model = random_outcome(0)
+    truth = model.truth_positive.copy()
+    truth[np.flatnonzero(truth)[0]] = False
+    other = dataclasses.replace(model, truth_positive=truth)
+    figures, (comparison,) = compare([model, other], [str(i) for i in range(120)], resamples=100)
+    sensitivity = comparison.differences.sensitivity
+    assert sensitivity.value == figures[1].sensitivity.value - figures[0].sensitivity.value
+    assert math.isnan(sensitivity.low) and math.isnan(sensitivity.high)
 
 
 def test_paired_intervals_are_narrower_than_the_models_own():

@@ -47,6 +47,14 @@ def test_the_json_keeps_its_published_schema(record):
     jsonschema.validate(record, schema)
 
 
+@pytest.mark.parametrize("name", ["lite0", "tiny"])
+def test_the_shipped_reports_keep_the_schema_as_it_grows(name):
+    jsonschema = pytest.importorskip("jsonschema")
+    report = Path(__file__).resolve().parents[2] / "models" / f"edge-xray-{name}.parity.json"
+    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    jsonschema.validate(json.loads(report.read_text(encoding="utf-8")), schema)
+
+
 def test_a_keras_reference_and_its_float32_file_are_the_same(record):
     first, second = record["models"][:2]
     assert first["converted_on_the_fly"] and not second["converted_on_the_fly"]
@@ -116,6 +124,8 @@ def test_the_html_is_self_contained_and_reads_without_script(honest):
     assert "script" not in page.tags and "style=" not in text
     assert page.unlabelled == 0
     assert text.count(DISCLAIMER) == 1
+    assert "exact p = 1.000 (McNemar's test, by patient)" in page.text
+    assert "Intervals of 95 %, by patient" in page.text
     assert page.policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
 
 
@@ -124,7 +134,11 @@ def test_the_markdown_holds_the_verdict_and_the_figures_with_intervals(honest):
     assert text.startswith("# Parity: PASS")
     assert text.count(DISCLAIMER) == 1
     assert re.search(r"\| Sensitivity \| [\d.]+ % \([\d.]+ to [\d.]+\)", text)
-    assert re.search(r"\| [+-]0\.00 pts \(", text)
+    # No film differs: the share's interval has width, the area shows none.
+    assert re.search(r"\| \+0\.00 pts \(-(\d\.\d\d) to \+\1\) \|", text)
+    assert "(+0.00 to +0.00)" not in text and "| +0.0000 (–) |" in text
+    assert "exact p = 1.000 (McNemar's test, by patient)" in text
+    assert "Intervals of 95 %, by patient" in text
 
 
 def test_no_films_hides_names_and_pictures(

@@ -1,13 +1,21 @@
 """Figures of merit against hand-made cases, scikit-learn-free formulas and simulation."""
 
+import itertools
 import math
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_xray.clustered import ClusterResamples, clustered_share, effective_count
+from edge_xray.clustered import (
+    ClusterResamples,
+    clustered_difference,
+    clustered_mcnemar,
+    clustered_share,
+    effective_count,
+)
 from edge_xray.measures import (
     auc,
     calibration_error_by_chance,
@@ -48,6 +56,18 @@ def test_resampled_aucs_are_those_of_repeated_films(rows):
         assert value == pytest.approx(auc(positive[index], score[index]), nan_ok=True)
         for cluster in np.unique(clusters):
             assert len(set(weights[clusters == cluster])) == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(films)
+def test_resampled_calibration_errors_are_those_of_repeated_films(rows):
+    positive, score, clusters = (np.array(column) for column in zip(*rows, strict=True))
+    p = 1 / (1 + np.exp(-score.astype(float)))
+    resamples = ClusterResamples(clusters, resamples=20, seed=1)
+    errors = resamples.calibration_errors(p, positive)
+    for weights, value in zip(resamples.weights, errors, strict=True):
+        index = np.repeat(np.arange(len(rows)), weights.astype(int))
+        assert value == pytest.approx(expected_calibration_error(p[index], positive[index]))
 
 
 def test_vectorised_bootstrap_agrees_with_the_plain_one():
@@ -109,6 +129,92 @@ def test_share_of_no_films(hit):
     own = clustered_share(np.array(hit), np.array([]))
     assert math.isnan(own.value) and (own.low, own.high) == (0.0, 1.0)
     assert effective_count(np.array(hit), np.array([])) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "total"), [(0, 0, 300), (3, 1, 50), (10, 0, 300), (5, 5, 60)]
+)
+def test_difference_of_single_films_is_bonett_and_price_s(only_first, only_second, total):
+    films = np.arange(total)
+    first = films >= only_second
+    second = (films < only_second) | (films >= only_second + only_first)
+    own = clustered_difference(first, second, films)
+    more, less = (only_first + 1) / (total + 2), (only_second + 1) / (total + 2)
+    spread = 1.959964 * math.sqrt((more + less - (more - less) ** 2) / (total + 2))
+    assert own.value == pytest.approx((only_first - only_second) / total)
+    # The variance between clusters divides by one less.
+    assert (own.low, own.high) == pytest.approx(
+        (more - less - spread, more - less + spread), abs=0.005
+    )
+    assert own.low < own.value < own.high
+
+
+def test_difference_knows_that_copies_tell_nothing():
+    first, second = np.arange(40) < 30, np.arange(40) < 28
+    one = clustered_difference(first, second, np.arange(40))
+    own = clustered_difference(np.repeat(first, 5), np.repeat(second, 5), np.repeat(range(40), 5))
+    assert (own.low, own.high) == pytest.approx((one.low, one.high), abs=0.003)
+
+
+def test_difference_covers_95_percent():
+    draw = np.random.default_rng(3)
+    covered = 0
+    for _ in range(400):
+        sizes = draw.geometric(0.4, 120)
+        patient = np.repeat(draw.random(120), sizes)
+        chance = np.where(draw.random(sizes.sum()) < 0.5, patient, draw.random(sizes.sum()))
+        own = clustered_difference(
+            chance < 0.03, (chance > 0.5) & (chance < 0.51), np.repeat(np.arange(120), sizes)
+        )
+        covered += own.low <= 0.02 <= own.high
+    assert 0.93 <= covered / 400 <= 0.99
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_difference_of_all_films_and_of_none(value):
+    hit = np.full(30, value)
+    own = clustered_difference(hit, ~hit, np.arange(30) // 3)
+    assert own.value == (1.0 if value else -1.0)
+    assert -1.0 <= own.low <= own.value <= own.high <= 1.0 and own.high - own.low > 0.1
+    empty = clustered_difference(hit[:0], hit[:0], [])
+    assert math.isnan(empty.value) and (empty.low, empty.high) == (-1.0, 1.0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 6)), max_size=14))
+def test_clustered_mcnemar_flips_whole_patients(rows):
+    first, second = (np.array([row[i] for row in rows], bool) for i in (0, 1))
+    clusters = np.array([row[2] for row in rows], int)
+    net = [int(first[clusters == own].sum() - second[clusters == own].sum()) for own in range(7)]
+    flipped = [
+        abs(sum(sign * own for sign, own in zip(signs, net, strict=True))) >= abs(sum(net))
+        for signs in itertools.product((1, -1), repeat=7)
+    ]
+    assert clustered_mcnemar(first, second, clusters) == pytest.approx(np.mean(flipped))
+    plain = mcnemar_exact(int((first & ~second).sum()), int((second & ~first).sum()))
+    assert clustered_mcnemar(first, second, np.arange(len(rows))) == plain
+
+
+def test_clustered_mcnemar_of_thousands_of_films_is_a_number():
+    draw = np.random.default_rng(0)
+    first, second = draw.random(20_000) < 0.5, draw.random(20_000) < 0.52
+    start = time.process_time()
+    p = clustered_mcnemar(first, second, np.arange(20_000) // 2)
+    assert time.process_time() - start < 5.0
+    assert 0.0 < p < 0.01
+    same = draw.random(20_000) < 0.5
+    assert 0.0 <= clustered_mcnemar(same, np.zeros(20_000, bool), np.arange(20_000) // 2) < 1e-300
+
+
+def test_paired_resamples_that_do_not_vary_give_no_interval():
+    resamples = ClusterResamples(np.arange(30), resamples=100)
+    positive = np.arange(30) < 15
+    areas = resamples.aucs(positive, positive.astype(float))
+    same = resamples.difference(0.0, areas, areas)
+    assert same.value == 0.0 and math.isnan(same.low) and math.isnan(same.high)
+    less = resamples.aucs(positive, -np.abs(np.arange(30) - 8.0))
+    other = resamples.difference(-0.1, less, areas)
+    assert other.low < other.high <= 0.0
 
 
 def test_perfect_area_has_width():

@@ -49,7 +49,26 @@ def test_table_of_runs(report):
     assert first["difference_auc"] is None
     difference = second["test"]["auc"]["value"] - first["test"]["auc"]["value"]
     assert second["difference_auc"]["value"] == pytest.approx(difference)
+    accuracy = second["difference_accuracy"]
+    assert accuracy["low"] < accuracy["value"] < accuracy["high"]
     assert "Highest AUC" in record["verdict"]
+
+
+def test_a_model_against_itself_leaves_room_for_films_not_seen(
+    tiny_model, film_folder, tiny_split, tmp_path
+):
+    for name in ("a", "b"):
+        shutil.copy(tiny_model, tmp_path / f"{name}.tflite")
+    code = run(
+        tmp_path / "a.tflite", tmp_path / "b.tflite", "--data", film_folder, "--split", tiny_split,
+        "-o", tmp_path / "out", "--no-robustness", "--resamples", 100,
+    )  # fmt: skip
+    assert code == 0
+    second = json.loads((tmp_path / "out" / "comparison.json").read_text())["runs"][1]
+    assert second["difference_auc"] == {"value": 0.0, "low": None, "high": None}
+    accuracy = second["difference_accuracy"]
+    assert accuracy["value"] == 0.0 and accuracy["low"] == -accuracy["high"] < -0.01
+    assert re.search(r"\| b \| 0\.000 \| 0\.000 \(-", (tmp_path / "out/comparison.md").read_text())
 
 
 def test_text_and_page(report):

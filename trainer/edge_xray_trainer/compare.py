@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.clustered import ClusterResamples, clustered_mean
+from edge_xray.clustered import ClusterResamples, clustered_difference
 from edge_xray.errors import ModelError, UsageError
 from edge_xray.measures import auc
 from edge_xray.metadata import Estimate, ModelMetadata
@@ -277,14 +277,14 @@ def _paired(
 ) -> ComparedRun:
     """Differences to the first run, on the same resamples of the same patients."""
     value = auc(own.positive, own.p_finding) - auc(first.positive, first.p_finding)
-    resampled = resamples.aucs(own.positive, own.p_finding) - resamples.aucs(
-        first.positive, first.p_finding
-    )
-    right = own.right.astype(np.float64) - first.right
     return replace(
         run,
-        difference_auc=resamples.estimate(value, resampled),
-        difference_accuracy=clustered_mean(right, own.clusters),
+        difference_auc=resamples.difference(
+            value,
+            resamples.aucs(own.positive, own.p_finding),
+            resamples.aucs(first.positive, first.p_finding),
+        ),
+        difference_accuracy=clustered_difference(own.right, first.right, own.clusters),
     )
 
 

@@ -138,7 +138,7 @@ def _differences(comparison: Comparison) -> Table:
             (run.name, run.difference_auc, run.difference_accuracy) for run in comparison.runs[1:]
         ),
         "Paired, on the same films, with 95 % intervals by patient; an interval that holds 0 shows no "
-        "difference.",
+        "difference. An area that no draw of patients changes has none.",
     )
 
 
