@@ -16,7 +16,7 @@ from edge_xray.metadata import ModelMetadata
 from edge_xray.model_file import KERAS_MEMBER, METADATA_MEMBER, read_metadata
 from edge_xray.walk import printable
 from edge_xray_converter.budget import Budget, Check, too_few_films
-from edge_xray_converter.describe import Description, check_fits, describe, parse_labels
+from edge_xray_converter.describe import Description, check_fits, describe, parse_names
 from edge_xray_converter.flatbuffer import Graph, read_graph
 from edge_xray_converter.keep_float import choose_float
 from edge_xray_converter.layers import LayerError
@@ -208,7 +208,7 @@ def _write_int8(
 
 
 def _known_operations(text: str, ranged: Ranged) -> tuple[str, ...]:
-    names = parse_labels(text)
+    names = parse_names(text)
     graph = read_graph(ranged.flatbuffer)
     known = {graph.tensors[operation.outputs[0]].name for operation in graph.operations}
     unknown = [name for name in names if name not in known]

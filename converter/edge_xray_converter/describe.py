@@ -29,7 +29,8 @@ class Description:
 
     Attributes:
         name: the model's name; empty: the file's.
-        labels: class names in the order of the network's outputs; empty: the folders' names, sorted.
+        labels: class names in the order of the network's outputs, in lower case; empty: the folders'
+            names, sorted.
         negative: which of them mean that nothing was found; empty: those whose names say so
             (`edge_xray.no_finding`).
         finding: what a positive film shows; empty: the positive class if there is one, else ``finding``
@@ -158,5 +159,10 @@ def check_fits(network: Network, metadata: ModelMetadata, source: Path) -> None:
 
 
 def parse_labels(text: str | None) -> tuple[str, ...]:
+    """Class names separated by commas, in lower case, as those of folders are; empty for None."""
+    return tuple(name.lower() for name in parse_names(text))
+
+
+def parse_names(text: str | None) -> tuple[str, ...]:
     """Names separated by commas; empty for None."""
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())

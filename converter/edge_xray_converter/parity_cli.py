@@ -82,7 +82,7 @@ def parity_command(
 
     from edge_xray_converter.budget import Budget
     from edge_xray_converter.convert import Conversion, convert
-    from edge_xray_converter.describe import Description, parse_labels
+    from edge_xray_converter.describe import Description, parse_labels, parse_names
     from edge_xray_converter.outputs import check_name, write_output
     from edge_xray_converter.parity import make_parity
     from edge_xray_converter.parity_html import render
@@ -119,7 +119,7 @@ def parity_command(
             models,
             convert_float=lambda source, path: convert(source, ["float32"], path, conversion),
             operating_point=operating_point,
-            runtimes=parse_labels(runtime),
+            runtimes=parse_names(runtime),
         ) as opened,
         Progress(console=Console(stderr=True), transient=True) as bar,
     ):

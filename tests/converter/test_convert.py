@@ -353,7 +353,7 @@ def test_no_class_with_a_disease_s_name_means_that_nothing_was_found(
     )  # fmt: skip
     assert code == 0, err
     metadata = read_metadata(tmp_path / "x.tflite")
-    assert metadata.label_names == labels
+    assert metadata.label_names == tuple(label.lower() for label in labels)
     assert metadata.positive == (True, True, False, True)
     assert metadata.finding == "finding"
 
@@ -416,6 +416,39 @@ def test_folders_in_capitals_name_the_classes(run_cli, foreign, write_film, tmp_
     code, _, _ = run_cli("convert", foreign, "--float32", "--data", tmp_path / "films", "-o", out)
     assert code == 0
     assert read_metadata(out).label_names == ("healthy", "tumour")
+
+
+def test_labels_in_capitals_are_those_of_the_folders_for_parity_and_evaluate(
+    run_cli, foreign, write_film, tmp_path
+):
+    for label, drawn in (("No_Tumour", "normal"), ("Tumour", "bacterial")):
+        for seed in range(4):
+            write_film(tmp_path / "films" / label / f"{seed}.png", drawn, seed)
+    out = tmp_path / "x.tflite"
+    code, _, err = run_cli(
+        "convert", foreign, "--float32", "--labels", "No_Tumour,Tumour", "--negative", "No_Tumour",
+        "-o", out,
+    )  # fmt: skip
+    assert code == 0, err
+    assert read_metadata(out).label_names == ("no_tumour", "tumour")
+    code, _, err = run_cli(
+        "parity", foreign, out, "--data", tmp_path / "films", "-o", tmp_path / "p", "--no-timing",
+        "--labels", "No_Tumour,Tumour", "--resamples", 100,
+    )  # fmt: skip
+    assert code == 0, err
+    code, text, err = run_cli(
+        "evaluate", out, "--data", tmp_path / "films", "--format", "json", "--resamples", 100,
+        "--no-robustness", "--no-shortcut",
+    )  # fmt: skip
+    assert code == 0, err
+    # The same films, the same figures, the same intervals.
+    parity = json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))["models"][1]["figures"]
+    evaluation = json.loads(text)
+    for name in ("accuracy", "sensitivity", "specificity", "auc"):
+        assert parity[name] == pytest.approx(evaluation["test"][name]), name
+    assert parity["class_accuracy"] == pytest.approx(evaluation["classes"]["accuracy"])
+    error = evaluation["score_calibration"]["finding"]
+    assert parity["calibration_error"] == pytest.approx(error, abs=1e-6)
 
 
 def test_options_describe_a_foreign_network(run_cli, foreign, tmp_path):
