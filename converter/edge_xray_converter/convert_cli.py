@@ -119,8 +119,9 @@ def convert_command(
     from edge_xray_converter.budget import Budget
     from edge_xray_converter.convert import Conversion, convert
     from edge_xray_converter.describe import Description, parse_labels
-    from edge_xray_converter.sources import PixelRange
+    from edge_xray_converter.sources import PixelRange, with_name
 
+    model = with_name(model)
     chosen: dict[Flavour, bool] = {
         "int8": int8,
         "float16": float16,
@@ -131,7 +132,7 @@ def convert_command(
     written = convert(
         model,
         flavours or ["int8"],
-        output or model.with_suffix(".tflite"),
+        output or model.parent / f"{model.stem}.tflite",
         Conversion(
             data,
             split,

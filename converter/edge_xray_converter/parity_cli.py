@@ -89,10 +89,11 @@ def parity_command(
     from edge_xray_converter.parity_text import failures, to_json, to_markdown
     from edge_xray_converter.record import Making, make_record
     from edge_xray_converter.runs import open_models
-    from edge_xray_converter.sources import PixelRange
+    from edge_xray_converter.sources import PixelRange, with_name
     from edge_xray_converter.truth import read_parity_set, split_beside
 
     check_name(output)
+    models = [with_name(model) for model in models]
     conversion = Conversion(
         data=data,
         pixel_range=PixelRange.parse(input_range),

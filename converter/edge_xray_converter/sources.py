@@ -121,6 +121,11 @@ class Network:
         return 2 if units == 1 else units
 
 
+def with_name(path: Path) -> Path:
+    """The path of a network with a name to call it by, which ``.`` and ``..`` have not."""
+    return path if path.name not in ("", "..") else path.resolve()
+
+
 def load_network(path: Path, pixel_range: PixelRange | None = None) -> Network:
     """Read a ``.keras`` (or ``.h5``) file, a SavedModel folder or a float ``.tflite`` file.
 

@@ -451,6 +451,20 @@ def test_labels_in_capitals_are_those_of_the_folders_for_parity_and_evaluate(
     assert parity["calibration_error"] == pytest.approx(error, abs=1e-6)
 
 
+@pytest.mark.parametrize(("inner", "named"), [("", "."), ("variables", "..")])
+def test_a_saved_model_is_converted_from_within(
+    run_cli, foreign, tmp_path, monkeypatch, inner, named
+):
+    import keras
+
+    keras.models.load_model(foreign).export(tmp_path / "their.net", verbose=False)
+    monkeypatch.chdir(tmp_path / "their.net" / inner)
+    code, out, err = run_cli("convert", named, "--float32", "--labels", "healthy,tumour")
+    assert code == 0, err
+    assert out.strip() == str(tmp_path / "their.tflite")
+    assert read_metadata(tmp_path / "their.tflite").name == "their"
+
+
 def test_options_describe_a_foreign_network(run_cli, foreign, tmp_path):
     code, _, _ = run_cli(
         "convert", foreign, "--float32", "--labels", "tumour,healthy", "--negative", "healthy",
