@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -171,3 +172,33 @@ def test_an_unknown_architecture_is_one_line(
     arguments = ["train", str(film_folder), "-o", str(tmp_path / "run"), "--architecture", "vgg"]
     assert main(arguments) == 2
     assert "unknown architecture 'vgg'; expected one of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("use", ["evaluate", "compare", "initial", "teacher", "average"])
+def test_a_damaged_network_is_one_line_and_exit_2(
+    two_runs: list[Path],
+    film_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    use: str,
+) -> None:
+    run = Path(shutil.copytree(two_runs[1], tmp_path / "run"))
+    model = run / "model.keras"
+    data = bytearray(model.read_bytes())
+    # Within the weights: the zip's list and the record are whole.
+    with zipfile.ZipFile(model) as archive:
+        start = archive.getinfo("model.weights.h5").header_offset + 200
+    data[start : start + 4000] = bytes(4000)
+    model.write_bytes(data)
+    films, output = str(film_folder), str(tmp_path / "out")
+    split = ["--split", str(two_runs[0] / "split.json")]
+    arguments = {
+        "evaluate": ["evaluate", str(model), "--data", films, *split],
+        "compare": ["compare", str(two_runs[0]), str(run), "--data", films, *split],
+        "initial": ["train", films, "-o", output, *split, *QUICK, "--initial", str(model)],
+        "teacher": ["train", films, "-o", output, *split, *QUICK, "--teacher", str(model)],
+        "average": ["average", str(two_runs[0]), str(run), "--data", films, "-o", output],
+    }[use]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("edge-xray: ") and f"{model}: Keras" in error and "cannot load" in error

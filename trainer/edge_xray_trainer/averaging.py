@@ -21,6 +21,7 @@ from edge_xray_trainer.class_weights import class_weights, shift_logits
 from edge_xray_trainer.data import load_films
 from edge_xray_trainer.delivery import check_folder
 from edge_xray_trainer.grouping import counter
+from edge_xray_trainer.keras_file import load_keras
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import network_outputs
 from edge_xray_trainer.run import (
@@ -59,6 +60,7 @@ def average_runs(
 
     Raises:
         UsageError: fewer than two runs, or runs that do not go together.
+        ModelError: a run's model is damaged.
     """
     tell = listener or Listener()
     if len(runs) < 2:
@@ -90,7 +92,7 @@ def average_runs(
         )
         for part in ("train", "validation")
     }
-    networks = [keras.models.load_model(run / MODEL_FILE, compile=False) for run in runs]
+    networks = [load_keras(run / MODEL_FILE) for run in runs]
     options = _options(first["options"])
     weighted = np.log(class_weights(options, sets["train"]))
     for run, network in zip(runs, networks, strict=True):

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +17,7 @@ from edge_xray.preprocess import preprocess
 from edge_xray_trainer.class_weights import class_weights
 from edge_xray_trainer.data import FilmSet
 from edge_xray_trainer.grouping import silent
+from edge_xray_trainer.keras_file import load_keras
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import network_outputs
 
@@ -39,7 +39,7 @@ class Teacher:
 
         Raises:
             UsageError: it has other labels.
-            ModelError: it is no network of this kit.
+            ModelError: it is no network of this kit, or damaged.
         """
         metadata = read_metadata(path)
         if metadata.label_names != names:
@@ -48,7 +48,7 @@ class Teacher:
             )
         self.input = metadata.input
         self.temperature = metadata.calibration.temperature
-        self._network = keras.models.load_model(path, compile=False)
+        self._network = load_keras(path)
         # Batches are prepared in several threads, and Keras builds its function at the first call.
         self._lock = threading.Lock()
 

@@ -5,7 +5,6 @@ A ``.tflite`` file runs through the device's own `Classifier`, a ``.keras`` file
 
 from __future__ import annotations
 
-import os
 import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from edge_xray.errors import ModelError
 from edge_xray.labelled import file_sha256
 from edge_xray.metadata import ModelMetadata
 from edge_xray.model_file import read_metadata
+from edge_xray_trainer.keras_file import load_keras
 
 if TYPE_CHECKING:
     from edge_xray.classifier import Classifier
@@ -121,17 +121,9 @@ class KerasScorer:
             ModelError: the file carries no metadata, is damaged, or its outputs do not fit its labels.
         """
         self.metadata = read_metadata(file)
-        # Tensorflow's start writes lines on GPUs that are not there among the report's.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        self._network = load_keras(file)
         import keras
 
-        try:
-            self._network = keras.models.load_model(file, compile=False)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ModelError(
-                f"model {file}: Keras {keras.__version__} cannot load it ({error}); train it again or "
-                "use the version that its record names"
-            ) from error
         self.sha256 = file_sha256(file)
         self.runtime = f"keras {keras.__version__} ({keras.backend.backend()})"
         self.file = file

@@ -38,6 +38,7 @@ from edge_xray_trainer.class_weights import class_weights, film_weights, shift_l
 from edge_xray_trainer.data import FilmSet
 from edge_xray_trainer.distillation import Targets, labels_alone
 from edge_xray_trainer.fitting import fit_temperature
+from edge_xray_trainer.keras_file import load_keras
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import PREDICT_BATCH
 from edge_xray_trainer.pretrained import load_imagenet_weights
@@ -88,11 +89,13 @@ def load_initial_weights(network: keras.Model, path: Path) -> None:
     """Copy the weights of a finished run into a network of the same shape.
 
     Raises:
-        UsageError: no ``.keras`` file, or weights of another shape.
+        ModelError: no ``.keras`` file, or a damaged one.
+        UsageError: weights of another shape.
     """
+    weights = load_keras(path).get_weights()
     try:
-        network.set_weights(keras.models.load_model(path, compile=False).get_weights())
-    except (ValueError, OSError) as error:
+        network.set_weights(weights)
+    except ValueError as error:
         raise UsageError(
             f"{path}: expected a model.keras of architecture {network.name} with the same labels and input "
             f"({str(error).splitlines()[0]})"
