@@ -25,11 +25,13 @@ class ModelFile:
         data: the whole file.
         sha256: of the whole file.
         source: what the user or the kit calls it, for messages.
+        path: where it lies.
     """
 
     data: bytes
     sha256: str
     source: str
+    path: Path
 
 
 def models_folder() -> Path:
@@ -114,4 +116,4 @@ def _read(path: Path, source: str) -> ModelFile:
             f"model {path}: cannot be read ({error.strerror or error}); name a {MODEL_SUFFIX} file "
             "or a shipped model"
         ) from error
-    return ModelFile(data, hashlib.sha256(data).hexdigest(), source)
+    return ModelFile(data, hashlib.sha256(data).hexdigest(), source, path)

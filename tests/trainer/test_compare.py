@@ -4,6 +4,7 @@ import html
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +78,24 @@ def test_text_and_page(report):
     page = html.unescape((report / "comparison.html").read_text())
     assert page.count(DISCLAIMER) == 1 and page.count("<img ") == 3
     assert "<script" not in page and not re.search(r'(?:src|href)="(?!data:)', page)
+
+
+def test_shipped_models_are_compared_by_name(film_folder, tmp_path, capsys):
+    code = run(
+        "edge-xray-lite0", "tiny", "--data", film_folder, "--no-robustness", "--resamples", 100,
+        "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert code == 0, capsys.readouterr().err
+    record = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [own["model"] for own in record["runs"]] == ["edge-xray-lite0", "edge-xray-tiny"]
+    models = Path(__file__).resolve().parents[2] / "models"
+    assert [own["bytes"] for own in record["runs"]] == [
+        (models / f"{own['model']}.tflite").stat().st_size for own in record["runs"]
+    ]
+    # Their records lie beside them.
+    assert all(own["stand_ins"] for own in record["runs"])
+    assert main(["evaluate", "edge-xray-nano", "--data", str(film_folder)]) == 2
+    assert "shipped are edge-xray-lite0, edge-xray-tiny" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

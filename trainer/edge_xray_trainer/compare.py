@@ -105,7 +105,7 @@ def model_of(run: Path) -> Path:
     """The model of a run.
 
     Args:
-        run: a model file, or a folder with one packed ``.tflite`` or ``model.keras`` in it; the
+        run: a model file, the name of a shipped model, or a folder with one packed ``.tflite`` or ``model.keras`` in it; the
             packed one is what will be used, so it goes first.
 
     Raises:
@@ -259,7 +259,7 @@ def _measure(
         robustness=robustness.mean if robustness else None,
         border=evaluation.shortcut.get("border only"),
         centre_blanked=evaluation.shortcut.get("centre blanked"),
-        stand_ins=stand_ins_of(model, evaluation.metadata.name),
+        stand_ins=stand_ins_of(scorer.file, evaluation.metadata.name),
     )
     reference = evaluation.reference
     answers = _Answers(

@@ -27,7 +27,9 @@ def compare_command(
     context: typer.Context,
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN…", help="Folders of runs or model files; the first leads."),
+        typer.Argument(
+            metavar="RUN…", help="Folders of runs, model files or names; the first leads."
+        ),
     ],
     data: Annotated[Path, typer.Option("--data", "-d", help="Folder of labelled films.")],
     split: Annotated[

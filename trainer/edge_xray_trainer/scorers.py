@@ -20,6 +20,7 @@ from edge_xray.errors import ModelError
 from edge_xray.labelled import file_sha256
 from edge_xray.metadata import ModelMetadata
 from edge_xray.model_file import read_metadata
+from edge_xray.shipped import read_model
 from edge_xray_trainer.keras_file import load_keras
 
 if TYPE_CHECKING:
@@ -35,12 +36,14 @@ class Scorer(Protocol):
     Attributes:
         metadata: what the model says of itself.
         file: the model's file.
+        size: of the file, in bytes.
         sha256: of the file.
         runtime: what runs it, with version.
     """
 
     metadata: ModelMetadata
     file: Path
+    size: int
     sha256: str
     runtime: str
 
@@ -66,17 +69,18 @@ class Scorer(Protocol):
 class TfliteScorer:
     """A packed ``.tflite`` in the device's own runtime, one interpreter a thread."""
 
-    def __init__(self, file: Path, *, jobs: int = 1, runtime: str | None = None) -> None:
+    def __init__(self, source: Path | str, *, jobs: int = 1, runtime: str | None = None) -> None:
         """Load and check the model as the device does.
 
         Args:
-            file: the packed model.
+            source: the packed model's file, or the name of a shipped one.
             jobs: films scored at once.
             runtime: as for `edge_xray.classifier.Classifier`.
         """
         from edge_xray.classifier import Classifier
 
-        self._first = Classifier(file, runtime=runtime)
+        model = read_model(source)
+        self._first = Classifier(source, runtime=runtime)
         self._free: queue.SimpleQueue[Classifier] = queue.SimpleQueue()
         # Made here, one after the other: starting an interpreter is no thing for several threads.
         for _ in range(jobs):
@@ -85,7 +89,8 @@ class TfliteScorer:
         self.metadata = self._first.metadata
         self.sha256 = self._first.sha256
         self.runtime = self._first.runtime
-        self.file = file
+        self.file = model.path
+        self.size = len(model.data)
 
     def logits(
         self, pixels: Sequence[NDArray[np.uint8]], done: Callable[[], None]
@@ -127,6 +132,7 @@ class KerasScorer:
         self.sha256 = file_sha256(file)
         self.runtime = f"keras {keras.__version__} ({keras.backend.backend()})"
         self.file = file
+        self.size = file.stat().st_size
 
     def logits(
         self, pixels: Sequence[NDArray[np.uint8]], done: Callable[[], None]
@@ -175,11 +181,12 @@ def open_scorer(model: Path | str, *, jobs: int = 1, runtime: str | None = None)
         runtime: of a ``.tflite`` model.
 
     Raises:
-        ModelError: the file is missing, damaged, or carries no metadata.
+        ModelError: there is no such file or name, or the file is damaged or carries no metadata.
     """
     path = Path(model)
     if path.is_dir():
         path = path / "model.keras"
     if path.suffix == ".keras":
         return KerasScorer(path)
-    return TfliteScorer(path, jobs=jobs, runtime=runtime)
+    source = path if path.exists() else str(model)
+    return TfliteScorer(source, jobs=jobs, runtime=runtime)
