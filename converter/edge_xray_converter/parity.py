@@ -95,7 +95,7 @@ def make_parity(
         raise UsageError(
             f"{films.root}: expected films with and without a finding, got only one kind"
         )
-    clusters = [film.group or film.patient or f"sha256 {film.sha256}" for film in read]
+    clusters = [film.cluster for film in read]
     figures, comparisons = compare(outcomes, clusters, resamples=resamples, seed=seed)
     return Parity(
         read,

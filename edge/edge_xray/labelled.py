@@ -180,6 +180,11 @@ class SplitFilm:
     sha256: str
     part: str
 
+    @property
+    def cluster(self) -> str:
+        """What its interval is clustered by: its group, its patient, or, where nothing is known, itself."""
+        return self.group or self.patient or f"sha256 {self.sha256}"
+
 
 @dataclass(frozen=True)
 class Split:

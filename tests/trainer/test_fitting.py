@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from edge_xray.calibration import probabilities
 from edge_xray.features import feature_score
+from edge_xray.measures import wilson
 from edge_xray.metadata import FeatureStatistics
 from edge_xray_trainer.fitting import (
     RULE_IN_SPECIFICITY,
@@ -34,7 +35,10 @@ def test_operating_points_keep_their_rules_on_any_scores(
     scores = 1 / (1 + np.exp(-(draw.normal(0, 2, len(positive)) + 2 * positive)))
     if grain:
         scores = np.clip(np.round(scores * grain) / grain, 0.0, 0.999)  # a softmax ends below 1
-    points = {point.name: point for point in fit_operating_points(scores, positive, "films")}
+    points = {
+        point.name: point
+        for point in fit_operating_points(scores, positive, np.arange(len(scores)), "films")
+    }
     assert list(points) == ["screening", "balanced", "rule-in"]
     screening, rule_in = points["screening"], points["rule-in"]
     assert (scores[positive] >= screening.threshold).mean() >= SCREENING_SENSITIVITY - 1e-9
@@ -56,9 +60,29 @@ def test_operating_points_keep_their_rules_on_any_scores(
 def test_a_rule_for_fewer_alarms_never_gives_more_where_all_films_are_told_apart() -> None:
     positive = np.arange(400) >= 100
     scores = np.concatenate([np.linspace(0.01, 0.2, 100), np.linspace(0.4, 0.99, 300)])
-    points = fit_operating_points(scores, positive, "films")
+    points = fit_operating_points(scores, positive, np.arange(400), "films")
     alarms = [int((scores >= point.threshold).sum()) for point in points]
     assert alarms == sorted(alarms, reverse=True) and alarms[0] < 300
+
+
+def test_films_of_one_patient_make_the_intervals_of_the_points_wider_and_nothing_else() -> None:
+    draw = np.random.default_rng(3)
+    # Five films of each patient, all of whom score nearly alike.
+    patients = np.repeat(np.arange(80), 5)
+    positive = patients >= 40
+    own = draw.normal(0, 1.5, 80)[patients] + 2 * positive + draw.normal(0, 0.1, 400)
+    scores = 1 / (1 + np.exp(-own))
+    alone = fit_operating_points(scores, positive, np.arange(400), "films")
+    together = fit_operating_points(scores, positive, patients, "films")
+    assert [point.threshold for point in alone] == [point.threshold for point in together]
+    for one, clustered in zip(alone, together, strict=True):
+        hits = int((scores[positive] >= one.threshold).sum())
+        assert vars(one.sensitivity) == pytest.approx(vars(wilson(hits, 200)), rel=1e-3)
+        for rate in ("sensitivity", "specificity"):
+            narrow, wide = getattr(one, rate), getattr(clustered, rate)
+            assert wide.value == narrow.value
+            assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
+        assert clustered.measured_on == "films, on which the threshold was chosen"
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])

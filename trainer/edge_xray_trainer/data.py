@@ -49,7 +49,7 @@ class FilmSet:
     @property
     def groups(self) -> NDArray[np.str_]:
         """(n,) the group of each film, for intervals clustered by patient."""
-        return np.array([film.group for film in self.films])
+        return np.array([film.cluster for film in self.films])
 
 
 def prepare_films(

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from edge_xray.clustered import clustered_share
 from edge_xray.features import feature_score
-from edge_xray.measures import wilson
 from edge_xray.metadata import FeaturePooling, FeatureStatistics, OperatingPoint, ScoreCalibration
 from edge_xray_trainer.augment import NO_AUGMENTATION
 
@@ -78,14 +78,18 @@ def fit_temperature(
 
 
 def fit_operating_points(
-    p_finding: NDArray[np.floating], positive: NDArray[np.bool_], measured_on: str
+    p_finding: NDArray[np.floating],
+    positive: NDArray[np.bool_],
+    groups: NDArray[np.generic],
+    measured_on: str,
 ) -> tuple[OperatingPoint, ...]:
     """Choose the thresholds of ``screening`` (the default), ``balanced`` and ``rule-in``, in rising order.
 
     Args:
         p_finding: (n,) calibrated probability of a finding.
         positive: (n,) bool, the reference; both classes present.
-        measured_on: the films, in words.
+        groups: (n,) which patient each film is of; the intervals are clustered by it.
+        measured_on: the films, in words; that the thresholds were chosen on them is added.
     """
     scores = np.asarray(p_finding, np.float64)
     found, cleared = np.sort(scores[positive]), np.sort(scores[~positive])
@@ -126,10 +130,10 @@ def fit_operating_points(
                 low,
                 high,
                 rule,
-                measured_on,
+                f"{measured_on}, on which the threshold was chosen",
                 len(scores),
-                wilson(int((found >= threshold).sum()), len(found)),
-                wilson(int((cleared < threshold).sum()), len(cleared)),
+                clustered_share(scores[positive] >= threshold, groups[positive]),
+                clustered_share(scores[~positive] < threshold, groups[~positive]),
             )
         )
     return tuple(points)

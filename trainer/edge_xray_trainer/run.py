@@ -231,7 +231,7 @@ def fit_metadata(
     positive = np.array([label.triage != "none" for label in task.labels])
     p_finding = probabilities(logits, calibration)[:, positive].sum(axis=1)
     points: tuple[OperatingPoint, ...] = fit_operating_points(
-        p_finding, positive[validation.labels], words
+        p_finding, positive[validation.labels], validation.groups, words
     )
     return ModelMetadata(
         name=request.name or request.output.resolve().name,
