@@ -87,7 +87,8 @@ class PreparedFilms:
     Attributes:
         films: what they are.
         inputs: for each, uint8, (1, H, W, C): the network's input.
-        standard: for each, uint8, (224, 224) or (224, 224, 3): what corruptions work on.
+        standard: for each, uint8, (224, 224) or (224, 224, 3): what corruptions work on, the same for
+            networks of all sizes.
         facts: of each.
         skipped: paths of films that could not be read, with the reason.
     """
@@ -131,14 +132,15 @@ def prepare(
         try:
             decoded = decode(root / film.path, spec)
             pixels = preprocess(decoded.pixels, spec)
+            # Read anew: by how much a film is reduced when it is read depends on the size wanted.
+            small = preprocess(decode(root / film.path, base).pixels, base)[0] if standard else None
         except FilmError as error:
             return error
         finally:
             done()
         facts = FilmFacts(decoded.format, decoded.width, decoded.height, float(pixels.mean()))
-        if not standard:
+        if small is None:
             return pixels, pixels[:0], facts
-        small = preprocess(decoded.pixels, base)[0]
         return pixels, small[..., 0] if spec.channels == 1 else small, facts
 
     with ThreadPoolExecutor(jobs) as pool:
@@ -194,14 +196,15 @@ def reference_of(
     labels = [renamed.get(film.label, film.label) for film in films]
     unknown = sorted(set(labels) - set(names) - {metadata.finding})
     if unknown:
+        choices = dict.fromkeys((*names, metadata.finding))
         raise UsageError(
             f"the films are labelled {', '.join(unknown)}, the model knows {', '.join(names)}; say "
-            f"which is which: --rename {unknown[0]}={names[0]}"
+            f"which is which: --rename {unknown[0]}=CLASS, CLASS one of {', '.join(choices)}"
         )
     index = np.array([names.index(label) if label in names else -1 for label in labels], np.int64)
     # The last entry answers for index -1: the finding without its class.
     positive = np.array([*metadata.positive, True])[index]
-    return Reference(positive, index, np.array([film.group for film in films], np.str_))
+    return Reference(positive, index, np.array([film.cluster for film in films], np.str_))
 
 
 @dataclass(frozen=True, eq=False)
