@@ -153,6 +153,55 @@ def test_finding_without_class_and_renamed_labels(tiny_keras, write_film, tmp_pa
     assert 0 < measured["score_calibration"]["finding_by_chance"] < 0.5
 
 
+def test_labels_are_renamed_as_the_user_says_and_not_as_comes_first(
+    tiny_keras, write_film, tmp_path, capsys
+):
+    for index in range(4):
+        write_film(tmp_path / "Lungs clear" / f"{index}.png", "normal", index)
+        write_film(tmp_path / "Bacteria" / f"{index}.png", "bacterial", index)
+    arguments = ["--data", tmp_path, "--no-robustness", "--resamples", 100]
+    # What the message says is no command: as it stood, it called bacteria normal.
+    words = "--rename bacteria=CLASS, CLASS one of normal, bacterial, viral, pneumonia"
+    renamed = ["--rename", "bacteria=bacterial", "--rename", "lungs clear=normal"]
+    for command in (["evaluate", tiny_keras], ["compare", tiny_keras, tiny_keras]):
+        command = [str(word) for word in (*command, *arguments)]
+        assert main(command) == 2
+        assert words in capsys.readouterr().err
+        assert main([*command, *renamed, "--format", "json"]) == 0
+        record = json.loads(capsys.readouterr().out)
+        measured = record if "test" in record else record["runs"][0]
+        assert measured["test"]["films"] == 8
+        assert sum(record["data"]["labels"].values()) == 8
+
+
+def test_corruptions_are_of_the_same_film_whatever_the_network_takes(
+    tiny_keras, write_film, tmp_path
+):
+    import dataclasses
+
+    import numpy as np
+
+    from edge_xray.decode import decode
+    from edge_xray.labelled import SplitFilm
+    from edge_xray.metadata import InputSpec
+    from edge_xray.model_file import read_metadata
+    from edge_xray.preprocess import preprocess
+    from edge_xray_trainer.scoring import prepare
+
+    path = write_film(tmp_path / "large.png", "bacterial", height=1100, width=1300)
+    films = [SplitFilm("large.png", "bacterial", "", "", "", "all")]
+    made = []
+    for side in (28, 96, 224, 320):
+        metadata = dataclasses.replace(read_metadata(tiny_keras), input=InputSpec(side, side))
+        one = prepare(tmp_path, films, metadata, lambda: None, standard=True)
+        made.append(one.standard[0])
+        # What the network is shown stays what the device shows it.
+        shown = preprocess(decode(path, metadata.input).pixels, metadata.input)
+        np.testing.assert_array_equal(one.inputs[0], shown)
+    for other in made[1:]:
+        np.testing.assert_array_equal(made[0], other)
+
+
 def test_subgroups_from_a_csv(tiny_keras, film_folder, tmp_path, capsys):
     table = io.StringIO()
     writer = csv.writer(table)

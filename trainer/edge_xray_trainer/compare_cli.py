@@ -44,6 +44,10 @@ def compare_command(
         str | None,
         typer.Option(help="Where the line is drawn. Default: each model's first."),
     ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=CLASS", help="A folder's label and what the models call it."),
+    ] = None,
     robustness: Annotated[
         bool, typer.Option("--robustness/--no-robustness", help="Score corrupted films too.")
     ] = True,
@@ -77,7 +81,7 @@ def compare_command(
     from edge_xray_trainer.compare import compare
     from edge_xray_trainer.delivery import chosen_formats, deliver
     from edge_xray_trainer.evaluate import EvaluationRequest
-    from edge_xray_trainer.evaluate_cli import command_line
+    from edge_xray_trainer.evaluate_cli import command_line, renamed_labels
     from edge_xray_trainer.progress import progress
 
     wanted = chosen_formats(formats, FORMATS, output)
@@ -87,6 +91,7 @@ def compare_command(
         part=part,
         train_part="",
         operating_point=operating_point,
+        renamed=renamed_labels(rename),
         series="",
         robustness=robustness,
         robustness_films=robustness_films,

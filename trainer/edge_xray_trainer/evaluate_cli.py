@@ -126,7 +126,7 @@ def evaluate_command(
         part=part,
         train_part=train_part,
         operating_point=operating_point,
-        renamed=_pairs(rename),
+        renamed=renamed_labels(rename),
         prevalences=tuple(prevalence or PREVALENCES),
         groups=groups,
         robustness=robustness,
@@ -156,7 +156,12 @@ def evaluate_command(
         add_stand_in(record, stand_in, report.stand_in_of(evaluation))
 
 
-def _pairs(rename: list[str] | None) -> dict[str, str]:
+def renamed_labels(rename: list[str] | None) -> dict[str, str]:
+    """Labels of a folder and what a model calls them, from ``LABEL=CLASS`` each.
+
+    Raises:
+        UsageError: one is not of this form.
+    """
     pairs = {}
     for text in rename or ():
         label, equals, name = text.partition("=")
