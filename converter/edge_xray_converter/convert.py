@@ -14,6 +14,7 @@ from edge_xray.errors import ModelError, UsageError
 from edge_xray.labelled import Split, file_sha256
 from edge_xray.metadata import ModelMetadata
 from edge_xray.model_file import KERAS_MEMBER, METADATA_MEMBER, read_metadata
+from edge_xray.unseen_films import SPLIT_NAME, trained_with
 from edge_xray.walk import printable
 from edge_xray_converter.budget import Budget, Check, too_few_films
 from edge_xray_converter.describe import Description, check_fits, describe, parse_names
@@ -29,7 +30,6 @@ from edge_xray_converter.representative import (
 from edge_xray_converter.sources import Network, PixelRange, load_network
 from edge_xray_converter.tflite import FLAVOURS, Flavour, Ranged, export, measured
 from edge_xray_converter.trial import prepare_trial
-from edge_xray_converter.truth import SPLIT_NAME, trained_with
 
 KEEP_NONE, KEEP_AUTO = "none", "auto"
 

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from edge_xray.errors import UsageError
-from edge_xray.labelled import Split, SplitFilm
+from edge_xray.labelled import SplitFilm
+from edge_xray.unseen_films import refuse_training_films, splits_beside
 from edge_xray_converter.budget import Budget, Check, judge
 from edge_xray_converter.layers import LayerError, accumulated_errors
 from edge_xray_converter.paired import Comparison, Figures, Outcome, compare
 from edge_xray_converter.representative import read_inputs
 from edge_xray_converter.runs import Model, Run, Unread, run_models
-from edge_xray_converter.truth import (
-    SPLIT_NAME,
-    ParitySet,
-    refuse_representative,
-    refuse_training_films,
-)
+from edge_xray_converter.truth import ParitySet, refuse_representative
 
 LAYER_FILMS = 8
 """Films that the errors of layers are measured on; more change the third digit."""
@@ -85,10 +80,10 @@ def make_parity(
     """
     if len(models) < 2:
         raise UsageError("parity compares models: expected a reference and one or more candidates")
-    beside = _splits_beside(models)
+    beside = splits_beside(model.source for model in models)
     for model in models:
         refuse_representative(model.metadata, films, model.title, beside)
-        refuse_training_films(model.metadata, films, model.title, beside)
+        refuse_training_films(model.metadata, films.films, films.split, model.title, beside)
     runs, read, unread = run_models(models, films, progress)
     outcomes = [run.outcome(read) for run in runs]
     if outcomes[0].truth_positive.all() or not outcomes[0].truth_positive.any():
@@ -110,15 +105,6 @@ def make_parity(
         [_layers(models[0], model, films, read) for model in models[1:]],
         budget,
     )
-
-
-def _splits_beside(models: Sequence[Model]) -> list[Split]:
-    found = []
-    for path in dict.fromkeys(model.source.parent / SPLIT_NAME for model in models):
-        # Another program's file of this name is nobody's split.
-        with suppress(UsageError):
-            found.append(Split.read(path))
-    return found
 
 
 def _layers(

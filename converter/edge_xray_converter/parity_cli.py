@@ -80,6 +80,7 @@ def parity_command(
     from rich.console import Console
     from rich.progress import Progress
 
+    from edge_xray.unseen_films import split_beside
     from edge_xray_converter.budget import Budget
     from edge_xray_converter.convert import Conversion, convert
     from edge_xray_converter.describe import Description, parse_labels, parse_names
@@ -90,7 +91,7 @@ def parity_command(
     from edge_xray_converter.record import Making, make_record
     from edge_xray_converter.runs import open_models
     from edge_xray_converter.sources import PixelRange, with_name
-    from edge_xray_converter.truth import read_parity_set, split_beside
+    from edge_xray_converter.truth import read_parity_set
 
     check_name(output)
     models = [with_name(model) for model in models]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from edge_xray.labelled import (
     read_labelled_folder,
 )
 from edge_xray.metadata import ModelMetadata
+from edge_xray.unseen_films import is_there, own_split
 from edge_xray_converter.representative import (
     HASH_DIGITS,
     hash_prefix,
@@ -41,18 +41,6 @@ class ParitySet:
     part: str
 
 
-SPLIT_NAME = "split.json"
-"""Where the trainer leaves its split, beside the model."""
-
-TEST_PART = "test"
-"""The part of a split that nothing of a model was fitted on."""
-
-_NUMBERED_BY_CAUSE = re.compile(r"person\d+")
-
-NAMED_FILMS = 3
-"""So many missing films a message names."""
-
-
 def read_parity_set(data: Path, split_file: Path | None, part: str) -> ParitySet:
     """Read the films to compare models on.
 
@@ -71,51 +59,13 @@ def read_parity_set(data: Path, split_file: Path | None, part: str) -> ParitySet
     split = Split.read(split_file)
     chosen = split.part(part)
     for film in chosen:
-        if not _is_there(root, film):
+        if not is_there(root, film):
             raise UsageError(
                 f"{root / film.path}: named by {split_file.name} and missing or changed since; copy the data again"
             )
     if len({film.label for film in chosen}) < 2:
         raise UsageError(f"{split_file}: expected films of two classes in part {part!r}, found one")
     return ParitySet(root, tuple(sorted(chosen, key=lambda film: film.path)), split, part)
-
-
-def split_beside(reference: Path, data: Path, part: str) -> Path | None:
-    """The split that the trainer left beside a model, if it is one of these films.
-
-    Args:
-        reference: the model file.
-        data: labelled folder.
-        part: which part of the split is asked for.
-
-    Returns:
-        The split file; None if there is none, or no film of it is in `data`, as in a folder from
-        another hospital, whose films may bear the same names.
-
-    Raises:
-        UsageError: the file beside the model is no split file, there is no such folder, or some films of
-            the part are missing from it.
-    """
-    path = reference.parent / SPLIT_NAME
-    if not path.is_file():
-        return None
-    root = labelled_root(data)
-    split = Split.read(path)
-    missing = [film.path for film in split.part(part) if not (root / film.path).is_file()]
-    if not missing:
-        return path
-    if not any(_is_there(root, film) for film in split.films):
-        return None
-    more = f" and {len(missing) - NAMED_FILMS} more" if len(missing) > NAMED_FILMS else ""
-    raise UsageError(
-        f"{root}: has films of {path}, but of its part {part} {', '.join(missing[:NAMED_FILMS])}{more} "
-        "are missing; copy the data again"
-    )
-
-
-def _is_there(root: Path, film: SplitFilm) -> bool:
-    path = root / film.path
-    return path.is_file() and file_sha256(path) == film.sha256
 
 
 def _hashed(root: Path, film: LabelledFilm) -> SplitFilm:
@@ -155,63 +105,6 @@ def classes_of(films: Sequence[SplitFilm], metadata: ModelMetadata) -> list[int]
     return [names.get(film.label.lower(), positive[0]) for film in films]
 
 
-def trained_with(metadata: ModelMetadata, split: Split) -> bool:
-    """Whether a model may have been trained with a split: it names this one, or none."""
-    known = metadata.training.get("split_sha256")
-    return not known or known == split.fingerprint()
-
-
-def refuse_training_films(
-    metadata: ModelMetadata, films: ParitySet, model: str, beside: Sequence[Split]
-) -> None:
-    """Refuse to judge a model on films that it may have been trained on.
-
-    A model names the split it was trained with. Films of any other split, or of none, are held against
-    that one by hash and by patient, if it lies beside one of the models.
-
-    Args:
-        metadata: of the model.
-        films: the parity films.
-        model: its file, for the message.
-        beside: the splits that lie beside the models.
-
-    Raises:
-        UsageError: a film or patient is in another part of the model's split than its test part, or the
-            films are of another split and the model's is not at hand.
-    """
-    if films.split is not None and trained_with(metadata, films.split):
-        return
-    own = _own_split(metadata, beside)
-    if own is None:
-        if films.split is None:
-            return
-        raise UsageError(
-            f"{model}: was trained with another split, so nothing tells which films of this one it never "
-            f"saw: put its own {SPLIT_NAME} beside it, or name a folder of films from elsewhere with "
-            "--data and no split"
-        )
-    seen = [film for film in own.films if film.part != TEST_PART]
-    hashes = {film.sha256 for film in seen}
-    patients = {_person(film) for film in seen if film.patient}
-    for film in films.films:
-        if film.sha256 in hashes or _person(film) in patients:
-            raise UsageError(
-                f"{model}: {film.path} is {'one' if film.sha256 in hashes else 'of a patient'} of the "
-                "films it was trained with: expected films it never saw. Name another --data, or the "
-                f"{SPLIT_NAME} it was trained with; a film of another patient of that name, under another name"
-            )
-
-
-def _own_split(metadata: ModelMetadata, beside: Sequence[Split]) -> Split | None:
-    known = metadata.training.get("split_sha256")
-    return next((split for split in beside if split.fingerprint() == known), None)
-
-
-def _person(film: SplitFilm) -> tuple[str, str]:
-    """Who a film is of. The Guangzhou films number the patients of each cause for themselves."""
-    return film.patient, film.label if _NUMBERED_BY_CAUSE.fullmatch(film.patient) else ""
-
-
 def refuse_representative(
     metadata: ModelMetadata, films: ParitySet, model: str, beside: Sequence[Split] = ()
 ) -> None:
@@ -219,7 +112,7 @@ def refuse_representative(
 
     Films are compared by hash, patients by the hash of their name, and, where the split is at hand,
     duplicate groups. Where the split that the model was trained with lies beside it, patients are left to
-    `refuse_training_films`, which knows them better than by a hash of a name.
+    `edge_xray.unseen_films.refuse_training_films`, which knows them better than by a hash of a name.
 
     Args:
         metadata: of the model; the converter recorded its representative films there.
@@ -235,7 +128,7 @@ def refuse_representative(
         return
     known = set(record.get("film_sha256_prefixes", ()))
     patients = set(record.get("patient_sha256_prefixes", ()))
-    if films.split is None and _own_split(metadata, beside) is not None:
+    if films.split is None and own_split(metadata, beside) is not None:
         patients = set()
     for film in films.films:
         same_film = film.sha256[:HASH_DIGITS] in known

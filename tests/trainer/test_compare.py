@@ -80,9 +80,13 @@ def test_text_and_page(report):
     assert "<script" not in page and not re.search(r'(?:src|href)="(?!data:)', page)
 
 
-def test_shipped_models_are_compared_by_name(film_folder, tmp_path, capsys):
+def test_shipped_models_are_compared_by_name(write_film, tmp_path, capsys):
+    data = tmp_path / "films"
+    for label in ("normal", "bacterial"):
+        for seed in range(3):
+            write_film(data / label / f"{seed}.png", label, seed)
     code = run(
-        "edge-xray-lite0", "tiny", "--data", film_folder, "--no-robustness", "--resamples", 100,
+        "edge-xray-lite0", "tiny", "--data", data, "--no-robustness", "--resamples", 100,
         "-o", tmp_path / "out",
     )  # fmt: skip
     assert code == 0, capsys.readouterr().err
@@ -94,7 +98,7 @@ def test_shipped_models_are_compared_by_name(film_folder, tmp_path, capsys):
     ]
     # Their records lie beside them.
     assert all(own["stand_ins"] for own in record["runs"])
-    assert main(["evaluate", "edge-xray-nano", "--data", str(film_folder)]) == 2
+    assert main(["evaluate", "edge-xray-nano", "--data", str(data)]) == 2
     assert "shipped are edge-xray-lite0, edge-xray-tiny" in capsys.readouterr().err
 
 

@@ -33,6 +33,12 @@ def report(tiny_keras, film_folder, tiny_split, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def lone_keras(tiny_keras, tmp_path_factory):
+    """The tiny network without the split that lies beside it."""
+    return shutil.copy(tiny_keras, tmp_path_factory.mktemp("lone"))
+
+
+@pytest.fixture(scope="module")
 def record(report):
     return json.loads((report / "evaluation.json").read_text())
 
@@ -202,7 +208,7 @@ def test_corruptions_are_of_the_same_film_whatever_the_network_takes(
         np.testing.assert_array_equal(made[0], other)
 
 
-def test_subgroups_from_a_csv(tiny_keras, film_folder, tmp_path, capsys):
+def test_subgroups_from_a_csv(lone_keras, film_folder, tmp_path, capsys):
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["path", "ward"])
@@ -212,7 +218,7 @@ def test_subgroups_from_a_csv(tiny_keras, film_folder, tmp_path, capsys):
         writer.writerow([f"NORMAL/{path.name}", "B"])
     (tmp_path / "wards.csv").write_text(table.getvalue())
     code = run(
-        tiny_keras, "--data", film_folder, "--no-robustness", "--no-shortcut", "--format", "json",
+        lone_keras, "--data", film_folder, "--no-robustness", "--no-shortcut", "--format", "json",
         "--groups", tmp_path / "wards.csv", "--resamples", 100,
     )  # fmt: skip
     assert code == 0
@@ -248,8 +254,8 @@ def test_stand_in_goes_into_the_record(tiny_keras, film_folder, tiny_split, tmp_
         (["--record", "x.json"], "belong together"),
     ],
 )
-def test_wrong_use_is_one_line_and_exit_2(tiny_keras, film_folder, capsys, arguments, words):
-    assert run(tiny_keras, "--data", film_folder, "--no-robustness", *arguments) == 2
+def test_wrong_use_is_one_line_and_exit_2(lone_keras, film_folder, capsys, arguments, words):
+    assert run(lone_keras, "--data", film_folder, "--no-robustness", *arguments) == 2
     error = capsys.readouterr().err
     assert words in error and "Traceback" not in error
 

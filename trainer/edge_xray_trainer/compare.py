@@ -16,7 +16,7 @@ from edge_xray.clustered import ClusterResamples, clustered_difference
 from edge_xray.errors import ModelError, UsageError
 from edge_xray.measures import auc
 from edge_xray.metadata import Estimate, ModelMetadata
-from edge_xray_trainer.evaluate import EvaluationRequest, evaluate
+from edge_xray_trainer.evaluate import ChosenFilms, EvaluationRequest, choose_films, evaluate
 from edge_xray_trainer.figures import Measures
 from edge_xray_trainer.scorers import Scorer, open_scorer
 from edge_xray_trainer.stress import Progress, unseen
@@ -82,6 +82,7 @@ class Comparison:
         part: of the split.
         films_sha256: over the hashes of the films.
         labels: films by label.
+        notes: what must be known of the films, in sentences.
     """
 
     runs: tuple[ComparedRun, ...]
@@ -89,6 +90,7 @@ class Comparison:
     part: str
     films_sha256: str
     labels: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,17 +197,22 @@ def compare(
         runtime: of packed models.
 
     Raises:
-        UsageError: fewer than two runs, or films that one model reads and another does not.
+        UsageError: fewer than two runs, films that one model reads and another does not, or films that one
+            was trained with.
         ModelError: a model cannot be used.
     """
     if len(runs) < 2:
         raise UsageError(f"expected two or more runs to compare, got {len(runs)}")
-    names = _names([model_of(run) for run in runs])
+    models = [model_of(run) for run in runs]
+    names = _names(models)
+    scorers = [open_scorer(model, jobs=request.jobs, runtime=runtime) for model in models]
+    # Before the first is measured, which takes long.
+    chosen = choose_films(list(zip(names, scorers, strict=True)), request)
     measured: list[ComparedRun] = []
     answers: list[_Answers] = []
     facts: tuple[str, str, str, Mapping[str, int]] | None = None
-    for name, run in zip(names, runs, strict=True):
-        one, own, found = _measure(name, model_of(run), request, progress, runtime)
+    for name, scorer in zip(names, scorers, strict=True):
+        one, own, found = _measure(name, scorer, request, progress, chosen)
         if facts is not None and found != facts:
             raise UsageError(
                 f"{name} was measured on other films than {names[0]}: a film can be read at one input "
@@ -223,7 +230,7 @@ def compare(
     ]
     if facts is None:
         raise UsageError("nothing was measured")
-    return Comparison(tuple(measured), *facts)
+    return Comparison(tuple(measured), *facts, chosen.notes)
 
 
 def _names(models: Sequence[Path]) -> list[str]:
@@ -238,10 +245,15 @@ def _names(models: Sequence[Path]) -> list[str]:
 
 
 def _measure(
-    name: str, model: Path, request: EvaluationRequest, progress: Progress, runtime: str | None
+    name: str,
+    scorer: Scorer,
+    request: EvaluationRequest,
+    progress: Progress,
+    chosen: ChosenFilms,
 ) -> tuple[ComparedRun, _Answers, tuple[str, str, str, Mapping[str, int]]]:
-    scorer = open_scorer(model, jobs=request.jobs, runtime=runtime)
-    evaluation = evaluate(scorer, request, lambda what, total: progress(f"{name}: {what}", total))
+    evaluation = evaluate(
+        scorer, request, lambda what, total: progress(f"{name}: {what}", total), chosen
+    )
     with progress(f"{name}: Timing", TIMED_RUNS) as done:
         milliseconds = time_one_film(scorer, evaluation.films.inputs[0], done)
     classes, robustness = evaluation.classes, evaluation.robustness

@@ -34,7 +34,10 @@ def compare_command(
     data: Annotated[Path, typer.Option("--data", "-d", help="Folder of labelled films.")],
     split: Annotated[
         Path | None,
-        typer.Option(help="Split file; default: all films of the folder."),
+        typer.Option(
+            help="Split file; default: split.json beside the model if it is of --data's films, else all "
+            "films of the folder."
+        ),
     ] = None,
     part: Annotated[
         str | None,

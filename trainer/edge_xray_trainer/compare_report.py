@@ -34,7 +34,7 @@ def summary_of(comparison: Comparison) -> str:
     return (
         f"{len(comparison.runs)} models on {test.films} films of {test.patients} patients "
         f"({comparison.data}, part {comparison.part}), each at its own operating point. "
-        f"{verdict_of(comparison)}"
+        f"{verdict_of(comparison)}" + "".join(f" {note}" for note in comparison.notes)
     )
 
 
@@ -190,6 +190,7 @@ def to_json(comparison: Comparison, command: str) -> str:
                 "part": comparison.part,
                 "films_sha256": comparison.films_sha256,
                 "labels": comparison.labels,
+                "notes": list(comparison.notes),
             },
             "runs": [_run(run) for run in comparison.runs],
             "provenance": provenance_of(comparison, command),

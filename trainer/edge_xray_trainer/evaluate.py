@@ -7,15 +7,23 @@ Nothing is fitted and nothing is chosen: operating point and score calibration a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_xray.labelled import Split, SplitFilm, labelled_root
 from edge_xray.measures import BOOTSTRAP_RESAMPLES, difference
 from edge_xray.metadata import Estimate, ModelMetadata, OperatingPoint
+from edge_xray.unseen_films import (
+    TEST_PART,
+    refuse_training_films,
+    split_beside,
+    splits_beside,
+    trained_with,
+)
 from edge_xray_trainer.figures import (
     Bootstrap,
     Classes,
@@ -58,9 +66,10 @@ class EvaluationRequest:
 
     Attributes:
         data: the labelled folder.
-        split: a split of it; None measures on all films.
+        split: a split of it; None takes the one beside the model if it is of these films, else all films.
         part: which part of the split; None is ``test``.
-        train_part: the part that the model learnt from, to be set beside; empty leaves it out.
+        train_part: the part that the model learnt from, to be set beside; empty leaves it out, and so does
+            a split that the model was not trained with.
         operating_point: name of one of the model's; None is its first.
         renamed: labels of the folder and what the model calls them.
         prevalences: for predictive values, each more than 0 and less than 1.
@@ -103,6 +112,7 @@ class Evaluation:
         runtime: what ran it.
         data: name of the folder.
         part: which part of the split.
+        notes: what must be known of the films, in sentences.
         films_sha256: over the hashes of the films measured on.
         labels: films by label.
         skipped: paths of films that could not be read, with the reason.
@@ -129,6 +139,7 @@ class Evaluation:
     runtime: str
     data: str
     part: str
+    notes: tuple[str, ...]
     films_sha256: str
     labels: Mapping[str, int]
     skipped: Mapping[str, str]
@@ -148,20 +159,93 @@ class Evaluation:
     scored: Scored
 
 
-def evaluate(scorer: Scorer, request: EvaluationRequest, progress: Progress = unseen) -> Evaluation:
+@dataclass(frozen=True)
+class ChosenFilms:
+    """The films to judge models on, none of which they were trained with as far as can be told.
+
+    Attributes:
+        films: which.
+        split: that they are a part of; None: all films of a folder.
+        train_part: the part to set beside; empty: none.
+        notes: what must be known of them, in sentences.
+    """
+
+    films: Sequence[SplitFilm]
+    split: Split | None
+    train_part: str
+    notes: tuple[str, ...]
+
+
+def choose_films(models: Sequence[tuple[str, Scorer]], request: EvaluationRequest) -> ChosenFilms:
+    """Choose the films, and refuse those that a model was trained with.
+
+    Args:
+        models: to be judged, each with what the notes call it.
+        request: which films; without a split, the one that lies beside a model is taken, if it is of these
+            films.
+
+    Raises:
+        UsageError: films or split that cannot serve, or that a model was trained with.
+    """
+    files = [scorer.file for _, scorer in models]
+    notes: list[str] = []
+    path, train_part = request.split, request.train_part
+    if path is None:
+        for file in files:
+            path = split_beside(file, request.data, request.part or TEST_PART)
+            if path is not None:
+                notes.append(f"The part is one of {path.name}, found beside {file.name}.")
+                break
+    split = None if path is None else Split.read(path)
+    if (
+        split is not None
+        and request.split is None
+        and not _are_there(request.data, split, train_part)
+    ):
+        train_part = ""
+    films = films_of_part(request.data, split, request.part)
+    beside = splits_beside(files)
+    for name, scorer in models:
+        metadata = scorer.metadata
+        if not refuse_training_films(metadata, films, split, str(scorer.file), beside):
+            why = (
+                "the split that it was trained with is not at hand"
+                if metadata.training.get("split_sha256")
+                else "it does not say which split it was trained with"
+            )
+            notes.append(
+                f"Nothing tells whether {name} was trained with some of these films: {why}."
+            )
+    return ChosenFilms(films, split, train_part, tuple(notes))
+
+
+def _are_there(data: Path, split: Split, part: str) -> bool:
+    root, films = labelled_root(data), [film for film in split.films if film.part == part]
+    return bool(films) and all((root / film.path).is_file() for film in films)
+
+
+def evaluate(
+    scorer: Scorer,
+    request: EvaluationRequest,
+    progress: Progress = unseen,
+    chosen: ChosenFilms | None = None,
+) -> Evaluation:
     """Measure a model.
 
     Args:
         scorer: the model.
         request: what to measure on, and what.
         progress: shows how far it is.
+        chosen: the films, where several models are measured on the same ones; None chooses them.
 
     Raises:
-        UsageError: films, split, labels or options that cannot serve; the message says what to do.
+        UsageError: films, split, labels or options that cannot serve, or films that the model was trained
+            with; the message says what to do.
     """
     metadata = scorer.metadata
     point = metadata.operating_point(request.operating_point)
-    wanted = films_of_part(request.data, request.split, request.part)
+    chosen = chosen or choose_films([("the model", scorer)], request)
+    wanted = chosen.films
     with progress("Reading films", len(wanted)) as done:
         films = prepare(
             request.data, wanted, metadata, done, jobs=request.jobs, standard=request.robustness
@@ -171,7 +255,7 @@ def evaluate(scorer: Scorer, request: EvaluationRequest, progress: Progress = un
         scored = score(scorer, films.inputs, point, done)
     bootstrap = Bootstrap(request.resamples, request.seed)
     test = measure(reference, scored, bootstrap)
-    train = _measure_train(scorer, request, point, progress)
+    train = _measure_train(scorer, request, chosen, point, progress)
     gap = None
     if train is not None:
         gap = (difference(test.type_1, train.type_1), difference(test.type_2, train.type_2))
@@ -184,6 +268,7 @@ def evaluate(scorer: Scorer, request: EvaluationRequest, progress: Progress = un
         runtime=scorer.runtime,
         data=request.data.resolve().name,
         part=films.films[0].part,
+        notes=chosen.notes,
         films_sha256=hashlib.sha256(
             "".join(film.sha256 + "\n" for film in films.films).encode()
         ).hexdigest(),
@@ -231,11 +316,16 @@ def evaluate(scorer: Scorer, request: EvaluationRequest, progress: Progress = un
 
 
 def _measure_train(
-    scorer: Scorer, request: EvaluationRequest, point: OperatingPoint, progress: Progress
+    scorer: Scorer,
+    request: EvaluationRequest,
+    chosen: ChosenFilms,
+    point: OperatingPoint,
+    progress: Progress,
 ) -> Measures | None:
-    if request.split is None or not request.train_part or request.train_part == request.part:
+    split, part = chosen.split, chosen.train_part
+    if split is None or part in ("", request.part) or not trained_with(scorer.metadata, split):
         return None
-    wanted = films_of_part(request.data, request.split, request.train_part)
+    wanted = films_of_part(request.data, split, part)
     with progress("Reading training films", len(wanted)) as done:
         films = prepare(request.data, wanted, scorer.metadata, done, jobs=request.jobs)
     reference = reference_of(films.films, scorer.metadata, request.renamed)

@@ -39,6 +39,7 @@ def summary_of(evaluation: Evaluation) -> str:
         f"{name} ({evaluation.model_file}, {kind}, {evaluation.runtime}) on {test.films} films of "
         f"{test.patients} patients ({evaluation.data}, part {evaluation.part}), operating point "
         f"{point.name}: a finding from a probability of {point.threshold:.3f}."
+        + "".join(f" {note}" for note in evaluation.notes)
     )
 
 
@@ -110,6 +111,7 @@ def to_record(evaluation: Evaluation, command: str) -> dict[str, Any]:
             "labels": dict(evaluation.labels),
             "films_sha256": evaluation.films_sha256,
             "skipped": dict(evaluation.skipped),
+            "notes": list(evaluation.notes),
         },
         "operating_point": evaluation.point.to_dict(),
         "test": _measures(test),

@@ -25,6 +25,7 @@ from edge_xray.labelled import (
 )
 from edge_xray.metadata import ModelMetadata, OperatingPoint
 from edge_xray.preprocess import preprocess
+from edge_xray.unseen_films import TEST_PART
 from edge_xray_trainer.corruptions import CORRUPTION_SIDE
 from edge_xray_trainer.scorers import Scorer
 
@@ -32,28 +33,28 @@ WHOLE_FOLDER = "all"
 """Name of the part where no split is given."""
 
 
-def films_of_part(data: Path, split_file: Path | None, part: str | None) -> list[SplitFilm]:
+def films_of_part(data: Path, split: Split | None, part: str | None) -> list[SplitFilm]:
     """The films to measure on.
 
     Args:
         data: the labelled folder.
-        split_file: a split of it; None takes all films.
+        split: of it; None takes all films.
         part: which part of the split.
 
     Raises:
         UsageError: a part without a split, no such part, or a film that is not the one split.
     """
-    if split_file is None:
+    if split is None:
         if part is not None:
             raise UsageError(
-                f"--part {part} needs --split, the file that says which films are in it"
+                f"--part {part} needs --split, the file that says which films are in it: there is none of "
+                "these films beside the model"
             )
         films = read_labelled_folder(data)
         root = labelled_root(data)
         return [_unsplit(film, file_sha256(root / film.path)) for film in films]
-    split = Split.read(split_file)
-    wanted = split.part(part or "test")
-    check_split(split, labelled_root(data), (part or "test",))
+    wanted = split.part(part or TEST_PART)
+    check_split(split, labelled_root(data), (part or TEST_PART,))
     return wanted
 
 

@@ -1,0 +1,158 @@
+"""``edge-xray evaluate`` and ``edge-xray compare`` judge a model on films it never saw."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge_xray.cli import main
+from edge_xray.labelled import Split
+from edge_xray.model_file import attach_to_keras, read_metadata
+
+QUICK = ("--no-robustness", "--resamples", "100", "--format", "json")
+
+Answer = tuple[int, dict, str]
+Ask = Callable[..., Answer]
+
+
+@pytest.fixture(params=["evaluate", "compare"])
+def ask(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """``ask(model, *options) -> (exit code, JSON, stderr)`` of either command."""
+
+    def run(model: Path, *options: object) -> Answer:
+        models = [str(model)] * (1 if request.param == "evaluate" else 2)
+        code = main([request.param, *models, *map(str, options), *QUICK])
+        said = capsys.readouterr()
+        return code, json.loads(said.out) if said.out else {}, said.err.strip()
+
+    return run
+
+
+@pytest.fixture
+def run_folder(tiny_keras: Path, tiny_split: Path, tmp_path: Path) -> Path:
+    """A finished run: ``run/model.keras``, which names the ``split.json`` beside it."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(tiny_keras, folder)
+    shutil.copy(tiny_split, folder)
+    training = {"split_sha256": Split.read(tiny_split).fingerprint()}
+    metadata = dataclasses.replace(read_metadata(tiny_keras), training=training)
+    attach_to_keras(folder / "model.keras", metadata)
+    return folder
+
+
+def exchanged(split: Split) -> Split:
+    """The same films, with those of training to test on."""
+    other = {"test": "train", "train": "test"}
+    films = (dataclasses.replace(film, part=other.get(film.part, "")) for film in split.films)
+    return Split(split.seed, tuple(films))
+
+
+def films_of(record: dict) -> int:
+    return sum(record["data"]["labels"].values())
+
+
+def test_the_split_beside_the_model_says_which_films_judge(
+    ask: Ask, run_folder: Path, film_folder: Path
+) -> None:
+    code, record, _ = ask(run_folder / "model.keras", "--data", film_folder)
+    assert code == 0
+    test = Split.read(run_folder / "split.json").part("test")
+    assert films_of(record) == len(test)
+    assert record["data"]["part"] == "test"
+    assert record["data"]["notes"] == ["The part is one of split.json, found beside model.keras."]
+    if "train" in record:
+        assert record["train"]["films"] > len(test)
+
+
+def test_the_films_to_set_beside_may_be_missing_where_the_split_was_found(
+    run_folder: Path, film_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for film in Split.read(run_folder / "split.json").part("test"):
+        (tmp_path / "some" / film.path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(film_folder / "train" / film.path, tmp_path / "some" / film.path)
+    arguments = ["evaluate", str(run_folder), "--data", str(tmp_path / "some"), *QUICK]
+    assert main(arguments) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["data"]["part"] == "test" and record["train"] is None
+
+
+def test_another_split_or_none_does_not_let_training_films_judge(
+    ask: Ask, run_folder: Path, film_folder: Path, tmp_path: Path
+) -> None:
+    model, beside, wrong = (
+        run_folder / "model.keras",
+        run_folder / "split.json",
+        tmp_path / "w.json",
+    )
+    exchanged(Split.read(beside)).write(wrong)
+    code, _, err = ask(model, "--data", film_folder, "--split", wrong)
+    assert code == 2
+    assert "one of the films it was trained with" in err and "\n" not in err
+    # The same films under other names: no film of the split lies where it says.
+    for name in ("NORMAL", "PNEUMONIA"):
+        shutil.copytree(film_folder / "train" / name, tmp_path / "other" / name.lower())
+    code, _, err = ask(model, "--data", tmp_path / "other", "--rename", "pneumonia=bacterial")
+    assert code == 2
+    assert "one of the films it was trained with" in err and "\n" not in err
+    beside.unlink()
+    code, _, err = ask(model, "--data", film_folder, "--split", wrong)
+    assert code == 2
+    assert "was trained with another split" in err and "\n" not in err
+
+
+def test_where_the_split_is_not_at_hand_the_summary_says_so(
+    ask: Ask, run_folder: Path, film_folder: Path, tmp_path: Path
+) -> None:
+    (run_folder / "split.json").unlink()
+    code, record, _ = ask(run_folder / "model.keras", "--data", film_folder)
+    assert code == 0 and record["data"]["part"] == "all" and films_of(record) == 120
+    for note in record["data"]["notes"]:
+        assert "was trained with some of these films" in note and "not at hand" in note
+    assert record["data"]["notes"]
+
+
+def test_films_from_elsewhere_judge_and_nothing_is_set_beside_them(
+    ask: Ask, run_folder: Path, write_film: Callable[..., Path], tmp_path: Path
+) -> None:
+    from edge_xray.labelled import SplitFilm, file_sha256
+
+    films = []
+    for label in ("normal", "viral"):
+        for seed in range(4):
+            path = write_film(tmp_path / "films" / label / f"{seed}.png", label, 900 + seed)
+            part = "test" if seed < 2 else "train"
+            digest = file_sha256(path)
+            films.append(SplitFilm(f"{label}/{seed}.png", label, "", digest, digest, part))
+    Split(0, tuple(films)).write(tmp_path / "films.json")
+    data = ("--data", tmp_path / "films")
+    code, record, _ = ask(run_folder / "model.keras", *data)
+    assert code == 0 and films_of(record) == 8 and not record["data"]["notes"]
+    # The part called train is not what this model learnt from.
+    code, record, _ = ask(run_folder / "model.keras", *data, "--split", tmp_path / "films.json")
+    assert code == 0 and films_of(record) == 4 and record.get("train") is None
+
+
+def test_the_shipped_models_may_be_judged_on_the_official_test_part(
+    ask: Ask, write_film: Callable[..., Path], tmp_path: Path
+) -> None:
+    # Its patients are numbered by cause: the training films have a person1 with bacteria, a person80 with a virus.
+    for name in ("IM-0001-0001", "NORMAL2-IM-0012-0001"):
+        write_film(tmp_path / f"test/NORMAL/{name}.jpeg", "normal", 1)
+    for name in ("person1_virus_6", "person80_bacteria_391"):
+        write_film(tmp_path / f"test/PNEUMONIA/{name}.jpeg", "viral", 2)
+    models = Path(__file__).resolve().parents[2] / "models"
+    code, record, err = ask("tiny", "--data", tmp_path / "test")
+    assert code == 0, err
+    assert films_of(record) == 4 and not record["data"]["notes"]
+    learned = Split.read(models / "split.json").part("train")
+    person = next(film.patient for film in learned if film.label == "bacterial")
+    write_film(tmp_path / f"test/PNEUMONIA/{person}_bacteria_9999.jpeg", "bacterial", 3)
+    code, _, err = ask("tiny", "--data", tmp_path / "test")
+    assert code == 2
+    assert f"{person}_bacteria_9999.jpeg is of a patient of the films it was trained with" in err
