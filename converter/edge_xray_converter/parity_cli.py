@@ -25,6 +25,10 @@ def parity_command(
     data: Annotated[Path, typer.Option(metavar="DIR", help="Labelled films, one folder a class.")],
     split: options.Split = None,
     part: Annotated[str, typer.Option(help="Which part of the split.")] = "test",
+    patients: Annotated[
+        Path | None,
+        typer.Option(help="CSV with the columns path and patient (and label), for a whole folder."),
+    ] = None,
     output: Annotated[
         Path,
         typer.Option(
@@ -115,7 +119,7 @@ def parity_command(
         typer.echo(
             f"Films of part {part} of {split.name}, found beside {models[0].name}.", err=True
         )
-    films = read_parity_set(data, split, part)
+    films = read_parity_set(data, split, part, patients)
     with (
         open_models(
             models,

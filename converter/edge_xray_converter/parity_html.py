@@ -15,6 +15,7 @@ from PIL import Image
 
 from edge_xray.decode import decode
 from edge_xray.heatmap import finding_evidence, overlay
+from edge_xray.labelled import films_and_patients
 from edge_xray.metadata import DISCLAIMER
 from edge_xray_converter import plots
 from edge_xray_converter.layers import worst
@@ -62,6 +63,7 @@ def render(parity: Parity, record: Mapping[str, Any], *, films: bool = True) -> 
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    counts = record["films"]
     digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
     # The style is text of this package; marked safe so that its quotes stay quotes.
     return environment.get_template(TEMPLATE).render(
@@ -72,6 +74,7 @@ def render(parity: Parity, record: Mapping[str, Any], *, films: bool = True) -> 
             "base-uri 'none'; form-action 'none'"
         ),
         disclaimer=DISCLAIMER,
+        whose=films_and_patients(counts["count"], counts["patients"], counts["patients_unknown"]),
         rows=figure_rows(record),
         intervals=intervals(record),
         test=TEST,

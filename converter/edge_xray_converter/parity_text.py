@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from edge_xray.labelled import films_and_patients
 from edge_xray.metadata import DISCLAIMER
 from edge_xray_converter.budget import too_few_films
 
@@ -44,12 +45,13 @@ def to_markdown(record: Mapping[str, Any]) -> str:
     films = record["films"]
     counts = ", ".join(f"{count} {label}" for label, count in films["per_label"].items())
     models = record["models"]
+    whose = films_and_patients(films["count"], films["patients"], films["patients_unknown"])
     lines = [
         f"# Parity: {record['verdict']}",
         "",
         f"{models[0]['title']} (reference) against "
-        f"{' and '.join(model['title'] for model in models[1:])}, on the same {films['count']} films of "
-        f"{films['patients']} patients ({counts}), through the code the clinic runs. {DISCLAIMER}",
+        f"{' and '.join(model['title'] for model in models[1:])}, on the same {whose} "
+        f"({counts}), through the code the clinic runs. {DISCLAIMER}",
         "",
         *_figures_table(record),
         "",

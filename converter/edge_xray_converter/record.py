@@ -69,6 +69,7 @@ def make_record(parity: Parity, making: Making) -> dict[str, Any]:
         "films": {
             "count": len(parity.films),
             "patients": parity.patients,
+            "patients_unknown": sum(not film.patient for film in parity.films),
             "per_label": dict(sorted(counts.items())),
             "part": parity.source.part,
             "fingerprint": digest.hexdigest(),

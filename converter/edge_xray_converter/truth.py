@@ -14,6 +14,8 @@ from edge_xray.labelled import (
     file_sha256,
     labelled_root,
     read_labelled_folder,
+    read_labels,
+    refuse_other_labels,
 )
 from edge_xray.metadata import ModelMetadata
 from edge_xray.unseen_films import is_there, own_split
@@ -41,22 +43,30 @@ class ParitySet:
     part: str
 
 
-def read_parity_set(data: Path, split_file: Path | None, part: str) -> ParitySet:
+def read_parity_set(
+    data: Path, split_file: Path | None, part: str, patients: Path | None = None
+) -> ParitySet:
     """Read the films to compare models on.
 
     Args:
         data: labelled folder.
         split_file: a split of it; None: all films of the folder.
         part: which part of the split.
+        patients: a CSV that names patients or labels; with a split it must say the same.
 
     Raises:
-        UsageError: no films, fewer than two classes, or a film that changed since it was split.
+        UsageError: no films, fewer than two classes, a film that changed since it was split, or a CSV that
+            cannot serve.
     """
     root = labelled_root(data)
+    labelled = read_labelled_folder(root) if split_file is None or patients is not None else []
+    if patients is not None:
+        labelled = read_labels(patients, labelled)
     if split_file is None:
-        films = [_hashed(root, film) for film in read_labelled_folder(root)]
-        return ParitySet(root, tuple(films), None, "")
+        return ParitySet(root, tuple(_hashed(root, film) for film in labelled), None, "")
     split = Split.read(split_file)
+    if patients is not None:
+        refuse_other_labels(split, split_file, labelled, patients)
     chosen = split.part(part)
     for film in chosen:
         if not is_there(root, film):

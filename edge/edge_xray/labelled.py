@@ -6,12 +6,13 @@ in the file name. And any other: one folder a class, its name the label.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,59 @@ def _kaggle_film(relative: str, name: str, folder: str) -> LabelledFilm:
     return LabelledFilm(relative, _KAGGLE_CAUSES[match[2]], match[1])
 
 
+def read_labels(path: Path, films: Sequence[LabelledFilm]) -> list[LabelledFilm]:
+    """Give films the patients (and labels) that a CSV names.
+
+    Args:
+        path: CSV with the column ``path`` and one or both of ``patient`` and ``label``.
+        films: the films of the folder.
+
+    Returns:
+        The films with what the CSV says of them.
+
+    Raises:
+        UsageError: a missing column, a film that is not in the folder, a label that no folder has, or
+            rows that contradict each other.
+    """
+    by_path = {film.path: film for film in films}
+    known = {film.label for film in films}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            columns = set(reader.fieldnames or ())
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: expected a CSV of films, cannot read it ({error})") from error
+    if "path" not in columns or not columns & {"patient", "label"}:
+        raise UsageError(
+            f"{path}: expected the columns path and patient (or label), found {sorted(columns)}"
+        )
+    said: dict[tuple[str, str], str] = {}
+    for row in rows:
+        film = by_path.get(row["path"])
+        if film is None:
+            raise UsageError(
+                f"{path}: names {row['path']!r}, which is not in the folder; paths are relative to it"
+            )
+        for column in ("patient", "label"):
+            word = (row.get(column) or "").strip()
+            word = word.lower() if column == "label" else word
+            first = said.setdefault((film.path, column), word) if word else word
+            if word != first:
+                raise UsageError(
+                    f"{path}: names {film.path} twice, with the {column} {first!r} and {word!r}; expected one "
+                    "row a film"
+                )
+        label = (row.get("label") or film.label).strip().lower()
+        if label not in known:
+            raise UsageError(
+                f"{path}: {row['path']} has the unknown label {label!r}; expected one of {sorted(known)}"
+            )
+        patient = (row.get("patient") or film.patient).strip()
+        by_path[film.path] = replace(film, label=label, patient=patient)
+    return sorted(by_path.values())
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -267,3 +321,49 @@ def check_split(split: Split, root: Path, parts: Sequence[str]) -> None:
             raise UsageError(f"{path}: named by the split and missing; copy the data again")
         if file_sha256(path) != film.sha256:
             raise UsageError(f"{path}: its content is not the one that was split; split again")
+
+
+def labelled_otherwise(split: Split, films: Iterable[LabelledFilm]) -> str:
+    """The path of the first film of a split that has another label or patient here; empty if none has."""
+    said = {film.path: (film.label, film.patient) for film in films}
+    for film in split.films:
+        if said.get(film.path, (film.label, film.patient)) != (film.label, film.patient):
+            return film.path
+    return ""
+
+
+def refuse_other_labels(
+    split: Split, source: Path, films: Sequence[LabelledFilm], table: Path
+) -> None:
+    """Refuse a table of patients and labels that a split was not made with.
+
+    Args:
+        split: the split.
+        source: its file, for the message.
+        films: those of the folder, with what the table says of them.
+        table: the table, for the message.
+
+    Raises:
+        UsageError: names the first film of which the two say different things.
+    """
+    if other := labelled_otherwise(split, films):
+        raise UsageError(
+            f"--patients {table}: {source} was made with other patients or labels, the first {other}; leave "
+            "the option out, or split again: edge-xray split --patients"
+        )
+
+
+def films_and_patients(films: int, patients: int, unknown: int) -> str:
+    """How many films of how many patients, in words that claim nothing that is not known.
+
+    Args:
+        films: how many.
+        patients: of how many patients; where the patient is not known, each film counts as one.
+        unknown: the films whose patient is not known.
+    """
+    if unknown == films:
+        return f"{films} films (patients not known: each film counts as one)"
+    words = f"{films} films of {patients} patients"
+    if unknown:
+        words += f" ({unknown} films whose patient is not known count as one each)"
+    return words

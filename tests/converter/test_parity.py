@@ -308,6 +308,35 @@ def test_all_films_of_another_place_judge_and_it_is_said(run_cli, run_folder, wr
     assert "All 2 films of elsewhere" in err
 
 
+def test_patients_of_a_whole_folder_come_from_a_csv_or_are_said_to_be_unknown(
+    run_cli, tiny_float, parity_films, tmp_path
+):
+    stem, table = tmp_path / "parity", tmp_path / "patients.csv"
+    command = (
+        "parity", tiny_float, tiny_float, "--data", parity_films / "films", "-o", stem, *QUICK,
+    )  # fmt: skip
+    split = Split.read(parity_films / "split.json")
+    rows = "".join(f"{film.path},{film.patient}\n" for film in split.films)
+    table.write_text("path,patient\n" + rows, encoding="utf-8")
+    for more, patients, unknown, words in (
+        ((), 120, 120, "120 films (patients not known: each film counts as one)"),
+        (("--patients", table), 60, 0, "120 films of 60 patients ("),
+    ):
+        code, _, err = run_cli(*command, *more)
+        assert code == 0, err
+        record = json.loads(stem.with_suffix(".json").read_text())
+        assert record["films"]["patients"] == patients
+        assert record["films"]["patients_unknown"] == unknown
+        for ending in (".md", ".html"):
+            assert words in " ".join(stem.with_suffix(ending).read_text().split())
+    # With a split the CSV must say what the split says.
+    with_split = ("--split", parity_films / "split.json", "--patients", table)
+    assert run_cli(*command, *with_split)[0] == 0
+    table.write_text("path,patient\nviral/0.png,somebody\n", encoding="utf-8")
+    code, _, err = run_cli(*command, *with_split)
+    assert code == 2 and "was made with other patients" in err and "\n" not in err
+
+
 def test_other_films_of_a_patient_that_set_the_ranges_may_not_judge(
     run_cli, tiny_float, tiny_model, film_folder, write_film, tmp_path
 ):

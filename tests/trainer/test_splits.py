@@ -10,14 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_xray.errors import UsageError
-from edge_xray.labelled import LabelledFilm, Split, SplitFilm, check_split
+from edge_xray.labelled import LabelledFilm, Split, SplitFilm, check_split, read_labels
 from edge_xray_trainer.splits import (
     film_groups,
     fold_as_split,
     hold_out_films,
     make_folds,
     make_split,
-    read_labels,
 )
 
 
@@ -162,12 +161,21 @@ def test_a_csv_gives_patients_and_labels(tmp_path: Path) -> None:
     assert read_labels(table, films)[0] == LabelledFilm("a/1.png", "b", "p7")
 
 
+def test_rows_that_say_a_thing_twice_contradict_nothing(tmp_path: Path) -> None:
+    films = [LabelledFilm("a/1.png", "a")]
+    table = tmp_path / "patients.csv"
+    table.write_text("path,patient,label\na/1.png,A,\na/1.png,A ,a\na/1.png,,A\n", encoding="utf-8")
+    assert read_labels(table, films) == [LabelledFilm("a/1.png", "a", "A")]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("path,patient\nc/9.png,p1\n", "not in the folder"),
         ("path,label\na/1.png,zebra\n", "unknown label 'zebra'; expected one of"),
         ("film,patient\na/1.png,p1\n", "expected the columns path and patient"),
+        ("path,patient\na/1.png,A\na/1.png,B\n", "twice, with the patient 'A' and 'B'"),
+        ("path,label\na/1.png,a\nb/2.png,b\na/1.png,b\n", "twice, with the label 'a' and 'b'"),
     ],
 )
 def test_a_wrong_csv_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:

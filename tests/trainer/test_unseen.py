@@ -156,3 +156,51 @@ def test_the_shipped_models_may_be_judged_on_the_official_test_part(
     code, _, err = ask("tiny", "--data", tmp_path / "test")
     assert code == 2
     assert f"{person}_bacteria_9999.jpeg is of a patient of the films it was trained with" in err
+
+
+def test_patients_of_a_whole_folder_come_from_a_csv_or_are_said_to_be_unknown(
+    tiny_keras: Path, write_film: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    model = str(shutil.copy(tiny_keras, tmp_path / "model.keras"))
+    rows = []
+    for label in ("normal", "viral"):
+        for seed in range(6):
+            write_film(tmp_path / "films" / label / f"{seed}.png", label, 900 + seed)
+            rows.append(f"{label}/{seed}.png,{label}{seed // 3}\n")
+    table = tmp_path / "patients.csv"
+    for command in (["evaluate", model], ["compare", model, model]):
+        arguments = [*command, "--data", str(tmp_path / "films"), *QUICK]
+        said = {}
+        for what, lines in (("none", []), ("some", rows[:6]), ("all", rows)):
+            table.write_text("path,patient\n" + "".join(lines), encoding="utf-8")
+            more = ["--patients", str(table)] if lines else []
+            assert main([*arguments, *more]) == 0
+            record = json.loads(capsys.readouterr().out)
+            own = record["test"] if "test" in record else record["runs"][0]["test"]
+            said[what] = (own["patients"], record["data"]["patients_unknown"])
+            assert main([*arguments[:-2], *more]) == 0
+            said[what] += (" ".join(capsys.readouterr().out.split()),)
+        assert (
+            said["none"][:2] == (12, 12)
+            and said["some"][:2] == (8, 6)
+            and said["all"][:2] == (4, 0)
+        )
+        assert "on 12 films (patients not known: each film counts as one)" in said["none"][2]
+        assert "on 12 films of 8 patients (6 films whose patient is not known" in said["some"][2]
+        assert "on 12 films of 4 patients (films" in said["all"][2]
+        table.write_text("path,patient\n" + "".join(rows) + "viral/5.png,other\n", encoding="utf-8")
+        assert main([*arguments, "--patients", str(table)]) == 2
+        assert "names viral/5.png twice" in capsys.readouterr().err
+
+
+def test_a_csv_that_contradicts_the_split_is_refused(
+    ask: Ask, run_folder: Path, film_folder: Path, tmp_path: Path
+) -> None:
+    films = Split.read(run_folder / "split.json").films
+    table = tmp_path / "patients.csv"
+    for prefix, expected in (("", 0), ("another-", 2)):
+        rows = (f"{film.path},{prefix}{film.patient}\n" for film in films)
+        table.write_text("path,patient\n" + "".join(rows), encoding="utf-8")
+        code, _, err = ask(run_folder / "model.keras", "--data", film_folder, "--patients", table)
+        assert code == expected
+    assert "split.json was made with other patients or labels" in err

@@ -121,7 +121,7 @@ def list_films(
     else:
         root, listed = _list_folders(data)
     if patients is not None:
-        from edge_xray_trainer.splits import read_labels
+        from edge_xray.labelled import read_labels
 
         named = {film.path: film for film in read_labels(patients, [film for film, *_ in listed])}
         listed = [(named[film.path], part, digest) for film, part, digest in listed]

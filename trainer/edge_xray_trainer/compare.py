@@ -82,6 +82,7 @@ class Comparison:
         part: of the split.
         films_sha256: over the hashes of the films.
         labels: films by label.
+        patients_unknown: films whose patient is not known; each counts as one patient's.
         notes: what must be known of the films, in sentences.
     """
 
@@ -90,7 +91,8 @@ class Comparison:
     part: str
     films_sha256: str
     labels: Mapping[str, int]
-    notes: tuple[str, ...] = ()
+    patients_unknown: int
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +212,7 @@ def compare(
     chosen = choose_films(list(zip(names, scorers, strict=True)), request)
     measured: list[ComparedRun] = []
     answers: list[_Answers] = []
-    facts: tuple[str, str, str, Mapping[str, int]] | None = None
+    facts: tuple[str, str, str, Mapping[str, int], int] | None = None
     for name, scorer in zip(names, scorers, strict=True):
         one, own, found = _measure(name, scorer, request, progress, chosen)
         if facts is not None and found != facts:
@@ -250,7 +252,7 @@ def _measure(
     request: EvaluationRequest,
     progress: Progress,
     chosen: ChosenFilms,
-) -> tuple[ComparedRun, _Answers, tuple[str, str, str, Mapping[str, int]]]:
+) -> tuple[ComparedRun, _Answers, tuple[str, str, str, Mapping[str, int], int]]:
     evaluation = evaluate(
         scorer, request, lambda what, total: progress(f"{name}: {what}", total), chosen
     )
@@ -280,7 +282,13 @@ def _measure(
         reference.positive,
         reference.clusters,
     )
-    facts = (evaluation.data, evaluation.part, evaluation.films_sha256, evaluation.labels)
+    facts = (
+        evaluation.data,
+        evaluation.part,
+        evaluation.films_sha256,
+        evaluation.labels,
+        evaluation.patients_unknown,
+    )
     return run, answers, facts
 
 

@@ -43,6 +43,10 @@ def compare_command(
         str | None,
         typer.Option(help="Which part of the split. Default: test."),
     ] = None,
+    patients: Annotated[
+        Path | None,
+        typer.Option(help="CSV with the columns path and patient (and label), for a whole folder."),
+    ] = None,
     operating_point: Annotated[
         str | None,
         typer.Option(help="Where the line is drawn. Default: each model's first."),
@@ -92,6 +96,7 @@ def compare_command(
         data=data,
         split=split,
         part=part,
+        patients=patients,
         train_part="",
         operating_point=operating_point,
         renamed=renamed_labels(rename),

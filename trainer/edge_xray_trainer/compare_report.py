@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from edge_xray import __version__
+from edge_xray.labelled import films_and_patients
 from edge_xray.metadata import DISCLAIMER
 from edge_xray_trainer.compare import ComparedRun, Comparison, verdict_of
 from edge_xray_trainer.delivery import as_json, plain
@@ -32,7 +33,8 @@ def summary_of(comparison: Comparison) -> str:
     """Which films, and the verdict."""
     test = comparison.runs[0].test
     return (
-        f"{len(comparison.runs)} models on {test.films} films of {test.patients} patients "
+        f"{len(comparison.runs)} models on "
+        f"{films_and_patients(test.films, test.patients, comparison.patients_unknown)} "
         f"({comparison.data}, part {comparison.part}), each at its own operating point. "
         f"{verdict_of(comparison)}" + "".join(f" {note}" for note in comparison.notes)
     )
@@ -190,6 +192,7 @@ def to_json(comparison: Comparison, command: str) -> str:
                 "part": comparison.part,
                 "films_sha256": comparison.films_sha256,
                 "labels": comparison.labels,
+                "patients_unknown": comparison.patients_unknown,
                 "notes": list(comparison.notes),
             },
             "runs": [_run(run) for run in comparison.runs],

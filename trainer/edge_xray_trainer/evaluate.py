@@ -14,7 +14,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.labelled import Split, SplitFilm, labelled_root
+from edge_xray.labelled import (
+    Split,
+    SplitFilm,
+    labelled_root,
+    read_labelled_folder,
+    read_labels,
+    refuse_other_labels,
+)
 from edge_xray.measures import BOOTSTRAP_RESAMPLES, difference
 from edge_xray.metadata import Estimate, ModelMetadata, OperatingPoint
 from edge_xray.unseen_films import (
@@ -68,6 +75,8 @@ class EvaluationRequest:
         data: the labelled folder.
         split: a split of it; None takes the one beside the model if it is of these films, else all films.
         part: which part of the split; None is ``test``.
+        patients: a CSV with the columns path and patient (and label); with a split it must say the same; None:
+            what file names tell.
         train_part: the part that the model learnt from, to be set beside; empty leaves it out, and so does
             a split that the model was not trained with.
         operating_point: name of one of the model's; None is its first.
@@ -86,6 +95,7 @@ class EvaluationRequest:
     data: Path
     split: Path | None = None
     part: str | None = None
+    patients: Path | None = None
     train_part: str = "train"
     operating_point: str | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
@@ -158,6 +168,11 @@ class Evaluation:
     reference: Reference
     scored: Scored
 
+    @property
+    def patients_unknown(self) -> int:
+        """Films whose patient is not known; each counts as one patient's."""
+        return sum(not film.patient for film in self.films.films)
+
 
 @dataclass(frozen=True)
 class ChosenFilms:
@@ -203,7 +218,10 @@ def choose_films(models: Sequence[tuple[str, Scorer]], request: EvaluationReques
         and not _are_there(request.data, split, train_part)
     ):
         train_part = ""
-    films = films_of_part(request.data, split, request.part)
+    if split is not None and path is not None and request.patients is not None:
+        labelled = read_labels(request.patients, read_labelled_folder(request.data))
+        refuse_other_labels(split, path, labelled, request.patients)
+    films = films_of_part(request.data, split, request.part, request.patients)
     beside = splits_beside(files)
     for name, scorer in models:
         metadata = scorer.metadata

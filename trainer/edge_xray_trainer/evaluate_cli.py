@@ -46,6 +46,10 @@ def evaluate_command(
         str | None,
         typer.Option(help="Which part of the split. Default: test."),
     ] = None,
+    patients: Annotated[
+        Path | None,
+        typer.Option(help="CSV with the columns path and patient (and label), for a whole folder."),
+    ] = None,
     train_part: Annotated[
         str, typer.Option(help="The part learnt from, to compare errors with; empty: leave it out.")
     ] = "train",
@@ -127,6 +131,7 @@ def evaluate_command(
         data=data,
         split=split,
         part=part,
+        patients=patients,
         train_part=train_part,
         operating_point=operating_point,
         renamed=renamed_labels(rename),

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from edge_xray import __version__
+from edge_xray.labelled import films_and_patients
 from edge_xray.measures import mean_of_two
 from edge_xray.metadata import DISCLAIMER
 from edge_xray_trainer.corruptions import CORRUPTIONS
@@ -36,8 +37,8 @@ def summary_of(evaluation: Evaluation) -> str:
     name = f"{evaluation.metadata.name} {evaluation.metadata.version}"
     kind = evaluation.metadata.quantization or "float32"
     return (
-        f"{name} ({evaluation.model_file}, {kind}, {evaluation.runtime}) on {test.films} films of "
-        f"{test.patients} patients ({evaluation.data}, part {evaluation.part}), operating point "
+        f"{name} ({evaluation.model_file}, {kind}, {evaluation.runtime}) on "
+        f"{films_and_patients(test.films, test.patients, evaluation.patients_unknown)} ({evaluation.data}, part {evaluation.part}), operating point "
         f"{point.name}: a finding from a probability of {point.threshold:.3f}."
         + "".join(f" {note}" for note in evaluation.notes)
     )
@@ -108,6 +109,7 @@ def to_record(evaluation: Evaluation, command: str) -> dict[str, Any]:
             "part": evaluation.part,
             "films": test.films,
             "patients": test.patients,
+            "patients_unknown": evaluation.patients_unknown,
             "labels": dict(evaluation.labels),
             "films_sha256": evaluation.films_sha256,
             "skipped": dict(evaluation.skipped),

@@ -9,12 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_xray.errors import UsageError
-from edge_xray.labelled import LabelledFilm, Split, file_sha256, labelled_root, read_labelled_folder
+from edge_xray.labelled import (
+    LabelledFilm,
+    Split,
+    file_sha256,
+    labelled_root,
+    read_labelled_folder,
+    read_labels,
+)
 from edge_xray.metadata import InputSpec
 from edge_xray.quality import is_blank
 from edge_xray_trainer.data import prepare_films
 from edge_xray_trainer.duplicates import duplicate_groups, film_hash
-from edge_xray_trainer.splits import film_groups, make_split, read_labels
+from edge_xray_trainer.splits import film_groups, make_split
 
 HASH_SPEC = InputSpec(224, 224)
 """Films are read at this size for the perceptual hash, whatever the network takes."""

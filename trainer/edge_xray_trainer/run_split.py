@@ -13,12 +13,14 @@ from edge_xray.labelled import (
     Split,
     SplitFilm,
     check_split,
+    labelled_otherwise,
     labelled_root,
     named_patient,
     read_labelled_folder,
+    read_labels,
 )
 from edge_xray_trainer.grouping import Progress, draw_split, silent
-from edge_xray_trainer.splits import HELD_OUT, fold_as_split, read_labels
+from edge_xray_trainer.splits import HELD_OUT, fold_as_split
 
 SPLIT_FILE = "split.json"
 
@@ -105,14 +107,12 @@ def _otherwise(
     if seed is not None and seed != split.seed:
         return f"--split-seed {seed}: {source} was drawn with the seed {split.seed}; {advice}"
     if patients is not None:
-        films = read_labels(patients, read_labelled_folder(data))
-        said = {film.path: (film.label, film.patient) for film in films}
-        for film in split.films:
-            if said.get(film.path, (film.label, film.patient)) != (film.label, film.patient):
-                return (
-                    f"--patients {patients}: {source} was made with other patients or labels, the first "
-                    f"{film.path}; {advice}"
-                )
+        other = labelled_otherwise(split, read_labels(patients, read_labelled_folder(data)))
+        if other:
+            return (
+                f"--patients {patients}: {source} was made with other patients or labels, the first "
+                f"{other}; {advice}"
+            )
     return ""
 
 

@@ -22,6 +22,7 @@ from edge_xray.labelled import (
     file_sha256,
     labelled_root,
     read_labelled_folder,
+    read_labels,
 )
 from edge_xray.metadata import ModelMetadata, OperatingPoint
 from edge_xray.preprocess import preprocess
@@ -33,13 +34,16 @@ WHOLE_FOLDER = "all"
 """Name of the part where no split is given."""
 
 
-def films_of_part(data: Path, split: Split | None, part: str | None) -> list[SplitFilm]:
+def films_of_part(
+    data: Path, split: Split | None, part: str | None, patients: Path | None = None
+) -> list[SplitFilm]:
     """The films to measure on.
 
     Args:
         data: the labelled folder.
         split: of it; None takes all films.
         part: which part of the split.
+        patients: a CSV that names patients or labels of the films of a whole folder.
 
     Raises:
         UsageError: a part without a split, no such part, or a film that is not the one split.
@@ -51,6 +55,8 @@ def films_of_part(data: Path, split: Split | None, part: str | None) -> list[Spl
                 "these films beside the model"
             )
         films = read_labelled_folder(data)
+        if patients is not None:
+            films = read_labels(patients, films)
         root = labelled_root(data)
         return [_unsplit(film, file_sha256(root / film.path)) for film in films]
     wanted = split.part(part or TEST_PART)

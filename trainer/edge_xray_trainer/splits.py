@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import fnmatch
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,48 +28,6 @@ HELD_OUT = "Held out for the test"
 
 DRAWS = 20
 """Draws tried before a folder is said not to divide."""
-
-
-def read_labels(path: Path, films: Sequence[LabelledFilm]) -> list[LabelledFilm]:
-    """Give films the patients (and labels) that a CSV names.
-
-    Args:
-        path: CSV with the column ``path`` and one or both of ``patient`` and ``label``.
-        films: the films of the folder.
-
-    Returns:
-        The films with what the CSV says of them.
-
-    Raises:
-        UsageError: a missing column, a film that is not in the folder, or a label that no folder has.
-    """
-    by_path = {film.path: film for film in films}
-    known = {film.label for film in films}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            columns = set(reader.fieldnames or ())
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path}: expected a CSV of films, cannot read it ({error})") from error
-    if "path" not in columns or not columns & {"patient", "label"}:
-        raise UsageError(
-            f"{path}: expected the columns path and patient (or label), found {sorted(columns)}"
-        )
-    for row in rows:
-        film = by_path.get(row["path"])
-        if film is None:
-            raise UsageError(
-                f"{path}: names {row['path']!r}, which is not in the folder; paths are relative to it"
-            )
-        label = (row.get("label") or film.label).strip().lower()
-        if label not in known:
-            raise UsageError(
-                f"{path}: {row['path']} has the unknown label {label!r}; expected one of {sorted(known)}"
-            )
-        patient = (row.get("patient") or film.patient).strip()
-        by_path[film.path] = replace(film, label=label, patient=patient)
-    return sorted(by_path.values())
 
 
 def film_groups(
