@@ -147,13 +147,13 @@ def test_the_shipped_models_may_be_judged_on_the_official_test_part(
     for name in ("person1_virus_6", "person80_bacteria_391"):
         write_film(tmp_path / f"test/PNEUMONIA/{name}.jpeg", "viral", 2)
     models = Path(__file__).resolve().parents[2] / "models"
-    code, record, err = ask("tiny", "--data", tmp_path / "test")
+    code, record, err = ask(models / "edge-xray-tiny.tflite", "--data", tmp_path / "test")
     assert code == 0, err
     assert films_of(record) == 4 and not record["data"]["notes"]
     learned = Split.read(models / "split.json").part("train")
     person = next(film.patient for film in learned if film.label == "bacterial")
     write_film(tmp_path / f"test/PNEUMONIA/{person}_bacteria_9999.jpeg", "bacterial", 3)
-    code, _, err = ask("tiny", "--data", tmp_path / "test")
+    code, _, err = ask(models / "edge-xray-tiny.tflite", "--data", tmp_path / "test")
     assert code == 2
     assert f"{person}_bacteria_9999.jpeg is of a patient of the films it was trained with" in err
 
