@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -26,12 +27,13 @@ from edge_xray.decode import (
 )
 from edge_xray.dicom_tags import DicomTags, read_tags
 from edge_xray.errors import FilmError
+from edge_xray.film_file import HEAD_BYTES, is_dicom, read_file
 from edge_xray.jpeg_filler import check_filler
 from edge_xray.jpeg_lossless import decode_jpeg_lossless
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import reduction_factor
 
-__all__ = ["MAX_INFLATED_BYTES", "DicomTags", "decode_dicom", "read_tags"]
+__all__ = ["MAX_INFLATED_BYTES", "DicomTags", "decode_dicom", "read_first_tags", "read_tags"]
 
 MAX_INFLATED_BYTES: Final = 3 * MAX_PIXELS
 """Most that a deflated file may unpack to: the largest film in three bytes a pixel."""
@@ -48,6 +50,8 @@ _JPEG_FAMILY: Final = frozenset(
 _JPEG_2000: Final = frozenset(
     f"1.2.840.10008.1.2.4.{suffix}" for suffix in ("90", "91", "201", "202", "203")
 )
+
+_PATIENT_ID: Final = 0x00100020
 
 _J2K_START: Final = b"\xff\x4f\xff\x51"
 """Start of a JPEG 2000 codestream and of its size segment (ISO/IEC 15444-1, annex A)."""
@@ -81,6 +85,32 @@ def decode_dicom(data: bytes, spec: InputSpec) -> DecodedFilm:
         if image is None:
             image = _full_picture(dataset)
         return finish(image, "DICOM", (width, height), spec, read_tags(dataset))
+
+
+def read_first_tags(path: Path) -> DicomTags:
+    """What a file's first tags say, up to the patient ID: no more of it is read.
+
+    Args:
+        path: of a file of any kind.
+
+    Returns:
+        Empty tags where the file is no DICOM or cannot be read, or pydicom is missing.
+    """
+    try:
+        from pydicom.filereader import read_partial
+    except ImportError:
+        return DicomTags()
+    try:
+        with path.open("rb") as stream, decoder_errors():
+            head = stream.read(HEAD_BYTES)
+            if not is_dicom(head):
+                return DicomTags()
+            if _file_meta(head)[1] == _DEFLATED:
+                return read_tags(_read_dataset(read_file(path)))
+            stream.seek(0)
+            return read_tags(read_partial(stream, lambda tag, *_: tag > _PATIENT_ID, force=True))
+    except (OSError, FilmError):
+        return DicomTags()
 
 
 def _read_dataset(data: bytes) -> Any:

@@ -1,7 +1,8 @@
 """Labelled folders of films: what trainer, converter and parity measure on.
 
 Two layouts are read. The Kaggle copy of the Guangzhou films: ``NORMAL/`` and ``PNEUMONIA/``, the cause
-in the file name. And any other: one folder a class, its name the label.
+in the file name. And any other: one folder a class, its name the label; so are folders of those two names
+where no file is named as in that copy.
 """
 
 from __future__ import annotations
@@ -9,19 +10,15 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edge_xray.errors import UsageError
-
-FILM_SUFFIXES = frozenset(
-    {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".ima", ""}
-)
-"""File endings taken for films in a labelled folder; content decides later what they are."""
+from edge_xray.labelled_files import DICOM_PATIENT, dicom_patient, files_below
+from edge_xray.walk import printable
 
 KAGGLE_FOLDERS = {"NORMAL", "PNEUMONIA"}
 _KAGGLE_PNEUMONIA = re.compile(r"^(person\d+)_(bacteria|virus)_")
@@ -41,7 +38,8 @@ class LabelledFilm:
     Attributes:
         path: relative to the folder, with forward slashes.
         label: class name.
-        patient: who it is of; empty where the name does not tell.
+        patient: who it is of, by the file's name or else by the DICOM PatientID (as a keyed hash); empty where
+            neither tells.
     """
 
     path: str
@@ -101,38 +99,63 @@ def read_labelled_folder(root: Path) -> list[LabelledFilm]:
             f"{root}: {' and '.join(part.name for part in parts)} hold class folders of their own, so they "
             f"are parts and no classes; name one of them: {parts[0]}"
         )
-    classes = sorted(
-        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
+    classes = _classes(root)
     films: list[LabelledFilm] = []
+    found = {
+        name: sorted(path for path, film in files_below(root / name) if film) for name in classes
+    }
     kaggle = set(classes) == KAGGLE_FOLDERS
-    for name in classes:
-        found = sorted(_films_below(root / name))
-        if not found:
+    causes = kaggle and any(_KAGGLE_PNEUMONIA.match(path.name) for path in found["PNEUMONIA"])
+    for name, paths in found.items():
+        if not paths:
+            others = sum(1 for _ in files_below(root / name))
+            what = f"has {others} files and no film" if others else "is empty"
             raise UsageError(
-                f"{root / name}: the class folder is empty; expected films in it, or remove it"
+                f"{root / name}: the class folder {what}; expected films in it, or remove it"
             )
-        for path in found:
+        for path in paths:
             relative = path.relative_to(root).as_posix()
             films.append(
                 _kaggle_film(relative, path.name, name)
-                if kaggle
-                else LabelledFilm(relative, name.lower())
+                if causes
+                else LabelledFilm(relative, name.lower(), named_patient(relative) if kaggle else "")
             )
     labels = sorted({film.label for film in films})
     if len(labels) < 2:
         raise UsageError(
             f"{root}: expected at least two classes (one folder each), found {labels or 'none'}"
         )
-    return sorted(films)
+    return sorted(
+        film if film.patient else replace(film, patient=dicom_patient(root / film.path))
+        for film in films
+    )
 
 
-def _films_below(folder: Path) -> Iterator[Path]:
-    for directory, subfolders, names in os.walk(folder):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in FILM_SUFFIXES:
-                yield Path(directory, name)
+def files_left_out(root: Path) -> list[str]:
+    """Files in the class folders that are taken for no films, by ending and content, sorted.
+
+    Args:
+        root: as for `read_labelled_folder`.
+
+    Returns:
+        Paths relative to the labelled folder, printable.
+
+    Raises:
+        UsageError: no such folder.
+    """
+    root = labelled_root(root)
+    return sorted(
+        printable(path.relative_to(root).as_posix())
+        for name in _classes(root)
+        for path, film in files_below(root / name)
+        if not film
+    )
+
+
+def _classes(root: Path) -> list[str]:
+    return sorted(
+        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
 
 
 def named_patient(path: str) -> str:
@@ -151,7 +174,8 @@ def _kaggle_film(relative: str, name: str, folder: str) -> LabelledFilm:
     if match is None:
         raise UsageError(
             f"{relative}: expected a name like person12_bacteria_34.jpeg or person12_virus_34.jpeg, "
-            "which tells the cause; for other names use one folder a class"
+            "as other files there have, which tells the cause; to take all of them for one class, rename "
+            f"the folder to lower case: {folder.lower()}"
         )
     return LabelledFilm(relative, _KAGGLE_CAUSES[match[2]], match[1])
 
@@ -299,12 +323,20 @@ class Split:
             record = json.loads(path.read_text(encoding="utf-8"))
             if record["schema_version"] != SPLIT_SCHEMA_VERSION:
                 raise ValueError(f"schema version {record['schema_version']}")
-            films = tuple(SplitFilm(**film) for film in record["films"])
+            films = tuple(_split_film(film) for film in record["films"])
             return cls(int(record["seed"]), films, str(record.get("note", "")))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise UsageError(
                 f"{path}: expected a split file written by `edge-xray train` or `edge-xray split` ({error})"
             ) from error
+
+
+def _split_film(values: dict[str, Any]) -> SplitFilm:
+    film = SplitFilm(**values)
+    for name, value in values.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{name} of {film.path} must be text, got {value!r}")
+    return film
 
 
 def check_split(split: Split, root: Path, parts: Sequence[str]) -> None:
@@ -324,10 +356,15 @@ def check_split(split: Split, root: Path, parts: Sequence[str]) -> None:
 
 
 def labelled_otherwise(split: Split, films: Iterable[LabelledFilm]) -> str:
-    """The path of the first film of a split that has another label or patient here; empty if none has."""
-    said = {film.path: (film.label, film.patient) for film in films}
+    """The path of the first film of a split that has another label or patient here; empty if none has.
+
+    A hash of a DICOM PatientID says nothing against a split: on another machine it has another key.
+    """
+    said = {film.path: film for film in films}
     for film in split.films:
-        if said.get(film.path, (film.label, film.patient)) != (film.label, film.patient):
+        own = said.get(film.path)
+        hashed = own is not None and own.patient.startswith(DICOM_PATIENT)
+        if own and (own.label != film.label or (own.patient != film.patient and not hashed)):
             return film.path
     return ""
 

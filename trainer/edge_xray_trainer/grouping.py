@@ -13,10 +13,12 @@ from edge_xray.labelled import (
     LabelledFilm,
     Split,
     file_sha256,
+    files_left_out,
     labelled_root,
     read_labelled_folder,
     read_labels,
 )
+from edge_xray.labelled_files import DICOM_PATIENT
 from edge_xray.metadata import InputSpec
 from edge_xray.quality import is_blank
 from edge_xray_trainer.data import prepare_films
@@ -88,6 +90,12 @@ def grouped_films(
     groups, note = film_groups(films, copies)
     if any(blank):
         note += f" {sum(blank)} films show next to nothing and are taken for copies of none."
+    by_id = sum(film.patient.startswith(DICOM_PATIENT) for film in films)
+    if by_id:
+        note += f" The patient of {by_id} films is by a keyed hash of the DICOM PatientID."
+    left_out = files_left_out(data)
+    if left_out:
+        note += f" Left out, as no films by ending and content: {len(left_out)} files, the first {left_out[0]}."
     return films, sha256, groups, note
 
 

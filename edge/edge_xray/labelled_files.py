@@ -1,0 +1,57 @@
+"""Files of a labelled folder: which are taken for films, and what DICOM says of whom."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_xray.dicom import read_first_tags
+from edge_xray.film_file import HEAD_BYTES, is_dicom
+from edge_xray.site_key import KEY_BYTES, site_key
+from edge_xray.walk import LITTER
+
+FILM_SUFFIXES = frozenset(
+    {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".ima", ""}
+)
+"""File endings taken for films in a labelled folder; content decides later what they are."""
+
+_UID = re.compile(r"[\d.]+")
+"""A DICOM unique identifier, as the names of files often are: what follows its last dot is no ending."""
+
+DICOM_PATIENT = "dicom-"
+"""How a patient's name begins that is the keyed hash of a DICOM PatientID."""
+
+_PASSING_KEY = secrets.token_bytes(KEY_BYTES)
+"""For pseudonyms where no key can be kept: good while the program runs, to know one patient's films by."""
+
+
+def files_below(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """The files of a class folder, in no order, with whether each is taken for a film.
+
+    Names that begin with a dot and what stands beside films (`LITTER`) are passed over.
+    """
+    for directory, subfolders, names in os.walk(folder):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in names:
+            if not name.startswith(".") and name.lower() not in LITTER:
+                path = Path(directory, name)
+                known = path.suffix.lower() in FILM_SUFFIXES or _UID.fullmatch(name)
+                yield path, bool(known) or _holds_dicom(path)
+
+
+def _holds_dicom(path: Path) -> bool:
+    """Whether the content is DICOM, whose files have any ending: ``MR.1.2.840.113619.2``."""
+    try:
+        with path.open("rb") as stream:
+            return is_dicom(stream.read(HEAD_BYTES))
+    except OSError:
+        return False
+
+
+def dicom_patient(path: Path) -> str:
+    """Who a film is of by its PatientID, as a keyed hash; empty where it is no DICOM or does not tell."""
+    tags = read_first_tags(path)
+    return DICOM_PATIENT + tags.pseudonym(site_key() or _PASSING_KEY) if tags.patient_id else ""

@@ -1,0 +1,188 @@
+"""What is taken for a film of which class and patient, in folders as hospitals and scanners leave them."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_xray.cli import main
+from edge_xray.errors import UsageError
+from edge_xray.labelled import Split, files_left_out, read_labelled_folder
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    monkeypatch.delenv("EDGE_XRAY_KEY", raising=False)
+
+
+def write_slice(path: Path, film: np.ndarray, patient: str, *, deflated: bool = False) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    meta.MediaStorageSOPInstanceUID = f"1.2.826.0.1.{zlib.crc32(path.name.encode())}"
+    meta.TransferSyntaxUID = DEFLATED if deflated else pydicom.uid.ExplicitVRLittleEndian
+    dataset = pydicom.dataset.FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.Modality, dataset.PatientID = "CT", patient
+    dataset.Rows, dataset.Columns = film.shape
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.PixelRepresentation, dataset.PixelData = 0, film.tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(path, enforce_file_format=True)
+
+
+@pytest.fixture
+def series(tmp_path: Path, draw_film: Callable[..., np.ndarray]) -> Path:
+    """Three slices of each of eight patients a class, named by their UID, with and without a modality."""
+    for label in ("normal", "viral"):
+        for patient in range(8):
+            for index in range(3):
+                name = ("", "MR.", "CT-")[index] + f"1.2.840.{patient}.{index + 453}"
+                path = tmp_path / "ct" / label / name
+                film = draw_film(label, 10 * patient + index)
+                write_slice(path, film, f"HOSP-{label}-{patient}", deflated=index == 2)
+    return tmp_path / "ct"
+
+
+def test_files_named_by_their_uid_are_films_and_slices_of_a_patient_stay_together(
+    series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = tmp_path / "split.json"
+    assert main(["split", str(series), "-o", str(split)]) == 0
+    films = Split.read(split).films
+    assert len(films) == 48
+    parts, patients = defaultdict(set), defaultdict(set)
+    for film in films:
+        who = (film.label, Path(film.path).name.split(".")[-2])
+        parts[who].add(film.part)
+        patients[who].add(film.patient)
+    assert len(parts) == 16 and all(len(own) == 1 for own in parts.values())
+    assert len({film.patient for film in films}) == 16
+    assert all(len(own) == 1 for own in patients.values())
+    said = capsys.readouterr().err
+    assert "The patient of 48 films is by a keyed hash of the DICOM PatientID." in said
+    assert "HOSP-" not in said + split.read_text("utf-8")
+    # Without the key the same ID has another name.
+    (tmp_path / "settings" / "edge-xray" / "patient-key").write_bytes(b"another key of some length")
+    again = {film.patient for film in read_labelled_folder(series)}
+    assert len(again) == 16 and not again & {film.patient for film in films}
+
+
+def test_a_csv_goes_before_the_dicom_patient(series: Path, tmp_path: Path) -> None:
+    named = tmp_path / "who.csv"
+    first = read_labelled_folder(series)[0]
+    named.write_text(f"path,patient\n{first.path},somebody\n", encoding="utf-8")
+    split = tmp_path / "split.json"
+    assert main(["split", str(series), "--patients", str(named), "-o", str(split)]) == 0
+    who = {film.path: film.patient for film in Split.read(split).films}
+    assert who.pop(first.path) == "somebody"
+    assert all(name.startswith("dicom-") for name in who.values())
+
+
+def test_slices_are_known_for_one_patients_where_no_key_can_be_kept(
+    series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("a file")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
+    assert len({film.patient for film in read_labelled_folder(series)}) == 16
+
+
+def test_folders_without_dicom_make_no_key(write_film: Callable[..., Path], tmp_path: Path) -> None:
+    for label in ("normal", "viral"):
+        write_film(tmp_path / "data" / label / "a.png", label)
+    assert {film.patient for film in read_labelled_folder(tmp_path / "data")} == {""}
+    assert not (tmp_path / "settings").exists()
+
+
+def test_files_that_are_no_films_are_counted_and_named(
+    write_film: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    for label in ("normal", "viral"):
+        for index in range(8):
+            write_film(data / label / f"{index}.png", label, index)
+    (data / "normal" / "notes.csv").write_text("BMI,age\n")
+    (data / "viral" / "Thumbs.db").write_bytes(b"litter")
+    (data / "viral" / ".hidden.txt").write_text("hidden")
+    assert files_left_out(data) == ["normal/notes.csv"]
+    assert main(["split", str(data), "-o", str(tmp_path / "split.json")]) == 0
+    assert "Left out, as no films by ending and content: 1 files, the first normal/notes.csv" in (
+        " ".join(capsys.readouterr().err.split())
+    )
+    assert main(["audit", str(data), "--folds", "2", "-f", "json"]) == 0
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert any("1 files in the class folders are no films" in own["text"] for own in findings)
+    for film in (data / "normal").glob("*.png"):
+        film.unlink()
+    with pytest.raises(UsageError, match="has 1 files and no film; expected films in it"):
+        read_labelled_folder(data)
+
+
+def test_folders_called_as_kaggles_with_names_of_their_own_are_two_classes(
+    write_film: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(8):
+        write_film(tmp_path / "NORMAL" / f"IM-{index // 2:04}-{index:04}.png", "normal", index)
+        write_film(tmp_path / "PNEUMONIA" / f"case{index:03}.png", "viral", index)
+    films = read_labelled_folder(tmp_path)
+    assert {film.label for film in films} == {"normal", "pneumonia"}
+    # What a name of that copy tells is believed, for a split with such films is held against it.
+    assert {film.patient for film in films} == {"", *(f"IM-{number:04}" for number in range(4))}
+    assert main(["split", str(tmp_path), "-o", str(tmp_path / "split.json")]) == 0
+    capsys.readouterr()
+    write_film(tmp_path / "PNEUMONIA" / "person1_virus_1.png", "viral", 99)
+    assert main(["split", str(tmp_path), "-o", str(tmp_path / "split.json")]) == 2
+    assert "rename the folder to lower case: pneumonia" in capsys.readouterr().err
+    (tmp_path / "PNEUMONIA").rename(tmp_path / "pneumonia")
+    assert {film.label for film in read_labelled_folder(tmp_path)} == {"normal", "pneumonia"}
+
+
+def test_a_test_set_of_ones_own_hospital_is_measured_on(
+    tiny_keras: Path, write_film: Callable[..., Path], tmp_path: Path
+) -> None:
+    for index in range(8):
+        write_film(tmp_path / "own" / "NORMAL" / f"a{index}.png", "normal", 700 + index)
+        write_film(tmp_path / "own" / "PNEUMONIA" / f"b{index}.png", "viral", 700 + index)
+    words = [str(tiny_keras), "--data", str(tmp_path / "own"), "--no-robustness", "--no-shortcut"]
+    assert main(["evaluate", *words, "-f", "json", "-o", str(tmp_path / "out")]) == 0
+
+
+@pytest.mark.parametrize("spoiled", [{"part": 0}, {"label": None}, {"patient": ["p"]}])
+def test_a_split_whose_fields_are_no_text_is_refused_in_one_line(
+    film_folder: Path,
+    tiny_split: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoiled: dict[str, object],
+) -> None:
+    record = json.loads(tiny_split.read_text("utf-8"))
+    record["films"][3].update(spoiled)
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps(record), encoding="utf-8")
+    words = [str(film_folder), "-o", str(tmp_path / "run"), "--split", str(path)]
+    assert main(["train", *words]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and f"{next(iter(spoiled))} of " in said[0] and "must be text" in said[0]
+
+
+def test_a_split_of_another_machine_goes_with_its_table_of_some_patients(
+    series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named, split = tmp_path / "who.csv", tmp_path / "split.json"
+    first = read_labelled_folder(series)[0]
+    named.write_text(f"path,patient\n{first.path},somebody\n", encoding="utf-8")
+    words = ["--patients", str(named)]
+    assert main(["split", str(series), *words, "-o", str(split)]) == 0
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "elsewhere"))
+    quick = ["--architecture", "baseline", "--input-size", "28", "--epochs", "1"]
+    words += ["--split", str(split), "-o", str(tmp_path / "run")]
+    assert main(["train", str(series), *words, *quick]) == 0
