@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from PIL import Image
 from edge_xray.cli import main
 from edge_xray.labelled import Split, SplitFilm
 from edge_xray.metadata import DISCLAIMER
+from edge_xray_trainer.audit_films import AuditedFilm, Look
+from edge_xray_trainer.likeness import likeness
 
 
 def run(*arguments):
@@ -254,3 +257,45 @@ def test_labels_csv_with_unknown_names(folder, tmp_path, capsys):
     (tmp_path / "x.csv").write_text("path,label\ntrain/NORMAL/nobody.jpeg,normal\n")
     assert run(folder, "--patients", tmp_path / "x.csv") == 2
     assert "not in the folder" in capsys.readouterr().err
+
+
+def _series(patients, slices, classes=1):
+    draw = np.random.default_rng(0)
+    seen, groups = [], []
+    for patient in range(patients):
+        own = draw.integers(0, 255, (32, 32))
+        for index in range(slices):
+            name, label = f"{patient}-{index}", "abc"[index % classes]
+            film = AuditedFilm(name, label, f"p{patient}", "all", sha256=name)
+            pixels = np.clip(own + draw.normal(0, 60, (32, 32)), 0, 255).astype(np.uint8)
+            features = np.zeros(4, np.float32)
+            look = Look("x", 1, 1, 1, 0, 0, 0, 0, False, np.zeros(4, np.uint64), features, pixels)
+            seen.append((film, look))
+            groups.append(patient)
+    return seen, groups
+
+
+def test_long_series_are_compared_in_a_small_memory():
+    seen, groups = _series(2, 800)
+    tracemalloc.start()
+    measured = likeness(seen, groups, 0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100e6
+    assert set(measured) == {"one patient, one class", "two patients"}
+    assert measured["one patient, one class"].value > measured["two patients"].value + 0.3
+
+
+def test_drawn_pairs_tell_what_all_of_them_do(monkeypatch):
+    seen, groups = _series(6, 40, classes=3)
+    whole = likeness(seen, groups, 0)
+    monkeypatch.setattr("edge_xray_trainer.likeness.LIKENESS_PAIRS", 400)
+    drawn = likeness(seen, groups, 0)
+    for kind in ("one patient, one class", "one patient, two classes"):
+        assert drawn[kind].value == pytest.approx(whole[kind].value, abs=0.01)
+        assert drawn[kind] != whole[kind]
+
+
+def test_a_seed_that_is_too_large_is_refused(film_folder, capsys):
+    assert run(film_folder, "--seed", 2**32) == 2
+    assert "4294967296 is not in the range" in capsys.readouterr().err

@@ -15,11 +15,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.clustered import ClusterResamples, clustered_mean, clustered_share
+from edge_xray.clustered import ClusterResamples, clustered_share
 from edge_xray.errors import UsageError
 from edge_xray.metadata import Estimate
-from edge_xray_trainer.audit_films import AuditedFilm, Look, list_films, look_at_films
+from edge_xray_trainer.audit_films import (
+    AuditedFilm,
+    Look,
+    list_films,
+    look_at_films,
+    unlisted_files,
+)
 from edge_xray_trainer.duplicates import NEAR_DISTANCE, merged, near_pairs
+from edge_xray_trainer.likeness import likeness
 from edge_xray_trainer.shortcut import border_scores, one_against_rest
 from edge_xray_trainer.stress import Progress, unseen
 
@@ -30,9 +37,6 @@ STRANGERS_DISTANCE = NEAR_DISTANCE + 24
 """Up to this hash distance pairs are looked through for the most alike films that are no copies."""
 
 CLOSEST_STRANGERS = 6
-
-LIKENESS_PAIRS = 20_000
-"""Random pairs of strangers that films of one patient are compared with."""
 
 QUANTITIES: dict[str, Callable[[Look], float]] = {
     "width": lambda look: look.width,
@@ -134,6 +138,7 @@ class Audit:
         parts: names of the parts.
         classes: by label.
         damaged: ``{path: why}``.
+        left_out: files in the class folders that were taken for no films.
         blank: paths of films that show next to nothing; they are taken for copies of none.
         changed: paths whose bytes are others than those that were split.
         unknown_patients: films whose patient is not known.
@@ -153,6 +158,7 @@ class Audit:
     parts: tuple[str, ...]
     classes: Mapping[str, ClassFacts]
     damaged: Mapping[str, str]
+    left_out: tuple[str, ...]
     blank: tuple[str, ...]
     changed: tuple[str, ...]
     unknown_patients: int
@@ -206,6 +212,7 @@ def audit(request: AuditRequest, progress: Progress = unseen) -> Audit:
         parts=tuple(dict.fromkeys(film.part for film in films)),
         classes=_classes(films, seen, clusters),
         damaged={film.path: film.error for film in films if film.look is None},
+        left_out=unlisted_files(request.data, request.split),
         blank=tuple(film.path for film, look in seen if look.blank),
         changed=tuple(film.path for film in films if film.changed),
         unknown_patients=sum(not film.patient for film in films),
@@ -216,7 +223,7 @@ def audit(request: AuditRequest, progress: Progress = unseen) -> Audit:
         quantities=_quantities(seen, labels, resamples),
         border=border,
         border_folds=folds,
-        likeness=_likeness(seen, groups, request.seed),
+        likeness=likeness(seen, groups, request.seed),
     )
 
 
@@ -338,43 +345,3 @@ def _border(
         features, labels, clusters, folds=folds, seed=request.seed, done=done
     )
     return one_against_rest(names, scores, labels, resamples), folds
-
-
-def _likeness(
-    seen: Sequence[tuple[AuditedFilm, Look]], groups: Sequence[int], seed: int
-) -> dict[str, Estimate]:
-    """Whether films said to be of one patient are more alike than films of two.
-
-    Correlation of the films at 32x32, copies left out. If a patient's number stands for one child in
-    each class, films of one number in two classes are no more alike than those of strangers.
-    """
-    small = np.stack([look.small for _, look in seen]).reshape(len(seen), -1).astype(np.float32)
-    small -= small.mean(axis=1, keepdims=True)
-    small /= np.maximum(np.linalg.norm(small, axis=1, keepdims=True), np.finfo(np.float32).eps)
-    of_patient: dict[str, list[int]] = defaultdict(list)
-    for index, (film, _) in enumerate(seen):
-        if film.patient:
-            of_patient[film.patient].append(index)
-    pairs: dict[str, list[tuple[int, int]]] = {"same": [], "mixed": []}
-    for members in of_patient.values():
-        for place, first in enumerate(members):
-            for second in members[place + 1 :]:
-                if seen[first][0].sha256 != seen[second][0].sha256:
-                    same = seen[first][0].label == seen[second][0].label
-                    pairs["same" if same else "mixed"].append((first, second))
-    if not pairs["same"] and not pairs["mixed"]:
-        return {}
-    draw = np.random.default_rng(seed)
-    drawn = draw.integers(0, len(seen), (LIKENESS_PAIRS, 2))
-    own = np.array(groups)
-    strangers = drawn[own[drawn[:, 0]] != own[drawn[:, 1]]]
-    measured = {}
-    for name, which in (
-        ("one patient, one class", np.array(pairs["same"], int).reshape(-1, 2)),
-        ("one patient, two classes", np.array(pairs["mixed"], int).reshape(-1, 2)),
-        ("two patients", strangers),
-    ):
-        if len(which):
-            alike = (small[which[:, 0]] * small[which[:, 1]]).sum(axis=1)
-            measured[name] = clustered_mean(alike, own[which[:, 0]])
-    return measured

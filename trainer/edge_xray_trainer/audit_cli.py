@@ -9,6 +9,7 @@ import typer
 
 from edge_xray._extras import require
 from edge_xray.errors import ExitCode
+from edge_xray_trainer.cli import LARGEST_SEED
 
 PANEL = "Workshop"
 MODULES = ("sklearn", "scipy", "matplotlib", "jinja2")
@@ -55,7 +56,7 @@ def audit_command(
         bool, typer.Option("--strict", help="Exit with 1 if a patient or film is in two parts.")
     ] = False,
     folds: Annotated[int, typer.Option(min=2, help="Of the shortcut score.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of everything drawn.")] = 0,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Films at once.")] = 2,
 ) -> None:
     """Look at a data set: leakage, copies, damaged files, balance, and shortcuts.

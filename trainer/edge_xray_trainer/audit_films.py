@@ -20,6 +20,7 @@ from edge_xray.film_file import read_file
 from edge_xray.labelled import (
     LabelledFilm,
     Split,
+    files_left_out,
     labelled_root,
     part_folders,
     read_labelled_folder,
@@ -137,6 +138,21 @@ def _list_folders(data: Path) -> tuple[Path, list[tuple[LabelledFilm, str, str]]
         for part in parts
         for film in read_labelled_folder(part)
     ]
+
+
+def unlisted_files(data: Path, split: Path | None) -> tuple[str, ...]:
+    """Files in the class folders that `list_films` takes for no films; none where a split says which are.
+
+    Args:
+        data: as for `list_films`.
+        split: as for `list_films`.
+    """
+    if split is not None:
+        return ()
+    parts = part_folders(data)
+    if not parts:
+        return tuple(files_left_out(data))
+    return tuple(f"{part.name}/{path}" for part in parts for path in files_left_out(part))
 
 
 def look_at_films(

@@ -78,6 +78,14 @@ def _films(audit: Audit) -> list[Finding]:
                 "remove them.",
             )
         )
+    if audit.left_out:
+        found.append(
+            Finding(
+                "warning",
+                f"{len(audit.left_out)} files in the class folders are no films by ending and content and "
+                f"are left out: {_named(audit.left_out)}.",
+            )
+        )
     if audit.changed:
         found.append(
             Finding(
