@@ -17,16 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from edge_xray.errors import UsageError
-from edge_xray.labelled_files import DICOM_PATIENT, dicom_patient, files_below
+from edge_xray.labelled_files import (
+    DICOM_PATIENT,
+    class_folders,
+    dicom_patient,
+    files_below,
+    part_folders,
+)
 from edge_xray.walk import printable
 
 KAGGLE_FOLDERS = {"NORMAL", "PNEUMONIA"}
 _KAGGLE_PNEUMONIA = re.compile(r"^(person\d+)_(bacteria|virus)_")
 _KAGGLE_NORMAL = re.compile(r"^((?:NORMAL2-)?IM-\d+)-")
 _KAGGLE_CAUSES = {"bacteria": "bacterial", "virus": "viral"}
-
-_PART_NAMES = ("train", "training", "validation", "valid", "val", "test", "testing")
-"""Names, in any case, of folders that hold class folders of their own: parts of a split others made."""
 
 SPLIT_SCHEMA_VERSION = 1
 
@@ -61,23 +64,6 @@ def labelled_root(data: Path) -> Path:
     return data
 
 
-def part_folders(data: Path) -> list[Path]:
-    """The folders ``train``, ``Testing``, … of a folder that have folders in them, in that order.
-
-    One alone that is not for training is none: ``valid`` beside ``invalid`` is a class.
-    """
-    found = [
-        (_PART_NAMES.index(entry.name.casefold()), entry)
-        for entry in data.iterdir()
-        if entry.name.casefold() in _PART_NAMES
-        and entry.is_dir()
-        and any(inner.is_dir() and not inner.name.startswith(".") for inner in entry.iterdir())
-    ]
-    parts = [entry for _, entry in sorted(found)]
-    alone = len(parts) == 1 and not parts[0].name.casefold().startswith("train")
-    return [] if alone else parts
-
-
 def read_labelled_folder(root: Path) -> list[LabelledFilm]:
     """List the films of a labelled folder, sorted by path.
 
@@ -99,7 +85,7 @@ def read_labelled_folder(root: Path) -> list[LabelledFilm]:
             f"{root}: {' and '.join(part.name for part in parts)} hold class folders of their own, so they "
             f"are parts and no classes; name one of them: {parts[0]}"
         )
-    classes = _classes(root)
+    classes = class_folders(root)
     films: list[LabelledFilm] = []
     found = {
         name: sorted(path for path, film in files_below(root / name) if film) for name in classes
@@ -146,15 +132,9 @@ def files_left_out(root: Path) -> list[str]:
     root = labelled_root(root)
     return sorted(
         printable(path.relative_to(root).as_posix())
-        for name in _classes(root)
+        for name in class_folders(root)
         for path, film in files_below(root / name)
         if not film
-    )
-
-
-def _classes(root: Path) -> list[str]:
-    return sorted(
-        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
     )
 
 

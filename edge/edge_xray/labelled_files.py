@@ -1,4 +1,4 @@
-"""Files of a labelled folder: which are taken for films, and what DICOM says of whom."""
+"""Folders and files of a labelled folder: parts, classes, what is taken for a film, and of whom by DICOM."""
 
 from __future__ import annotations
 
@@ -24,8 +24,35 @@ _UID = re.compile(r"[\d.]+")
 DICOM_PATIENT = "dicom-"
 """How a patient's name begins that is the keyed hash of a DICOM PatientID."""
 
+_PART_NAMES = ("train", "training", "validation", "valid", "val", "test", "testing")
+"""Names, in any case, of folders that hold class folders of their own: parts of a split others made."""
+
 _PASSING_KEY = secrets.token_bytes(KEY_BYTES)
 """For pseudonyms where no key can be kept: good while the program runs, to know one patient's films by."""
+
+
+def part_folders(data: Path) -> list[Path]:
+    """The folders ``train``, ``Testing``, … of a folder that have folders in them, in that order.
+
+    One alone that is not for training is none: ``valid`` beside ``invalid`` is a class.
+    """
+    found = [
+        (_PART_NAMES.index(entry.name.casefold()), entry)
+        for entry in data.iterdir()
+        if entry.name.casefold() in _PART_NAMES
+        and entry.is_dir()
+        and any(inner.is_dir() and not inner.name.startswith(".") for inner in entry.iterdir())
+    ]
+    parts = [entry for _, entry in sorted(found)]
+    alone = len(parts) == 1 and not parts[0].name.casefold().startswith("train")
+    return [] if alone else parts
+
+
+def class_folders(root: Path) -> list[str]:
+    """Names of the folders of classes, sorted."""
+    return sorted(
+        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
 
 
 def files_below(folder: Path) -> Iterator[tuple[Path, bool]]:

@@ -294,8 +294,3 @@ def test_drawn_pairs_tell_what_all_of_them_do(monkeypatch):
     for kind in ("one patient, one class", "one patient, two classes"):
         assert drawn[kind].value == pytest.approx(whole[kind].value, abs=0.01)
         assert drawn[kind] != whole[kind]
-
-
-def test_a_seed_that_is_too_large_is_refused(film_folder, capsys):
-    assert run(film_folder, "--seed", 2**32) == 2
-    assert "4294967296 is not in the range" in capsys.readouterr().err

@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from edge_xray.cli import main
-from edge_xray.labelled import Split
+from edge_xray.labelled import Split, file_sha256
 from edge_xray.model_file import read_metadata
+from edge_xray_trainer.checkpoints import run_fingerprint
+from edge_xray_trainer.options import TrainingOptions
 
 QUICK = ("--architecture", "baseline", "--input-size", "28", "--epochs", "1", "--batch-size", "16")
 
@@ -191,11 +193,13 @@ def test_a_folder_that_cannot_be_made_is_one_line_and_exit_3(
 
 
 @pytest.mark.parametrize("command", ["train", "split", "audit", "evaluate", "compare"])
-def test_a_negative_seed_is_refused(
+def test_a_seed_out_of_range_is_refused(
     film_folder: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, str(film_folder), "--seed", "-1"]) == 2
     assert "-1 is not in the range" in capsys.readouterr().err
+    assert main([command, str(film_folder), "--seed", str(2**32)]) == 2
+    assert "4294967296 is not in the range" in capsys.readouterr().err
     if command == "train":
         assert train(film_folder, Path("nowhere"), "--split-seed", "-1") == 2
 
@@ -278,3 +282,145 @@ def test_a_split_that_lacks_a_class_is_refused(
     assert train(film_folder, tmp_path / "run", "--split", whole) == 2
     assert "its part train has no film of viral" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_is_left_as_it_is_and_says_so(
+    own: Path, film_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = json.loads((own / "record.json").read_text("utf-8"))
+    record["shift_stand_ins"] = {"IM to NORMAL2": {"balanced_accuracy": {"value": 0.9}}}
+    (own / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    before = contents(own)
+    assert train(film_folder, own) == 0
+    assert "the run is finished, and its model.keras stays as it is" in (
+        " ".join(capsys.readouterr().err.split())
+    )
+    assert contents(own) == before
+    # What the model says of itself is no part of the training: it is written anew, the figures stay.
+    assert train(film_folder, own, "--licence", "CC0-1.0") == 0
+    assert read_metadata(own / "model.keras").licence == "CC0-1.0"
+    after = json.loads((own / "record.json").read_text("utf-8"))
+    assert after["model_sha256"] == file_sha256(own / "model.keras") != record["model_sha256"]
+    assert after["shift_stand_ins"] == record["shift_stand_ins"]
+
+
+@pytest.mark.parametrize("lost", ["model.keras", "record.json"])
+def test_a_run_that_lost_its_model_or_record_is_fitted_again(
+    own: Path, film_folder: Path, lost: str
+) -> None:
+    (own / lost).unlink()
+    assert train(film_folder, own) == 0
+    record = json.loads((own / "record.json").read_text("utf-8"))
+    assert record["model_sha256"] == file_sha256(own / "model.keras")
+    assert not list(own.glob("writing-*"))
+
+
+@pytest.mark.parametrize("broken", ["attach_to_keras", "write_atomically", "replace_durably"])
+def test_a_run_cut_off_at_its_end_leaves_nothing_that_looks_finished(
+    own: Path, film_folder: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    (own / "model.keras").unlink()
+    (own / "record.json").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(f"edge_xray_trainer.finished.{broken}", cut)
+        assert train(film_folder, own) == 130
+    assert not (own / "model.keras").exists()
+    assert train(film_folder, own) == 0
+    record = json.loads((own / "record.json").read_text("utf-8"))
+    assert record["model_sha256"] == file_sha256(own / "model.keras")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "no zip"])
+def test_a_damaged_checkpoint_is_one_line(
+    own: Path, film_folder: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    state = bytearray((own / "state.keras").read_bytes())
+    if damage == "flipped":
+        state[len(state) // 2] ^= 0xFF
+    (own / "state.keras").write_bytes(
+        {"cut": state[: len(state) // 2], "flipped": state, "no zip": b"nothing"}[damage]
+    )
+    before = contents(own)
+    assert train(film_folder, own) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "the checkpoint is damaged" in said and "begin again with --restart" in said
+    assert contents(own) == before
+    assert train(film_folder, own, "--restart") == 0
+
+
+def test_initial_weights_of_other_labels_are_refused_before_anything_is_written(
+    finished: Path, film_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run"
+    initial = ("--initial", finished / "model.keras")
+    assert train(film_folder, output, *initial, "--negative", "viral") == 2
+    assert "its labels are ['normal', 'bacterial', 'viral'], expected ['viral', " in (
+        capsys.readouterr().err
+    )
+    assert not output.exists()
+
+
+def test_a_source_may_be_named_in_another_way_and_must_stay_what_it_was(
+    finished: Path,
+    film_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(finished, tmp_path / "r" / "a")
+    teacher = tmp_path / "r" / "a" / "model.keras"
+    monkeypatch.chdir(tmp_path)
+    output = tmp_path / "run"
+    assert train(film_folder, output, "--teacher", "r/a/model.keras") == 0
+    began_with = file_sha256(teacher)
+    for name in ("./r/a/model.keras", teacher):
+        assert train(film_folder, output, "--teacher", name) == 0
+    # Retrained meanwhile: a run that is not finished would go on with another teacher.
+    assert train(film_folder, tmp_path / "r" / "a", "--licence", "another") == 0
+    capsys.readouterr()
+    (output / "model.keras").unlink()
+    assert train(film_folder, output, "--teacher", teacher) == 2
+    assert "is not the teacher any more that the run began with" in capsys.readouterr().err
+    record = json.loads((output / "record.json").read_text("utf-8"))
+    assert record["learned_from_sha256"] == {"a/model.keras": began_with}
+
+
+def test_the_fingerprint_of_runs_with_absolute_paths_is_that_of_before() -> None:
+    options = TrainingOptions(initial="/r/../r/a/model.keras", teacher=("/r/b/model.keras",))
+    assert run_fingerprint(options, "0" * 64, ("normal", "ill")) == (
+        "60624c16ffe2fc6c109d29677e555e9d3e0141e56b3485881aeef90a73210fbf"
+    )
+    two = replace(options, teacher=("/r/b/model.keras", "/r/c/model.keras"))
+    assert run_fingerprint(two, "0" * 64, ("normal", "ill")) == (
+        "30c9c7bebcae46b13db0f05139f58a3a0a5ceaf41b8edf5d1cc7863a334f3013"
+    )
+
+
+def test_an_average_replaces_no_run(
+    own: Path, finished: Path, film_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(own)
+    assert average([finished, own], film_folder, own) == 2
+    assert "holds a run (" in capsys.readouterr().err
+    assert contents(own) == before
+
+
+def test_the_record_of_an_average_says_what_holds_of_it(
+    own: Path, finished: Path, film_folder: Path, tmp_path: Path
+) -> None:
+    record = json.loads((own / "record.json").read_text("utf-8"))
+    record["shift_stand_ins"] = {"IM to NORMAL2": {"balanced_accuracy": {"value": 0.9}}}
+    record["options"]["seed"] = 1
+    (own / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    mean, again = tmp_path / "mean", tmp_path / "again"
+    assert average([own, finished], film_folder, mean) == 0
+    made = json.loads((mean / "record.json").read_text("utf-8"))
+    assert not {"shift_stand_ins", "epochs", "best_epoch", "learned_from_sha256"} & set(made)
+    assert "seed" not in made["options"] and made["options"]["architecture"] == "baseline"
+    assert made["model_sha256"] == file_sha256(mean / "model.keras")
+    assert [run["options"]["seed"] for run in made["averaged"]] == [1, 0]
+    assert made["data"] == record["data"] and made["task"] == record["task"]
+    assert average([mean, finished], film_folder, again) == 0

@@ -22,9 +22,9 @@ from edge_xray.labelled import (
     Split,
     files_left_out,
     labelled_root,
-    part_folders,
     read_labelled_folder,
 )
+from edge_xray.labelled_files import part_folders
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
 from edge_xray.quality import is_blank

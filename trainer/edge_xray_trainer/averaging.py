@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,20 @@ import numpy as np
 
 from edge_xray.durable import output_errors
 from edge_xray.errors import UsageError
-from edge_xray.labelled import Split, check_split, file_sha256, labelled_root
-from edge_xray.model_file import attach_to_keras, read_metadata
+from edge_xray.labelled import Split, check_split, labelled_root
+from edge_xray.model_file import read_metadata
 from edge_xray_trainer.augment import Augmentation
 from edge_xray_trainer.checkpoints import TrainingState
 from edge_xray_trainer.class_weights import class_weights, shift_logits
 from edge_xray_trainer.data import load_films
 from edge_xray_trainer.delivery import check_folder
+from edge_xray_trainer.finished import write_finished
 from edge_xray_trainer.grouping import counter
 from edge_xray_trainer.keras_file import load_keras
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import network_outputs
-from edge_xray_trainer.run import (
-    MODEL_FILE,
-    RECORD_FILE,
-    Listener,
-    RunRequest,
-    RunResult,
-    fit_metadata,
-)
+from edge_xray_trainer.run import RUN_FILES, Listener, RunRequest, RunResult, fit_metadata
+from edge_xray_trainer.run_record import MODEL_FILE, RECORD_FILE, made_of, made_with
 from edge_xray_trainer.run_split import SPLIT_FILE
 from edge_xray_trainer.task import Task
 from edge_xray_trainer.training import epoch_result
@@ -52,20 +48,22 @@ def average_runs(
     Args:
         runs: folders of runs of one architecture, labels and split.
         data: their labelled folder.
-        output: folder of the averaged run.
+        output: folder of the averaged run; one that holds no run.
         name: of the model; empty takes that of the first run.
         model_version: of the model.
         licence: of the weights; empty takes that of the first run.
         listener: told progress and the validation figures of each run and of the average.
 
     Raises:
-        UsageError: fewer than two runs, or runs that do not go together.
+        UsageError: fewer than two runs, runs that do not go together, or an output that holds a run.
         ModelError: a run's model is damaged.
     """
     tell = listener or Listener()
     if len(runs) < 2:
         raise UsageError(f"expected at least two runs to average, got {len(runs)}")
     check_folder(output)
+    _refuse_a_run(output)
+    began = datetime.now(timezone.utc)
     records = [_record(run) for run in runs]
     first = records[0]
     kinds = [_kind(run, record) for run, record in zip(runs, records, strict=True)]
@@ -130,8 +128,9 @@ def average_runs(
             "averaged": [
                 {
                     "model_sha256": own["model_sha256"],
-                    "seed": own["options"]["seed"],
-                    "best_epoch": own["best_epoch"],
+                    # An average of averages has neither.
+                    "seed": own["options"].get("seed"),
+                    "best_epoch": own.get("best_epoch"),
                 }
                 for own in records
             ],
@@ -139,19 +138,35 @@ def average_runs(
     )
     with output_errors(output):
         output.mkdir(parents=True, exist_ok=True)
-        averaged.save(output / MODEL_FILE)
-        attach_to_keras(output / MODEL_FILE, fitted)
         split.write(output / SPLIT_FILE)
         record = {
-            **first,
-            "name": fitted.name,
-            "model_sha256": file_sha256(output / MODEL_FILE),
+            **made_of(data.name, fitted, split),
+            "options": _shared(records),
             "averaged": records,
-            "calibration": fitted.calibration.to_dict(),
-            "operating_points": [point.to_dict() for point in fitted.operating_points],
+            **made_with(began),
         }
-        (output / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_finished(output, averaged, fitted, record)
     return RunResult(output / MODEL_FILE, output / RECORD_FILE, fitted, state)
+
+
+def _refuse_a_run(output: Path) -> None:
+    """Refuse a folder with files that an average would replace: maybe one of those that are averaged."""
+    held = [name for name in RUN_FILES if (output / name).exists()]
+    if held:
+        raise UsageError(
+            f"{output}: holds a run ({', '.join(held)}), which the average would replace; choose another "
+            "folder with -o"
+        )
+
+
+def _shared(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The options that hold for all runs, which an average has too; it has no seed."""
+    first, *others = [record["options"] for record in records]
+    return {
+        name: value
+        for name, value in first.items()
+        if name != "seed" and all(own.get(name) == value for own in others)
+    }
 
 
 def _record(run: Path) -> dict[str, Any]:
@@ -161,7 +176,7 @@ def _record(run: Path) -> dict[str, Any]:
         for needed in (record["data"]["split_sha256"], record["model_sha256"]):
             if not isinstance(needed, str):
                 raise TypeError(f"a hash is {needed!r}")
-        if not isinstance(record["best_epoch"], int):
+        if "averaged" not in record and not isinstance(record["best_epoch"], int):
             raise TypeError(f"best_epoch is {record['best_epoch']!r}")
         return record
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -182,7 +197,8 @@ def _kind(run: Path, record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _options(values: dict[str, Any]) -> TrainingOptions:
-    return TrainingOptions(**{**values, "augmentation": Augmentation(**values["augmentation"])})
+    augmentation = Augmentation(**values.get("augmentation", {}))
+    return TrainingOptions(**{**values, "augmentation": augmentation})
 
 
 def _validation_words(network: keras.Model, films: Any) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
 
-from edge_xray.durable import output_errors
+from edge_xray.durable import output_errors, sync_folder
 from edge_xray.errors import UsageError
+from edge_xray_trainer.options import TrainingOptions
 
 STATE_FILE = "state.keras"
 BEST_FILE = "best.weights.h5"
@@ -49,10 +52,13 @@ class TrainingState:
     Attributes:
         fingerprint: of the options, the split and the labels.
         epochs: results so far.
+        learned_from: SHA-256 of each model that is learned from, as it was when the run began, by
+            `edge_xray_trainer.run_record.short`; empty in checkpoints of before it was kept.
     """
 
     fingerprint: str
     epochs: list[EpochResult] = field(default_factory=list)
+    learned_from: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def best(self) -> EpochResult | None:
@@ -73,7 +79,7 @@ def save_weights(model: keras.Model, path: Path) -> None:
     temporary = path.with_name("writing-" + path.name)
     with output_errors(path.parent):
         model.save_weights(temporary)
-        _replace_durably(temporary, path)
+        replace_durably(temporary, path)
 
 
 def save_state(model: keras.Model, state: TrainingState, path: Path) -> None:
@@ -82,31 +88,73 @@ def save_state(model: keras.Model, state: TrainingState, path: Path) -> None:
     history = {
         "fingerprint": state.fingerprint,
         "epochs": [vars(result) for result in state.epochs],
+        "learned_from": dict(state.learned_from),
     }
     with output_errors(path.parent):
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(HISTORY_MEMBER, json.dumps(history))
-        _replace_durably(temporary, path)
+        replace_durably(temporary, path)
 
 
-def _replace_durably(temporary: Path, path: Path) -> None:
-    with temporary.open("rb") as stream:
+def replace_durably(temporary: Path, path: Path) -> None:
+    """Give a file that is whole its name, so that a power cut leaves the old one or the new one.
+
+    Raises:
+        OSError: the disk reports an error.
+    """
+    with temporary.open("rb+") as stream:
         os.fsync(stream.fileno())
     temporary.replace(path)
+    sync_folder(path.parent)
 
 
 def read_state(path: Path, fingerprint: str) -> TrainingState:
     """Read the history of a checkpoint.
 
     Raises:
-        UsageError: the checkpoint is of another run.
+        UsageError: the checkpoint is damaged, or of another run.
     """
-    with zipfile.ZipFile(path) as archive:
-        record = json.loads(archive.read(HISTORY_MEMBER))
-    if record["fingerprint"] != fingerprint:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+            if broken:
+                raise ValueError(f"{broken} does not match its checksum")
+            record = json.loads(archive.read(HISTORY_MEMBER))
+        found = TrainingState(
+            record["fingerprint"],
+            [EpochResult(**item) for item in record["epochs"]],
+            dict(record.get("learned_from", {})),
+        )
+    except Exception as error:  # zlib.error has no common base
+        raise UsageError(
+            f"{path}: the checkpoint is damaged ({error}); begin again with --restart"
+        ) from error
+    if found.fingerprint != fingerprint:
         raise UsageError(
             f"{path.parent} holds a run with other options, films or labels: choose another folder with "
             "-o, or begin again there with --restart"
         )
-    return TrainingState(fingerprint, [EpochResult(**item) for item in record["epochs"]])
+    return found
+
+
+def run_fingerprint(options: TrainingOptions, split: str, names: tuple[str, ...]) -> str:
+    """SHA-256 over all that decides what a run gives."""
+    usual = TrainingOptions().to_dict()
+    # Options left at their defaults are left out, so that a new option does not orphan old runs.
+    chosen = {name: value for name, value in options.to_dict().items() if value != usual[name]}
+    if options.initial:
+        chosen["initial"] = _settled(options.initial)
+    if options.teacher:
+        teachers = [_settled(name) for name in options.teacher]
+        # One alone as when there could be but one.
+        chosen["teacher"] = teachers[0] if len(teachers) == 1 else teachers
+    text = json.dumps([chosen, split, names], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _settled(name: str) -> str:
+    """The text that a file counts by: absolute, so that ``./a`` and ``a`` are one run."""
+    path = Path(name)
+    # An absolute one stays as it was written: runs that were begun with it must go on.
+    return name if path.is_absolute() else str(path.resolve())

@@ -99,7 +99,9 @@ def train_command(
     ] = None,
     initial: Annotated[
         str | None,
-        typer.Option(help="A model.keras of the same architecture whose weights to start from."),
+        typer.Option(
+            help="A model.keras of the same architecture and labels whose weights to start from."
+        ),
     ] = None,
     teacher: Annotated[
         list[str] | None,

@@ -70,7 +70,7 @@ def compare_command(
         typer.Option("--format", "-f", help="table, json, markdown or html."),
     ] = None,
     resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of everything drawn.")] = 0,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Films at once.")] = 2,
     runtime: Annotated[
         str | None,

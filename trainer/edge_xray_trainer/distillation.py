@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_xray.calibration import probabilities
 from edge_xray.errors import UsageError
-from edge_xray.metadata import ScoreCalibration
+from edge_xray.metadata import ModelMetadata, ScoreCalibration
 from edge_xray.model_file import read_metadata
 from edge_xray.preprocess import preprocess
 from edge_xray_trainer.class_weights import class_weights
@@ -25,6 +25,26 @@ Targets = Callable[[NDArray[np.intp], NDArray[np.uint8]], NDArray[np.float32]]
 """``targets(films, views)``: what a network is to answer for the films of a batch, (n, classes) with rows that
 sum to 1; ``films`` are their places among the training films, ``views`` (n, H, W, C) uint8 what the network is shown.
 Called from several threads."""
+
+
+def source_metadata(role: str, path: Path, names: tuple[str, ...]) -> ModelMetadata:
+    """What a model that is to be learned from says of itself.
+
+    Args:
+        role: ``teacher`` or ``initial``, for the message.
+        path: a ``.keras`` file of this kit.
+        names: class names that it must have, in order.
+
+    Raises:
+        UsageError: it has other labels, or has them in another order.
+        ModelError: it is no network of this kit.
+    """
+    metadata = read_metadata(path)
+    if metadata.label_names != names:
+        raise UsageError(
+            f"{role} {path}: its labels are {list(metadata.label_names)}, expected {list(names)}"
+        )
+    return metadata
 
 
 class Teacher:
@@ -41,11 +61,7 @@ class Teacher:
             UsageError: it has other labels.
             ModelError: it is no network of this kit, or damaged.
         """
-        metadata = read_metadata(path)
-        if metadata.label_names != names:
-            raise UsageError(
-                f"teacher {path}: its labels are {list(metadata.label_names)}, expected {list(names)}"
-            )
+        metadata = source_metadata("teacher", path, names)
         self.input = metadata.input
         self.temperature = metadata.calibration.temperature
         self._network = load_keras(path)

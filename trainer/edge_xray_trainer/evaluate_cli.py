@@ -11,6 +11,7 @@ import typer
 from edge_xray._extras import require
 from edge_xray.durable import output_errors
 from edge_xray.errors import UsageError
+from edge_xray_trainer.cli import LARGEST_SEED
 
 PANEL = "Workshop"
 MODULES = ("scipy", "matplotlib", "jinja2")
@@ -99,7 +100,7 @@ def evaluate_command(
         typer.Option(metavar="NAME", help="With --record: as which stand-in for a shift."),
     ] = None,
     resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of everything drawn.")] = 0,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Films at once.")] = 2,
     runtime: Annotated[
         str | None,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,21 @@ from edge_xray.durable import output_errors
 from edge_xray.errors import UsageError
 from edge_xray.labelled import Split, labelled_root
 from edge_xray.metadata import FeaturePooling, InputSpec, ModelMetadata, OperatingPoint
-from edge_xray.model_file import attach_to_keras
+from edge_xray.model_file import read_metadata
 from edge_xray_trainer.checkpoints import (
     BEST_FILE,
     STATE_FILE,
     EpochResult,
     TrainingState,
     read_state,
+    run_fingerprint,
 )
 from edge_xray_trainer.class_weights import class_weights, shift_logits
 from edge_xray_trainer.curves import draw_curves
 from edge_xray_trainer.data import FilmSet, load_films
 from edge_xray_trainer.delivery import check_folder
 from edge_xray_trainer.distillation import Targets, Teacher, taught_on_films, taught_on_views
+from edge_xray_trainer.finished import is_finished, write_finished
 from edge_xray_trainer.fitting import (
     SITE_VARIATION,
     fit_feature_statistics,
@@ -40,7 +41,13 @@ from edge_xray_trainer.fitting import (
 from edge_xray_trainer.grouping import Progress, counter, silent
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import PREDICT_BATCH, network_outputs
-from edge_xray_trainer.run_record import make_record, short
+from edge_xray_trainer.run_record import (
+    MODEL_FILE,
+    RECORD_FILE,
+    make_record,
+    short,
+    sources_of,
+)
 from edge_xray_trainer.run_split import SPLIT_FILE, choose_split, write_split
 from edge_xray_trainer.task import Task, check_table, task_for
 from edge_xray_trainer.training import (
@@ -48,12 +55,9 @@ from edge_xray_trainer.training import (
     build_network,
     load_initial_weights,
     refuse_several_machines,
-    run_fingerprint,
     train,
 )
 
-MODEL_FILE = "model.keras"
-RECORD_FILE = "record.json"
 CURVES_FILE = "curves.png"
 RUN_FILES = (STATE_FILE, BEST_FILE, MODEL_FILE, RECORD_FILE, SPLIT_FILE)
 """What --restart throws away."""
@@ -127,6 +131,8 @@ class Listener:
 def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
     """Train a network and fit what the device needs; goes on with an interrupted run.
 
+    A finished run is left as it is, if its model says of itself what the request does.
+
     Raises:
         UsageError: films, split or options cannot serve; the message says what to do.
     """
@@ -140,9 +146,17 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
     split = _split_of(request, tell)
     root = labelled_root(request.data)
     task = task_for([film.label for film in split.films], request.task)
-    state_file = output / STATE_FILE
-    if state_file.exists() and not request.restart:
-        read_state(state_file, run_fingerprint(options, split.fingerprint(), task.names))
+    learned_from = sources_of(options)
+    kept = None if request.restart else _kept_state(request, split, task)
+    if kept is not None:
+        finished = _finished(request, task, kept)
+        if finished is not None:
+            tell.note(
+                f"Going on after {len(kept.epochs)} finished epochs. None is left to do: the run is finished, "
+                f"and its {MODEL_FILE} stays as it is."
+            )
+            return finished
+        _refuse_changed(options, kept, learned_from)
     size = options.input_size or architecture.input_size
     spec = InputSpec(size, size, options.channels)
     sets = {
@@ -156,10 +170,10 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
         for part in ("train", "validation")
     }
     targets = _targets(request, sets["train"], tell)
-    if request.restart:
+    if request.restart or (options.initial and kept is None):
         network = build_network(options, len(task.names))
         if options.initial:
-            load_initial_weights(network, Path(options.initial))
+            load_initial_weights(network, Path(options.initial), task.names)
     # Nothing was written or removed so far: whatever is refused is refused above.
     with output_errors(output):
         output.mkdir(parents=True, exist_ok=True)
@@ -175,22 +189,58 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
         sets["validation"],
         split_fingerprint=split.fingerprint(),
         targets=targets,
+        learned_from=learned_from,
         on_step=lambda done, total, loss: tell.progress(f"Training, loss {loss:.3f}", done, total),
         on_epoch=tell.epoch,
         on_resume=lambda done: tell.note(f"Going on after {done} finished epochs."),
     )
     tell.note("Fitting score calibration, operating points and the quality gate.")
     metadata = fit_metadata(request, network, sets, task, spec, split, state, tell.progress)
-    model = output / MODEL_FILE
+    # A checkpoint of before it was kept does not tell what was learned from.
+    state = replace(state, learned_from=state.learned_from or learned_from)
     with output_errors(output):
-        network.save(model)
-        attach_to_keras(model, metadata)
         draw_curves(state, output / CURVES_FILE)
-        record = make_record(
-            request.options, request.data.name, metadata, split, state, began, model
-        )
-        (output / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return RunResult(model, output / RECORD_FILE, metadata, state)
+        record = make_record(options, request.data.name, metadata, split, state, began)
+        write_finished(output, network, metadata, record)
+    return RunResult(output / MODEL_FILE, output / RECORD_FILE, metadata, state)
+
+
+def _kept_state(request: RunRequest, split: Split, task: Task) -> TrainingState | None:
+    """What the run's folder holds of this very run; None if nothing."""
+    path = request.output / STATE_FILE
+    if not path.exists():
+        return None
+    return read_state(path, run_fingerprint(request.options, split.fingerprint(), task.names))
+
+
+def _finished(request: RunRequest, task: Task, kept: TrainingState) -> RunResult | None:
+    """What a finished run left; None if it is not finished, or its model is to say something else of itself."""
+    if not is_finished(request.output, kept):
+        return None
+    model = request.output / MODEL_FILE
+    metadata = read_metadata(model)
+    asked = (_name(request), request.model_version, request.licence, task.labels, task.finding)
+    found = (metadata.name, metadata.version, metadata.licence, metadata.labels, metadata.finding)
+    if (*asked, task.intended_use) != (*found, metadata.intended_use):
+        return None
+    return RunResult(model, request.output / RECORD_FILE, metadata, kept)
+
+
+def _name(request: RunRequest) -> str:
+    return request.name or request.output.resolve().name
+
+
+def _refuse_changed(
+    options: TrainingOptions, kept: TrainingState, learned_from: Mapping[str, str]
+) -> None:
+    """Refuse to go on with other teachers than a run began with; where it started from is behind it."""
+    for name in options.teacher:
+        own = short(name)
+        if kept.learned_from.get(own, learned_from[own]) != learned_from[own]:
+            raise UsageError(
+                f"{name}: is not the teacher any more that the run began with; put that one back, or begin "
+                "again with --restart"
+            )
 
 
 def fit_metadata(
@@ -234,7 +284,7 @@ def fit_metadata(
         p_finding, positive[validation.labels], validation.groups, words
     )
     return ModelMetadata(
-        name=request.name or request.output.resolve().name,
+        name=_name(request),
         version=request.model_version,
         labels=task.labels,
         input=spec,

@@ -18,6 +18,9 @@ from edge_xray_trainer.options import TrainingOptions
 
 RECORD_SCHEMA_VERSION = 1
 
+MODEL_FILE = "model.keras"
+RECORD_FILE = "record.json"
+
 
 def make_record(
     options: TrainingOptions,
@@ -26,18 +29,34 @@ def make_record(
     split: Split,
     state: TrainingState,
     began: datetime,
-    model: Path,
 ) -> dict[str, Any]:
-    """The record of a run, JSON-ready.
+    """The record of a run, JSON-ready, but for the hash of its model.
 
     Args:
         options: of training.
         data: name of the labelled folder.
         metadata: of the model, as it was fitted.
         split: that it was trained with.
-        state: the epochs.
+        state: the epochs, and what was learned from.
         began: when this run of the program began.
-        model: the ``.keras`` file.
+    """
+    return {
+        **made_of(data, metadata, split),
+        "options": _without_places(options),
+        "learned_from_sha256": dict(state.learned_from),
+        "epochs": [vars(result) for result in state.epochs],
+        "best_epoch": state.best.epoch if state.best else 0,
+        **made_with(began),
+    }
+
+
+def made_of(data: str, metadata: ModelMetadata, split: Split) -> dict[str, Any]:
+    """What a record says of a model, of whatever run or runs it is: name, task, data, and what was fitted.
+
+    Args:
+        data: name of the labelled folder.
+        metadata: of the model, as it was fitted.
+        split: that it was trained with.
     """
     counts: dict[str, dict[str, int]] = {}
     for film in split.films:
@@ -46,14 +65,7 @@ def make_record(
     return {
         "schema_version": RECORD_SCHEMA_VERSION,
         "name": metadata.name,
-        "model": model.name,
-        "model_sha256": file_sha256(model),
-        "options": _without_places(options),
-        "learned_from_sha256": {
-            short(name): file_sha256(Path(name))
-            for name in (options.initial, *options.teacher)
-            if name
-        },
+        "model": MODEL_FILE,
         "task": {
             "finding": metadata.finding,
             "labels": [label.to_dict() for label in metadata.labels],
@@ -65,10 +77,14 @@ def make_record(
             "split_note": split.note,
             "films": counts,
         },
-        "epochs": [vars(result) for result in state.epochs],
-        "best_epoch": state.best.epoch if state.best else 0,
         "calibration": metadata.calibration.to_dict(),
         "operating_points": [point.to_dict() for point in metadata.operating_points],
+    }
+
+
+def made_with(began: datetime) -> dict[str, Any]:
+    """What a record says of this run of the program, that began then."""
+    return {
         "versions": {
             "edge-xray": __version__,
             "python": platform.python_version(),
@@ -79,6 +95,13 @@ def make_record(
         },
         "machine": platform.machine(),
         "began": began.isoformat(timespec="seconds"),
+    }
+
+
+def sources_of(options: TrainingOptions) -> dict[str, str]:
+    """SHA-256 of each model that is learned from, by `short`."""
+    return {
+        short(name): file_sha256(Path(name)) for name in (options.initial, *options.teacher) if name
     }
 
 

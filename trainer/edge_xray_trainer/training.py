@@ -8,8 +8,6 @@ from the last whole epoch, and on a CPU ends with the weights of one that was le
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +20,7 @@ from numpy.typing import NDArray
 
 from edge_xray.errors import UsageError
 from edge_xray.measures import auc
-from edge_xray.model_file import read_metadata
+from edge_xray.metadata import ModelMetadata
 from edge_xray_trainer.architectures import ARCHITECTURES, Architecture
 from edge_xray_trainer.batches import AugmentedBatches
 from edge_xray_trainer.checkpoints import (
@@ -31,12 +29,13 @@ from edge_xray_trainer.checkpoints import (
     EpochResult,
     TrainingState,
     read_state,
+    run_fingerprint,
     save_state,
     save_weights,
 )
 from edge_xray_trainer.class_weights import class_weights, film_weights, shift_logits
 from edge_xray_trainer.data import FilmSet
-from edge_xray_trainer.distillation import Targets, labels_alone
+from edge_xray_trainer.distillation import Targets, labels_alone, source_metadata
 from edge_xray_trainer.fitting import fit_temperature
 from edge_xray_trainer.keras_file import load_keras
 from edge_xray_trainer.options import TrainingOptions
@@ -85,13 +84,17 @@ def build_network(options: TrainingOptions, classes: int, *, blank: bool = False
     return network
 
 
-def load_initial_weights(network: keras.Model, path: Path) -> None:
-    """Copy the weights of a finished run into a network of the same shape.
+def load_initial_weights(network: keras.Model, path: Path, names: tuple[str, ...]) -> ModelMetadata:
+    """Copy the weights of a finished run into a network of the same shape and labels.
+
+    Returns:
+        What the finished run's model says of itself.
 
     Raises:
-        ModelError: no ``.keras`` file, or a damaged one.
-        UsageError: weights of another shape.
+        UsageError: other labels, or weights of another shape.
+        ModelError: no ``.keras`` file of this kit, or a damaged one.
     """
+    metadata = source_metadata("initial", path, names)
     weights = load_keras(path).get_weights()
     try:
         network.set_weights(weights)
@@ -100,6 +103,7 @@ def load_initial_weights(network: keras.Model, path: Path) -> None:
             f"{path}: expected a model.keras of architecture {network.name} with the same labels and input "
             f"({str(error).splitlines()[0]})"
         ) from error
+    return metadata
 
 
 def architecture_of(options: TrainingOptions) -> Architecture:
@@ -116,18 +120,6 @@ def architecture_of(options: TrainingOptions) -> Architecture:
         ) from None
 
 
-def run_fingerprint(options: TrainingOptions, split: str, names: tuple[str, ...]) -> str:
-    """SHA-256 over all that decides what a run gives."""
-    usual = TrainingOptions().to_dict()
-    # Options left at their defaults are left out, so that a new option does not orphan old runs.
-    chosen = {name: value for name, value in options.to_dict().items() if value != usual[name]}
-    if len(options.teacher) == 1:
-        # As when there could be but one.
-        chosen["teacher"] = options.teacher[0]
-    text = json.dumps([chosen, split, names], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def train(
     folder: Path,
     options: TrainingOptions,
@@ -136,6 +128,7 @@ def train(
     *,
     split_fingerprint: str,
     targets: Targets | None = None,
+    learned_from: Mapping[str, str] | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
     on_epoch: Callable[[EpochResult], None] | None = None,
     on_resume: Callable[[int], None] | None = None,
@@ -149,6 +142,7 @@ def train(
         validation: the validation films; they choose the epoch that is kept, and nothing else here.
         split_fingerprint: `edge_xray.labelled.Split.fingerprint`.
         targets: what to learn instead of the labels alone.
+        learned_from: `TrainingState.learned_from` of a run that begins.
         on_step: told ``(steps done, steps in all, loss)``.
         on_epoch: told each epoch's result.
         on_resume: told how many epochs were found done.
@@ -163,7 +157,8 @@ def train(
     distribution = _distribution()
     folder.mkdir(parents=True, exist_ok=True)
     names = films.names
-    state = TrainingState(run_fingerprint(options, split_fingerprint, names))
+    fingerprint = run_fingerprint(options, split_fingerprint, names)
+    state = TrainingState(fingerprint, learned_from=learned_from or {})
     if options.deterministic and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -188,13 +183,13 @@ def train(
     with distribution:
         resuming = checkpoint.exists()
         if resuming:
-            state = read_state(checkpoint, state.fingerprint)
+            state = read_state(checkpoint, fingerprint)
         network = build_network(options, len(names), blank=resuming)
         if not resuming:
             if options.initial:
-                load_initial_weights(network, Path(options.initial))
-                temperature = read_metadata(Path(options.initial)).calibration.temperature
-                shift_logits(network, temperature * np.log(class_weights(options, films)))
+                start = load_initial_weights(network, Path(options.initial), names)
+                weighted = start.calibration.temperature * np.log(class_weights(options, films))
+                shift_logits(network, weighted)
             else:
                 _adapt_norms(network, options, batches(0))
         _freeze_norms(network, options)
