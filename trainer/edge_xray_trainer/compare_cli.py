@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edge_xray._extras import require
+from edge_xray_trainer.cli import LARGEST_SEED
 
 PANEL = "Workshop"
 MODULES = ("scipy", "matplotlib", "jinja2")
