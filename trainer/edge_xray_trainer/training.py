@@ -38,12 +38,10 @@ from edge_xray_trainer.data import FilmSet
 from edge_xray_trainer.distillation import Targets, labels_alone, source_metadata
 from edge_xray_trainer.fitting import fit_temperature
 from edge_xray_trainer.keras_file import load_keras
+from edge_xray_trainer.normalization import estimate_statistics, frozen_norms, norms_of
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import PREDICT_BATCH
 from edge_xray_trainer.pretrained import load_imagenet_weights
-
-NORM_ADAPTATION_BATCHES = 40
-"""Batches over which frozen normalization statistics are first adapted to the films."""
 
 FINAL_LEARNING_RATE = 0.01
 """Share of the peak at which the cosine ends."""
@@ -185,15 +183,18 @@ def train(
         if resuming:
             state = read_state(checkpoint, fingerprint)
         network = build_network(options, len(names), blank=resuming)
+        pretrained = architecture_of(options).pretrained and options.pretrained
+        frozen = frozen_norms(network, options.norm, pretrained)
         if not resuming:
             if options.initial:
                 start = load_initial_weights(network, Path(options.initial), names)
                 weighted = start.calibration.temperature * np.log(class_weights(options, films))
                 shift_logits(network, weighted)
             else:
-                _adapt_norms(network, options, batches(0))
-        _freeze_norms(network, options)
-        live = [layer for layer in _norms(network) if layer.trainable]
+                estimate_statistics(network, frozen, batches(0))
+        for layer in frozen:
+            layer.trainable = False
+        live = [] if frozen else norms_of(network)
         model = logits_model(network)
         model.compile(
             optimizer=_optimizer(options, steps),
@@ -233,9 +234,8 @@ def train(
                 f"the loss became {loss} in epoch {epoch + 1}: lower --learning-rate "
                 f"(it was {options.learning_rate:g}) and start again with --restart"
             )
-        # Keras' fit ends by putting the average in place of the weights, which the next epoch goes on from.
-        if live:
-            _estimate_norms(model, live, batches(epoch))
+        # Keras' fit has ended by putting the average in place of the weights: that is judged, and may be kept.
+        estimate_statistics(model, live, batches(epoch))
         logits = model.predict(
             validation.pixels.astype(np.float32), batch_size=PREDICT_BATCH, verbose=0
         )
@@ -280,44 +280,6 @@ def _distribution() -> Any:
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy().scope()
     return contextlib.nullcontext()
-
-
-def _frozen_norms(network: keras.Model, options: TrainingOptions) -> list[Any]:
-    pretrained = architecture_of(options).pretrained and options.pretrained
-    if options.norm == "live" or (options.norm == "auto" and not pretrained):
-        return []
-    return _norms(network)
-
-
-def _norms(network: keras.Model) -> list[Any]:
-    return [x for x in network.layers if isinstance(x, keras.layers.BatchNormalization)]
-
-
-def _adapt_norms(network: keras.Model, options: TrainingOptions, batches: AugmentedBatches) -> None:
-    """Set the statistics that will be frozen to those of the films."""
-    norms = _frozen_norms(network, options)
-    if norms:
-        _estimate_norms(network, norms, batches)
-
-
-def _estimate_norms(network: keras.Model, norms: list[Any], batches: AugmentedBatches) -> None:
-    """Set the statistics of normalizations to those of the films, as the plain mean of batches.
-
-    Averaged weights need this where they are not frozen: the moving statistics are of other weights.
-    """
-    momenta = [layer.momentum for layer in norms]
-    for index in range(min(NORM_ADAPTATION_BATCHES, len(batches))):
-        for layer in norms:
-            # A momentum of i / (i + 1) makes the moving average the plain mean so far.
-            layer.momentum = index / (index + 1)
-        network(batches[index][0], training=True)
-    for layer, momentum in zip(norms, momenta, strict=True):
-        layer.momentum = momentum
-
-
-def _freeze_norms(network: keras.Model, options: TrainingOptions) -> None:
-    for layer in _frozen_norms(network, options):
-        layer.trainable = False
 
 
 class _TrainedWeights(keras.callbacks.Callback):  # type: ignore[misc]
