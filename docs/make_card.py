@@ -29,8 +29,8 @@ ATTRIBUTION = (
 
 
 BUILT_IN_KERNELS = (
-    "- **Kernels:** the runtime's built-in ones and not its delegate, so that it gives the same answers with every "
-    "runtime ([why](../docs/design.md#the-runtime))."
+    "- **Kernels:** the runtime's built-in ones and not its delegate, so that on one kind of processor it gives "
+    "the same answers with every runtime ([why](../docs/design.md#the-runtime))."
 )
 
 

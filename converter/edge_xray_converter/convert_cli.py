@@ -70,7 +70,7 @@ def convert_command(
         typer.Option(
             "--delegate/--no-delegate",
             help="Whether the runtime may use its fast delegate (XNNPACK). Without it int8 is slower and "
-            "gives the same answers in every runtime.",
+            "gives the same answers in every runtime, on one kind of processor.",
         ),
     ] = True,
     check: Annotated[

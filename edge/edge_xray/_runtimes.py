@@ -49,7 +49,7 @@ class Runtime:
             network: the flatbuffer; must be checked by hash first, for a damaged one can crash.
             threads: how many threads it may use.
             delegate: whether a delegate (XNNPACK) may take operations over. The built-in kernels alone are
-                slower and round alike in all runtimes, so that integers come out the same.
+                slower, and on one kind of processor round alike in all runtimes.
 
         Raises:
             ModelError: the runtime refuses the network.

@@ -419,7 +419,8 @@ class ModelMetadata:
         network_sha256: hash of the network's bytes, without the appended zip; empty before packing.
         quantization: ``float32``, ``int8``, ...; empty before conversion.
         delegate: whether the runtime may hand operations to its delegate (XNNPACK), which is faster and rounds
-            in its own way; without it an int8 network gives the same integers in every runtime.
+            in its own way; without it an int8 network gives the same integers in every runtime, on one kind
+            of processor.
         architecture: name in the trainer's registry; empty for a model from elsewhere.
         training: data fingerprint, split, seed, versions: provenance for people.
         metrics: figures with intervals, and what they were measured on.
