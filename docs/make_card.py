@@ -162,7 +162,8 @@ def card(
         f"{learned_from(record['options'])}"
         f"Architecture {metadata.architecture}; options and every epoch are in the "
         f"[training record]({model.stem}.record.json). Score calibration (temperature "
-        f"{metadata.calibration.temperature:.3f}) and operating points were fitted on validation films only:",
+        f"{metadata.calibration.temperature:.3f}, of the finding {metadata.calibration.finding_temperature:.3f}) "
+        "and operating points were fitted on validation films only:",
         "",
         "| operating point | threshold | sensitivity on validation | specificity on validation | rule |",
         "|---|---|---|---|---|",

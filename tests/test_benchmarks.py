@@ -171,3 +171,13 @@ def test_the_shipped_tables_are_those_of_the_films(tmp_path: Path) -> None:
         shipped = getattr(pixel_statistics, name)
         assert np.abs(shipped - np.array(record[name])).max() < 0.015, name
     assert sum(record["refused"].values()) < 0.005 * record["films"]
+
+
+def test_training_steps_are_timed_in_turns():
+    done = run(
+        "benchmarks/training_step.py",
+        *("--input-size", "32", "--batch-size", "2", "--rounds", "1", "--steps", "1"),
+    )
+    assert done.returncode == 0, done.stderr
+    named = [line.split()[0] for line in done.stdout.splitlines()]
+    assert named == ["keras", "fused"] and done.stdout.splitlines()[0].endswith("1.00 x keras")

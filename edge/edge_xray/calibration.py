@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -40,18 +41,46 @@ def to_logits(
 
 
 def probabilities(
-    logits: NDArray[np.floating], calibration: ScoreCalibration
+    logits: NDArray[np.floating],
+    calibration: ScoreCalibration,
+    positive: Sequence[bool] | NDArray[np.bool_],
 ) -> NDArray[np.float64]:
     """Calibrated probabilities: ``softmax(logits / temperature)`` (Guo et al. 2017).
 
+    With a `ScoreCalibration.finding_temperature` the log-odds of a finding are then divided by that, and the
+    classes on either side keep their shares of it. Both leave the order of films by a finding as it is.
+
     Args:
         logits: (..., classes).
-        calibration: the temperature, fitted on validation films.
+        calibration: the temperatures, fitted on validation films.
+        positive: of each class, whether it is a finding; classes of both kinds.
 
     Returns:
         float64, (..., classes), 0..1, each row adding up to 1; NaN for a row that has NaN or infinity.
     """
     scaled = np.asarray(logits, np.float64) / calibration.temperature
     with np.errstate(invalid="ignore"):
+        if calibration.finding_temperature != 1.0:
+            log_odds = finding_log_odds(scaled, positive)[..., None]
+            # Half of what the odds grow by on either side: the ratio of the sides is what counts.
+            growth = (1.0 / calibration.finding_temperature - 1.0) * log_odds / 2.0
+            scaled = scaled + np.where(np.asarray(positive), growth, -growth)
         powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float64)
+
+
+def finding_log_odds(
+    logits: NDArray[np.floating], positive: Sequence[bool] | NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Logarithm of the odds that a film shows the finding.
+
+    Args:
+        logits: (..., classes).
+        positive: of each class, whether it is a finding; classes of both kinds.
+
+    Returns:
+        float64, (...).
+    """
+    wide, side = np.asarray(logits, np.float64), np.asarray(positive)
+    found = np.logaddexp.reduce(wide[..., side], axis=-1)
+    return np.asarray(found - np.logaddexp.reduce(wide[..., ~side], axis=-1), np.float64)

@@ -266,7 +266,7 @@ class Classifier:
             grid = maps.shape[:2] if maps.ndim == 3 else (1, 1)
             shaped = maps.reshape(1, *grid, -1)
             features = pool_features(shaped, self._pooling)[0].astype(np.float32)
-        shares = probabilities(logits, self.metadata.calibration)
+        shares = probabilities(logits, self.metadata.calibration, self.metadata.positive)
         return Scores(logits, shares, p_finding(shares, self.metadata), evidence, features)
 
     def check_golden(self) -> float:

@@ -119,27 +119,33 @@ class Label:
 
 @dataclass(frozen=True)
 class ScoreCalibration:
-    """Temperature scaling (Guo et al. 2017): probabilities are ``softmax(logits / temperature)``.
+    """Temperature scaling (Guo et al. 2017), once for the classes and once more for the finding.
 
     Attributes:
         temperature: divisor of the logits, > 0; 1 means not calibrated.
-        fitted_on: which films it was fitted on, in words; empty if it was not fitted.
+        finding_temperature: divisor of the log-odds of a finding that the first one leaves, > 0; 1 leaves them
+            as they are. What is between the classes of a finding is not changed by it.
+        fitted_on: which films they were fitted on, in words; empty if they were not fitted.
         films: how many.
     """
 
     temperature: float = 1.0
     fitted_on: str = ""
     films: int = 0
+    finding_temperature: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse a temperature that cannot divide."""
-        if not (np.isfinite(self.temperature) and self.temperature > 0):
-            raise ModelError(f"temperature must be a positive number, got {self.temperature}")
+        for name in ("temperature", "finding_temperature"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value > 0):
+                raise ModelError(f"{name} must be a positive number, got {value}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, JSON-ready."""
         return {
             "temperature": self.temperature,
+            "finding_temperature": self.finding_temperature,
             "fitted_on": self.fitted_on,
             "films": self.films,
         }

@@ -197,8 +197,10 @@ def check_decisions(
 ) -> Finding:
     """Whether the drawn films are decided as where the model was packed."""
     point = metadata.operating_point(operating_point)
-    expected = probabilities(np.array(golden.logits, np.float64), metadata.calibration)
-    actual = probabilities(answers, metadata.calibration)
+    expected = probabilities(
+        np.array(golden.logits, np.float64), metadata.calibration, metadata.positive
+    )
+    actual = probabilities(answers, metadata.calibration, metadata.positive)
     if expected.shape != actual.shape:
         return Finding("decisions", "FAIL", "the golden vectors are of another shape")
     difference = float(np.abs(actual - expected).max())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,14 +12,17 @@ from hypothesis import strategies as st
 from edge_xray.calibration import probabilities
 from edge_xray.features import feature_score
 from edge_xray.measures import wilson
-from edge_xray.metadata import FeatureStatistics
+from edge_xray.metadata import FeatureStatistics, ScoreCalibration
 from edge_xray_trainer.fitting import (
     RULE_IN_SPECIFICITY,
     SCREENING_SENSITIVITY,
     fit_feature_statistics,
+    fit_finding_temperature,
     fit_operating_points,
     fit_temperature,
 )
+
+POSITIVE = (False, True, True)
 
 
 @settings(max_examples=60, deadline=None)
@@ -106,8 +111,31 @@ def test_class_weights_are_factors_of_calibrated_probabilities(temperature: floa
     fitted = fit_temperature(logits, labels, "drawn labels", log_prior)
     assert fitted.temperature == pytest.approx(temperature, rel=0.05)
     shifted = logits + fitted.temperature * log_prior
-    stated = probabilities(shifted, fitted).mean(axis=0)
+    stated = probabilities(shifted, fitted, POSITIVE).mean(axis=0)
     assert stated == pytest.approx(np.bincount(labels) / len(labels), abs=0.01)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_that_made_the_findings_is_found(temperature: float) -> None:
+    draw = np.random.default_rng(0)
+    logits = draw.normal(0, 3, (20_000, 3))
+    made = ScoreCalibration(2.0, "films", 20_000, temperature)
+    shares = probabilities(logits, made, POSITIVE)
+    labels = (draw.random((20_000, 1)) > shares.cumsum(axis=1)).sum(axis=1)
+    classes_alone = replace(made, finding_temperature=1.0)
+    fitted = fit_finding_temperature(logits, labels, classes_alone, np.array(POSITIVE))
+    assert fitted.finding_temperature == pytest.approx(temperature, rel=0.05)
+    assert replace(fitted, finding_temperature=temperature) == made
+
+
+def test_a_finding_told_apart_without_an_error_is_not_taken_for_certain() -> None:
+    labels = np.repeat([0, 1, 2], 50)
+    logits = 5.0 * np.eye(3)[labels]
+    fitted = fit_finding_temperature(logits, labels, ScoreCalibration(), np.array(POSITIVE))
+    shares = probabilities(logits, fitted, POSITIVE)
+    # As sure as films of each kind allow: 1 in 52 normal ones may yet be wrong, 1 in 102 others.
+    assert 1 / 102 < shares[0, 1:].sum() < 2 / 52
+    assert 1 / 102 < shares[50:, 0].max() < 2 / 52
 
 
 def test_feature_statistics_keep_films_of_their_kind_and_refuse_others() -> None:

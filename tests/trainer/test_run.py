@@ -265,7 +265,9 @@ def test_films_that_tell_nothing_are_answered_with_the_share_of_each_class(
         logits, _ = network_outputs(
             network, draw.integers(40, 160, (16, 32, 32, 1)).astype(np.uint8)
         )
-        shares = probabilities(logits, result.metadata.calibration).mean(axis=0)
+        shares = probabilities(logits, result.metadata.calibration, result.metadata.positive).mean(
+            axis=0
+        )
         assert shares[result.metadata.label_names.index("rare")] == pytest.approx(0.25, abs=0.1)
 
 
@@ -282,6 +284,25 @@ def test_a_student_learns_from_a_teacher_of_another_size(
     )
     assert result.metadata.input.height == 28
     assert any("Asking the teacher" in note for note in notes)
+
+
+def test_a_packed_model_teaches_what_its_network_does(
+    tiny_keras: Path, tiny_model: Path, film_folder: Path, tmp_path: Path
+) -> None:
+    def loss(teacher: Path, sees: str) -> float:
+        taught = {"epochs": 1, "teacher": str(teacher), "teacher_weight": 1.0, "teacher_sees": sees}
+        options = update_options(OPTIONS, taught)
+        name = f"{teacher.suffix[1:]}-{sees}"
+        result = run(RunRequest(film_folder, tmp_path / name, options))
+        record = json.loads((tmp_path / name / "record.json").read_text())
+        assert record["learned_from_sha256"] == {
+            f"{teacher.parent.name}/{teacher.name}": file_sha256(teacher)
+        }
+        return result.state.epochs[0].loss
+
+    for sees in ("film", "view"):
+        # Not the same: the packed one's weights are of 8 bits.
+        assert loss(tiny_model, sees) == pytest.approx(loss(tiny_keras, sees), rel=0.02)
 
 
 def test_a_teacher_that_sees_views_is_asked_about_what_the_student_is_shown(

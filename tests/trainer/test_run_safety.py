@@ -64,7 +64,7 @@ def write_patients(split: Split, path: Path, prefix: str = "") -> Path:
         (("--restart", "--negative", "zebra"), "which are no classes here"),
         (("--restart", "--architecture", "vgg"), "unknown architecture"),
         (("--restart", "--initial", "OWN"), "would throw away the model"),
-        (("--restart", "--teacher", "MISSING"), "expected a model.keras"),
+        (("--restart", "--teacher", "MISSING"), "expected a model to learn from"),
         (("--test-fold", "0"), "add --split"),
         (("--restart", "--split", "FOLDS"), "say which is the test: --test-fold 0 to 2"),
     ],

@@ -106,7 +106,7 @@ def train_command(
     teacher: Annotated[
         list[str] | None,
         typer.Option(
-            help="A model.keras of the same labels to distil from; repeated, the mean of several."
+            help="A model of the same labels, .keras or packed .tflite, to distil from; repeated, the mean of several."
         ),
     ] = None,
     teacher_sees: Annotated[

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from edge_xray.calibration import finding_log_odds
 from edge_xray.clustered import clustered_share
 from edge_xray.features import feature_score
 from edge_xray.metadata import FeaturePooling, FeatureStatistics, OperatingPoint, ScoreCalibration
@@ -75,6 +76,40 @@ def fit_temperature(
     # Temperatures of 0.05 to 20 hold every network that learned anything.
     found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
     return ScoreCalibration(float(np.exp(found.x)), fitted_on, len(labels))
+
+
+def fit_finding_temperature(
+    logits: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    calibration: ScoreCalibration,
+    positive: NDArray[np.bool_],
+) -> ScoreCalibration:
+    """Find the temperature of the finding, towards targets a little short of 0 and 1 (Platt 1999, section 2.2).
+
+    One temperature for all classes suits the pair that is hardest to tell apart, and leaves the finding, which is
+    what a threshold decides on, too unsure. Platt's targets keep films that the network was chosen on, and that
+    are told apart better there than others will be, from making it too sure.
+
+    Args:
+        logits: (n, classes).
+        labels: (n,) index of the true class; films with the finding and without.
+        calibration: of the classes, fitted before.
+        positive: (classes,) bool, whether each is a finding; classes of both kinds.
+
+    Returns:
+        The calibration with this temperature as well.
+    """
+    log_odds = finding_log_odds(logits / calibration.temperature, positive)
+    found = positive[labels]
+    count = int(found.sum())
+    target = np.where(found, (count + 1) / (count + 2), 1 / (len(found) - count + 2))
+
+    def loss(log_temperature: float) -> float:
+        scaled = log_odds / np.exp(log_temperature)
+        return float((np.logaddexp(0.0, scaled) - target * scaled).mean())
+
+    fitted = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    return replace(calibration, finding_temperature=float(np.exp(fitted.x)))
 
 
 def fit_operating_points(

@@ -1,7 +1,8 @@
-"""Batch normalization while a network learns: which layers are frozen, and with which statistics."""
+"""Batch normalization while a network learns: which layers are frozen, with which statistics, and how it is run."""
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any
 
 import keras
@@ -28,6 +29,42 @@ def frozen_norms(network: keras.Model, norm: str, pretrained: bool) -> list[Any]
     if norm == "live" or (norm == "auto" and not pretrained):
         return []
     return norms_of(network)
+
+
+def run_fused(norms: list[Any]) -> None:
+    """Have tensorflow's one operation do what Keras 3 writes as nine: the same sums in less time.
+
+    The layers stay what they are, in files and in memory; other backends are left as they are.
+
+    Args:
+        norms: float32, over the last of four axes; changed in place.
+    """
+    if keras.backend.backend() == "tensorflow":
+        for layer in norms:
+            layer.call = MethodType(_fused, layer)
+
+
+def _fused(layer: Any, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:  # noqa: ARG001
+    """`keras.layers.BatchNormalization.call`; the moving variance is of n - 1, not of n."""
+    import tensorflow as tf
+
+    learning = bool(training) and layer.trainable
+    answer = tf.raw_ops.FusedBatchNormV3(
+        x=inputs,
+        scale=tf.convert_to_tensor(layer.gamma),
+        offset=tf.convert_to_tensor(layer.beta),
+        mean=tf.convert_to_tensor([] if learning else layer.moving_mean, tf.float32),
+        variance=tf.convert_to_tensor([] if learning else layer.moving_variance, tf.float32),
+        epsilon=layer.epsilon,
+        is_training=learning,
+    )
+    if learning:
+        kept = layer.momentum
+        layer.moving_mean.assign(layer.moving_mean * kept + answer.batch_mean * (1.0 - kept))
+        layer.moving_variance.assign(
+            layer.moving_variance * kept + answer.batch_variance * (1.0 - kept)
+        )
+    return answer.y
 
 
 def estimate_statistics(network: keras.Model, norms: list[Any], batches: AugmentedBatches) -> None:

@@ -46,8 +46,8 @@ class TrainingOptions:
         deterministic: ask the backend for reproducible kernels (slower on a GPU).
         initial: a ``.keras`` file of the same architecture and labels whose weights to start from,
             normalization statistics included; empty for none.
-        teacher: ``.keras`` files of the same labels to distil from, whose answers are averaged; empty
-            for none.
+        teacher: ``.keras`` or packed ``.tflite`` files of the same labels to distil from, whose answers are
+            averaged; empty for none.
         teacher_sees: ``film`` asks about each film once, as it is; ``view`` about each varied film as the student is
             shown it, which costs the teacher's time in every epoch and pays in a long run.
         teacher_weight: share of the target taken from the teacher, 0..1.

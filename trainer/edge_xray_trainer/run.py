@@ -35,6 +35,7 @@ from edge_xray_trainer.finished import is_finished, write_finished
 from edge_xray_trainer.fitting import (
     SITE_VARIATION,
     fit_feature_statistics,
+    fit_finding_temperature,
     fit_operating_points,
     fit_temperature,
 )
@@ -279,7 +280,8 @@ def fit_metadata(
     shift_logits(network, calibration.temperature * log_prior)
     logits = logits + calibration.temperature * log_prior
     positive = np.array([label.triage != "none" for label in task.labels])
-    p_finding = probabilities(logits, calibration)[:, positive].sum(axis=1)
+    calibration = fit_finding_temperature(logits, validation.labels, calibration, positive)
+    p_finding = probabilities(logits, calibration, positive)[:, positive].sum(axis=1)
     points: tuple[OperatingPoint, ...] = fit_operating_points(
         p_finding, positive[validation.labels], validation.groups, words
     )
@@ -364,7 +366,7 @@ def _check_sources(request: RunRequest) -> None:
             continue
         path = Path(name)
         if not path.is_file():
-            raise UsageError(f"{path}: expected a model.keras to learn from, found none")
+            raise UsageError(f"{path}: expected a model to learn from, found none")
         removed = [request.output / own for own in RUN_FILES]
         if request.restart and any(own.exists() and path.samefile(own) for own in removed):
             raise UsageError(

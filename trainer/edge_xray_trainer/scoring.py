@@ -248,7 +248,7 @@ def score(
         done: called after each film.
     """
     metadata = scorer.metadata
-    shares = probabilities(scorer.logits(pixels, done), metadata.calibration)
+    shares = probabilities(scorer.logits(pixels, done), metadata.calibration, metadata.positive)
     decisions = [decide(row, metadata, point) for row in shares]
     decided = np.array([metadata.label_names.index(d.label) for d in decisions], np.int64)
     return Scored(

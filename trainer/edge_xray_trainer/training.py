@@ -38,7 +38,7 @@ from edge_xray_trainer.data import FilmSet
 from edge_xray_trainer.distillation import Targets, labels_alone, source_metadata
 from edge_xray_trainer.fitting import fit_temperature
 from edge_xray_trainer.keras_file import load_keras
-from edge_xray_trainer.normalization import estimate_statistics, frozen_norms, norms_of
+from edge_xray_trainer.normalization import estimate_statistics, frozen_norms, norms_of, run_fused
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import PREDICT_BATCH
 from edge_xray_trainer.pretrained import load_imagenet_weights
@@ -195,6 +195,7 @@ def train(
         for layer in frozen:
             layer.trainable = False
         live = [] if frozen else norms_of(network)
+        run_fused(live)
         model = logits_model(network)
         model.compile(
             optimizer=_optimizer(options, steps),

@@ -100,7 +100,8 @@ def _calibration(metadata: ModelMetadata) -> str:
     if not calibration.films:
         return "none"
     return (
-        f"temperature {calibration.temperature:.4g}, fitted on {calibration.films} films"
+        f"temperature {calibration.temperature:.4g}, of the finding {calibration.finding_temperature:.4g}, "
+        f"fitted on {calibration.films} films"
         f"{' (' + calibration.fitted_on + ')' if calibration.fitted_on else ''}"
     )
 
