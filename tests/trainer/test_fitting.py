@@ -123,7 +123,8 @@ def test_the_temperature_that_made_the_findings_is_found(temperature: float) -> 
     shares = probabilities(logits, made, POSITIVE)
     labels = (draw.random((20_000, 1)) > shares.cumsum(axis=1)).sum(axis=1)
     classes_alone = replace(made, finding_temperature=1.0)
-    fitted = fit_finding_temperature(logits, labels, classes_alone, np.array(POSITIVE))
+    patients = np.arange(20_000)
+    fitted = fit_finding_temperature(logits, labels, patients, classes_alone, np.array(POSITIVE))
     assert fitted.finding_temperature == pytest.approx(temperature, rel=0.05)
     assert replace(fitted, finding_temperature=temperature) == made
 
@@ -131,11 +132,16 @@ def test_the_temperature_that_made_the_findings_is_found(temperature: float) -> 
 def test_a_finding_told_apart_without_an_error_is_not_taken_for_certain() -> None:
     labels = np.repeat([0, 1, 2], 50)
     logits = 5.0 * np.eye(3)[labels]
-    fitted = fit_finding_temperature(logits, labels, ScoreCalibration(), np.array(POSITIVE))
-    shares = probabilities(logits, fitted, POSITIVE)
-    # As sure as films of each kind allow: 1 in 52 normal ones may yet be wrong, 1 in 102 others.
-    assert 1 / 102 < shares[0, 1:].sum() < 2 / 52
-    assert 1 / 102 < shares[50:, 0].max() < 2 / 52
+    doubts = []
+    for patients in (np.arange(150), np.arange(150) // 10):
+        fitted = fit_finding_temperature(
+            logits, labels, patients, ScoreCalibration(), np.array(POSITIVE)
+        )
+        shares = probabilities(logits, fitted, POSITIVE)
+        doubts.append((shares[0, 1:].sum(), shares[50:, 0].max()))
+    # As sure as patients of each kind allow: 50 normal ones and 100 others, and then 5 and 10.
+    assert all(1 / 102 < doubt < 1 / 51 for doubt in doubts[0])
+    assert all(1 / 12 < doubt < 1 / 6 for doubt in doubts[1])
 
 
 def test_feature_statistics_keep_films_of_their_kind_and_refuse_others() -> None:

@@ -81,6 +81,7 @@ def fit_temperature(
 def fit_finding_temperature(
     logits: NDArray[np.floating],
     labels: NDArray[np.integer],
+    groups: NDArray[np.generic],
     calibration: ScoreCalibration,
     positive: NDArray[np.bool_],
 ) -> ScoreCalibration:
@@ -88,11 +89,13 @@ def fit_finding_temperature(
 
     One temperature for all classes suits the pair that is hardest to tell apart, and leaves the finding, which is
     what a threshold decides on, too unsure. Platt's targets keep films that the network was chosen on, and that
-    are told apart better there than others will be, from making it too sure.
+    are told apart better there than others will be, from making it too sure; they count patients, as films of
+    one are no new evidence.
 
     Args:
         logits: (n, classes).
         labels: (n,) index of the true class; films with the finding and without.
+        groups: (n,) which patient each film is of.
         calibration: of the classes, fitted before.
         positive: (classes,) bool, whether each is a finding; classes of both kinds.
 
@@ -101,8 +104,8 @@ def fit_finding_temperature(
     """
     log_odds = finding_log_odds(logits / calibration.temperature, positive)
     found = positive[labels]
-    count = int(found.sum())
-    target = np.where(found, (count + 1) / (count + 2), 1 / (len(found) - count + 2))
+    sick, well = len(np.unique(groups[found])), len(np.unique(groups[~found]))
+    target = np.where(found, (sick + 1) / (sick + 2), 1 / (well + 2))
 
     def loss(log_temperature: float) -> float:
         scaled = log_odds / np.exp(log_temperature)

@@ -280,7 +280,9 @@ def fit_metadata(
     shift_logits(network, calibration.temperature * log_prior)
     logits = logits + calibration.temperature * log_prior
     positive = np.array([label.triage != "none" for label in task.labels])
-    calibration = fit_finding_temperature(logits, validation.labels, calibration, positive)
+    calibration = fit_finding_temperature(
+        logits, validation.labels, validation.groups, calibration, positive
+    )
     p_finding = probabilities(logits, calibration, positive)[:, positive].sum(axis=1)
     points: tuple[OperatingPoint, ...] = fit_operating_points(
         p_finding, positive[validation.labels], validation.groups, words
