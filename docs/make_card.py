@@ -141,7 +141,7 @@ def card(
         f"the same films: [parity report]({model.stem}.parity.md), "
         f"{parity['comparisons'][0]['verdict']}.",
         "",
-        *compared(comparison, seeds, model.stem),
+        *compared(comparison, seeds, model.stem, record["model_sha256"]),
         "## What it is not",
         "",
         "- All films are of one hospital, of children of 1 to 5 years, of about 400 to 2,900 pixels a side before they "
@@ -186,13 +186,16 @@ def card(
     return "\n".join(lines)
 
 
-def compared(comparison: dict[str, Any], seeds: dict[str, Any] | None, name: str) -> list[str]:
+def compared(
+    comparison: dict[str, Any], seeds: dict[str, Any] | None, name: str, network: str
+) -> list[str]:
     """The section that sets a model beside others, as lines of Markdown.
 
     Args:
         comparison: as in `card`.
         seeds: as in `card`.
         name: of the model's file, without its ending.
+        network: SHA-256 of the ``.keras`` file that the model was made of.
     """
     runs = comparison["runs"]
     stand_ins = list(dict.fromkeys(own for run in runs for own in run["stand_ins"]))
@@ -231,9 +234,11 @@ def compared(comparison: dict[str, Any], seeds: dict[str, Any] | None, name: str
         ]
         lines.append(f"| {' | '.join(cells)} |")
     if seeds is not None:
+        own = any(run["sha256"] == network for run in seeds["runs"])
+        which = "" if own else " (other runs, of before the last change of the trainer)"
         lines += [
             "",
-            f"Spread over {len(seeds['runs'])} seeds of the recipe, on the same films: ",
+            f"Spread over {len(seeds['runs'])} seeds of the recipe{which}, on the same films: ",
         ]
         words = []
         for label, kind, show in (
