@@ -178,9 +178,13 @@ def test_named_operations_stay_in_float(run_cli, tiny_keras, film_folder, tmp_pa
 def test_a_budget_that_int8_misses_names_layers_and_auto_keeps_it(
     run_cli, tiny_keras, film_folder, tmp_path
 ):
-    narrow = ("--max-mean-shift", "0.0001")
     arguments = ("convert", tiny_keras, "--data", film_folder, "-o", tmp_path / "x.tflite")
-    code, _, said = run_cli(*arguments, *narrow)
+    # The network is trained here, and how far int8 moves it differs between processors.
+    for budget in ("0.0001", "0.00007", "0.00005"):
+        narrow = ("--max-mean-shift", budget)
+        code, _, said = run_cli(*arguments, *narrow)
+        if code == 1:
+            break
     assert code == 1
     assert "int8 loses too much" in said and "CONV_2D" in said and "--keep-float auto" in said
     assert "on so few films a single one decides. Judge on 200 films or more" in said

@@ -65,6 +65,11 @@ def mobilenet(films, tmp_path_factory):
     network = keras.applications.MobileNetV2(
         input_shape=(SIDE, SIDE, 3), alpha=0.35, weights=None, classes=2
     )
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = (
+                0.9  # at its own 0.999 the statistics of a minute are those it began with
+            )
     entry = keras.Input((SIDE, SIDE, 3))
     trained = keras.Model(entry, network(keras.layers.Rescaling(1 / 127.5, -1.0)(entry)))
     trained.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
