@@ -6,6 +6,7 @@ the statistics of the middle features on training films, with their thresholds f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -73,9 +74,7 @@ def fit_temperature(
         normal = np.logaddexp.reduce(scaled, axis=1)
         return float((normal - scaled[np.arange(len(labels)), labels]).mean())
 
-    # Temperatures of 0.05 to 20 hold every network that learned anything.
-    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
-    return ScoreCalibration(float(np.exp(found.x)), fitted_on, len(labels))
+    return ScoreCalibration(_best_temperature(loss), fitted_on, len(labels))
 
 
 def fit_finding_temperature(
@@ -111,8 +110,14 @@ def fit_finding_temperature(
         scaled = log_odds / np.exp(log_temperature)
         return float((np.logaddexp(0.0, scaled) - target * scaled).mean())
 
-    fitted = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
-    return replace(calibration, finding_temperature=float(np.exp(fitted.x)))
+    return replace(calibration, finding_temperature=_best_temperature(loss))
+
+
+def _best_temperature(loss: Callable[[float], float]) -> float:
+    """The temperature with the least of a loss that takes its logarithm."""
+    # Temperatures of 0.05 to 20 hold every network that learned anything.
+    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    return float(np.exp(found.x))
 
 
 def fit_operating_points(
