@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,10 @@ WAIT_SECONDS = 300.0
 """How long a worker waits for another to make a shared file before it makes its own."""
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    # Under nohup: a handler outlives the terminal as well, but is not inherited by the scans that tests start.
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 DrawFilm = Callable[..., NDArray[np.uint8]]
 Shared = Callable[[str, Callable[[Path], None]], Path]
