@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from edge_xray.errors import ModelError
 from edge_xray.model_file import split_packed
-from edge_xray_converter._quiet import import_tensorflow, quiet
+from edge_xray.native_output import quiet_native_output
 from edge_xray_converter.flatbuffer import Graph, Operation, read_graph, short_name
 from edge_xray_converter.quantize import scaled_inputs, to_integers
+from edge_xray_converter.tensorflow_start import import_tensorflow
 
 IGNORED_KINDS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 """Operations that change how a number is written, not the number."""
@@ -122,7 +123,7 @@ def own_errors(
         for first, second in _matched(source.operations, source, list(judged.values()), graph)
     }
     try:
-        with quiet():
+        with quiet_native_output():
             debugger = tf.lite.experimental.QuantizationDebugger(
                 quant_debug_model_content=verified,
                 debug_dataset=lambda: scaled_inputs(films, scale, offset),
@@ -168,7 +169,7 @@ def _interpreter(network: bytes) -> Any:
             module = importlib.import_module(name)
         except ImportError:
             continue
-        with quiet():
+        with quiet_native_output():
             interpreter = module.Interpreter(
                 model_content=network,
                 experimental_preserve_all_tensors=True,

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_xray.errors import ModelError
-from edge_xray_converter._quiet import import_tensorflow, quiet
+from edge_xray.native_output import quiet_native_output
 from edge_xray_converter.surgery import set_input_range
+from edge_xray_converter.tensorflow_start import import_tensorflow
 
 PIXEL_MAX = 255.0
 
@@ -42,7 +43,7 @@ def measure_ranges(
 
     films = list(inputs)
     try:
-        with quiet():
+        with quiet_native_output():
             calibrator = Calibrator(network)
             ranged = bytes(calibrator.calibrate(lambda: scaled_inputs(films, scale, offset)))
     except Exception as error:
@@ -70,7 +71,7 @@ def to_integers(ranged: bytes, keep_float: Sequence[str] = (), *, verify: bool =
     from tensorflow.lite.python.convert import mlir_quantize
 
     try:
-        with quiet():
+        with quiet_native_output():
             return bytes(
                 mlir_quantize(
                     ranged,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edge_xray.errors import ModelError
-from edge_xray_converter._quiet import import_tensorflow, quiet
+from edge_xray.native_output import quiet_native_output
 from edge_xray_converter.quantize import last_line
 from edge_xray_converter.sources import (
     EVIDENCE,
@@ -25,6 +25,7 @@ from edge_xray_converter.sources import (
     head_of,
     picture_shape,
 )
+from edge_xray_converter.tensorflow_start import import_tensorflow
 
 GRAPH_NAME = "network"
 """Part of every tensor's name; Keras' own names count up, and equal input should give equal bytes."""
@@ -76,7 +77,7 @@ class FunctionExporter:
         signature = [tf.TensorSpec((1, *self.shape), tf.float32, "pixels")]
         module.serve = tf.function(call, input_signature=signature, autograph=False)
         try:
-            with quiet():
+            with quiet_native_output():
                 converter = tf.lite.TFLiteConverter.from_concrete_functions(
                     [module.serve.get_concrete_function()], module
                 )
@@ -101,7 +102,7 @@ def network_from_keras_file(path: Path, pixel_range: PixelRange) -> Network:
     import keras
 
     try:
-        with quiet():
+        with quiet_native_output():
             model = keras.saving.load_model(path, compile=False)
     except Exception as error:
         raise ModelError(
@@ -128,7 +129,7 @@ def in_float32(model: Any, source: str) -> Any:
     if not any(layer.compute_dtype in SHORT_FLOATS for layer in model._flatten_layers()):
         return model
     try:
-        with quiet():
+        with quiet_native_output():
             again = type(model).from_config(_with_float32(model.get_config()))
             again.set_weights(model.get_weights())
     except Exception as error:
@@ -223,7 +224,7 @@ def network_from_saved_model(path: Path, pixel_range: PixelRange) -> Network:
     """
     tf = import_tensorflow()
     try:
-        with quiet():
+        with quiet_native_output():
             loaded = tf.saved_model.load(str(path))
             signature = loaded.signatures["serving_default"]
     except Exception as error:
@@ -262,7 +263,7 @@ def _network(
     """Export once, to learn of outputs and head; one logit becomes one sigmoid."""
     tf = import_tensorflow()
     try:
-        with quiet():
+        with quiet_native_output():
             traced = tf.function(call, autograph=False).get_concrete_function(
                 tf.TensorSpec((1, *shape), tf.float32)
             )

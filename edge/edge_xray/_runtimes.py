@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import os
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from edge_xray.errors import ModelError, UsageError
+from edge_xray.native_output import quiet_native_output
 
 RUNTIMES: Final[dict[str, tuple[str, str]]] = {
     "ai-edge-litert": ("ai_edge_litert.interpreter", "Interpreter"),
@@ -19,9 +17,6 @@ RUNTIMES: Final[dict[str, tuple[str, str]]] = {
     "tensorflow": ("tensorflow", "lite.Interpreter"),
 }
 """Distribution to module and attribute; in order of preference. Tensorflow takes seconds to start."""
-
-_STDERR = threading.Lock()
-"""Held while file descriptor 2 leads nowhere."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class Runtime:
             ModelError: the runtime refuses the network.
         """
         try:
-            with _quiet_start():
+            with quiet_native_output():
                 # Named only where it matters: an old runtime knows no resolvers.
                 choice = {} if delegate else {"experimental_op_resolver_type": self._built_in()}
                 interpreter = self.interpreter(model_content=network, num_threads=threads, **choice)
@@ -85,7 +80,7 @@ def choose_runtime(name: str | None = None) -> Runtime:
     for distribution in RUNTIMES if name is None else (name,):
         module, attribute = RUNTIMES[distribution]
         try:
-            with _quiet_start():
+            with quiet_native_output():
                 found: Any = importlib.import_module(module)
                 for part in attribute.split("."):
                     found = getattr(found, part)
@@ -101,27 +96,3 @@ def choose_runtime(name: str | None = None) -> Runtime:
     raise UsageError(
         f"no runtime can run the model ({'; '.join(failures)}). Run: pip install {wanted}"
     )
-
-
-@contextlib.contextmanager
-def _quiet_start() -> Iterator[None]:
-    """Send what the C++ libraries say at their start, which no option stops, nowhere.
-
-    Errors come as exceptions all the same. Not for use while other threads write to stderr.
-    """
-    # Two at once would each take the other's nowhere for stderr, and put that back.
-    with _STDERR:
-        try:
-            sys.stderr.flush()
-            kept = os.dup(2)
-        except (OSError, ValueError, AttributeError):
-            yield
-            return
-        try:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, 2)
-            os.close(nowhere)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)

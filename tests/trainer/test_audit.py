@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -214,6 +215,25 @@ def test_three_channels_and_one_patient_a_class(tmp_path, capsys):
     assert record["files"] == {"PNG RGB": 9}
     assert record["border_folds"] == 0 and record["auc_of_the_border_alone"] == {}
     assert any("not measured" in text for text in texts(record, "warning"))
+
+
+def test_many_classes_stand_below_each_other(tmp_path, capsys):
+    draw = np.random.default_rng(0)
+    names = [f"kind {place:02}" for place in range(20)]
+    for name in names:
+        for index in range(6):
+            path = tmp_path / "data" / name / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(draw.integers(0, 255, (28, 28), np.uint8)).save(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # matplotlib's, of axes without room
+        assert run(tmp_path / "data", "--folds", 2, "-o", tmp_path / "out") == 0
+    text = (tmp_path / "out" / "audit.md").read_text()
+    table = text.partition("What tells classes apart")[2]
+    assert [
+        row.split("|")[1].strip() for row in table.splitlines() if row.startswith("| kind")
+    ] == names
+    capsys.readouterr()
 
 
 def test_html_shows_films_unless_told_not_to(folder, tmp_path, capsys):

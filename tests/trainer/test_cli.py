@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +46,20 @@ def test_train_says_where_the_model_is(
     said = capsys.readouterr()
     assert said.out.splitlines() == [str(first / "model.keras")]
     assert "Going on after 1 finished epochs." in said.err
+
+
+def test_train_is_silent_about_gpus_that_are_not_there(
+    two_runs: list[Path], film_folder: Path
+) -> None:
+    words = ["train", str(film_folder), "-o", str(two_runs[0]), *QUICK]
+    words += ["--split", str(two_runs[0] / "split.json")]
+    plain = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "edge_xray.cli", *words],
+        env=plain, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "Going on after 1 finished epochs." in ended.stderr
+    assert not [line for line in ended.stderr.splitlines() if ".cc:" in line or "absl" in line]
 
 
 def test_the_average_of_runs_has_the_mean_of_their_weights(

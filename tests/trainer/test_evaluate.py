@@ -357,3 +357,54 @@ def test_odd_names_of_classes_models_and_files(tmp_path, capsys):
     assert main(["compare", *map(str, models), *words, "-o", str(tmp_path / "both")]) == 0
     assert "m$x_$" in (tmp_path / "both" / "comparison.html").read_text("utf-8")
     capsys.readouterr()
+
+
+def test_the_confusions_of_many_classes_are_named_and_not_a_column_each(tmp_path, capsys):
+    import keras
+    import numpy as np
+    from PIL import Image
+
+    from edge_xray.metadata import InputSpec, Label, ModelMetadata, OperatingPoint
+    from edge_xray.model_file import attach_to_keras
+
+    names = [f"kind {place:02}" for place in range(12)]
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(12, activation="softmax"),
+        ]
+    )
+    network.save(tmp_path / "m.keras")
+    labels = tuple(Label(name, "urgent" if i else "none", "Ask.") for i, name in enumerate(names))
+    metadata = ModelMetadata(
+        "m", "1", labels, InputSpec(28, 28, 1), (OperatingPoint("only", 0.5, 0.5, 0.5),),
+        evidence_map=False, output="softmax",
+    )  # fmt: skip
+    attach_to_keras(tmp_path / "m.keras", metadata)
+    draw = np.random.default_rng(0)
+    for name in names:
+        for index in range(6):
+            path = tmp_path / "data" / name / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(draw.integers(0, 255, (28, 28), np.uint8)).save(path)
+    words = ["--data", tmp_path / "data", "--resamples", 100, "--no-robustness", "--no-shortcut"]
+    assert run(tmp_path / "m.keras", *words, "-o", tmp_path / "out") == 0
+    counts = json.loads((tmp_path / "out" / "evaluation.json").read_text())["classes"]["confusion"]
+    text = (tmp_path / "out" / "evaluation.md").read_text()
+    table = text.partition("# Confusion")[2].partition("#")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in table.splitlines()
+        if line.startswith("| kind")
+    ]
+    assert [row[0] for row in rows] == names
+    for place, (row, own) in enumerate(zip(rows, counts, strict=True)):
+        assert (int(row[1]), int(row[2])) == (sum(own), own[place])
+        wrong = sorted(
+            (-count, other) for other, count in enumerate(own) if count and other != place
+        )
+        said = [f"{names[other]} {-count}" for count, other in wrong[:3]]
+        assert row[4] == (", ".join(said) or "–")
+    capsys.readouterr()

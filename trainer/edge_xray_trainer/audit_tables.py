@@ -110,12 +110,16 @@ def _mean_table(audit: Audit) -> Table:
 
 def _shortcut_table(audit: Audit) -> Table:
     names = list(next(iter(audit.quantities.values()), audit.border))
-    rows = [
-        (quantity, *(own.get(name) for name in names)) for quantity, own in audit.quantities.items()
-    ]
-    same = [name for name in QUANTITIES if name not in audit.quantities]
+    areas = dict(audit.quantities)
     if audit.border:
-        rows.append(("border alone", *(audit.border.get(name) for name in names)))
+        areas["border alone"] = audit.border
+    same = [name for name in QUANTITIES if name not in audit.quantities]
+    if len(names) <= len(areas):
+        head = ("quantity", *names)
+        rows = [(name, *(own.get(label) for label in names)) for name, own in areas.items()]
+    else:  # many classes: one a row, as many columns fit no screen
+        head = ("class", *areas)
+        rows = [(label, *(own.get(label) for own in areas.values())) for label in names]
     note = "AUC of telling a class from all others by one number a film; 0.5 tells nothing, "
     note += "below 0.5 the class has the lower numbers. "
     if audit.border:
@@ -127,7 +131,7 @@ def _shortcut_table(audit: Audit) -> Table:
         note += f"The same in all films: {', '.join(same)}."
     return Table(
         "What tells classes apart without looking at the film",
-        ("quantity", *names),
+        head,
         tuple(rows),
         note.strip(),
     )

@@ -24,6 +24,7 @@ from rich.progress import (
 from edge_xray._extras import require
 from edge_xray.durable import output_errors
 from edge_xray.errors import OutputError, UsageError
+from edge_xray_trainer.keras_start import start_keras
 
 if TYPE_CHECKING:
     from edge_xray_trainer.checkpoints import EpochResult
@@ -162,6 +163,7 @@ def train_command(
     the TOML file under their names (learning_rate = 4e-4); a flag wins over the file.
     """
     require("train", PURPOSE, MODULES)
+    start_keras()
     from edge_xray_trainer.options import TrainingOptions, read_config, update_options
     from edge_xray_trainer.run import Listener, RunRequest, run
 
@@ -246,6 +248,7 @@ def average_command(
     is for yours: all figures are shown.
     """
     require("train", PURPOSE, MODULES)
+    start_keras()
     from edge_xray_trainer.averaging import average_runs
     from edge_xray_trainer.run import Listener
 

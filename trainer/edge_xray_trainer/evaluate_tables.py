@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edge_xray_trainer.corruptions import ALEXNET_BALANCED_ERROR, CORRUPTIONS, SEVERITIES
 from edge_xray_trainer.evaluate import Evaluation
 from edge_xray_trainer.figures import Measures
-from edge_xray_trainer.tables import DECIMALS, Cell, Table
+from edge_xray_trainer.tables import DECIMALS, NOTHING, Cell, Table
 
 BENCHMARK_FINDING = "pneumonia"
 """The finding of the benchmark whose reference errors are shown beside ours."""
 
 MAX_PAIR_COLUMNS = 3
 """Pairs of classes that the table of subgroups has columns for; the JSON has all."""
+
+CONFUSION_COLUMNS = 8
+"""Most classes that the table of confusions has a column each for."""
+
+OTHERS_NAMED = 3
+"""Classes that films of one were called instead, named where there are more."""
 
 INTERVALS = (
     "In parentheses: 95 % intervals. Rates: Wilson's for the effective number of films, as films of "
@@ -114,17 +122,37 @@ def _confusion(evaluation: Evaluation) -> Table:
     classes = evaluation.classes
     if classes is None:
         raise ValueError("the class of no film is known")
-    rows = tuple(
-        (name, *(int(count) for count in row), classes.recall.get(name))
-        for name, row in zip(classes.names, classes.confusion, strict=True)
+    note = (
+        "Decided as the device does: first finding or none at the operating point, then the most "
+        "probable class on that side."
     )
+    names, counts = classes.names, classes.confusion
+    if len(names) <= CONFUSION_COLUMNS:
+        return Table(
+            "Confusion",
+            ("reference", *(f"called {name}" for name in names), "recall"),
+            tuple(
+                (name, *row, classes.recall.get(name))
+                for name, row in zip(names, counts.tolist(), strict=True)
+            ),
+            note,
+        )
     return Table(
         "Confusion",
-        ("reference", *(f"called {name}" for name in classes.names), "recall"),
-        rows,
-        "Decided as the device does: first finding or none at the operating point, then the most "
-        "probable class on that side.",
+        ("reference", "films", "called so", "recall", "called instead, most often first"),
+        tuple(
+            (name, sum(row), row[own], classes.recall.get(name), _others(names, row, own))
+            for own, (name, row) in enumerate(zip(names, counts.tolist(), strict=True))
+        ),
+        f"{note} At most {OTHERS_NAMED} other classes are named; all counts are in the JSON report and the picture.",
     )
+
+
+def _others(names: Sequence[str], row: Sequence[int], own: int) -> str:
+    """The classes that films of one class were mistaken for."""
+    wrong = [place for place in range(len(names)) if place != own and row[place]]
+    wrong.sort(key=lambda place: (-row[place], place))
+    return ", ".join(f"{names[place]} {row[place]:,}" for place in wrong[:OTHERS_NAMED]) or NOTHING
 
 
 def _calibration(evaluation: Evaluation) -> Table:

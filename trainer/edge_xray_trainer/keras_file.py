@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_xray.errors import ModelError
+from edge_xray_trainer.keras_start import start_keras
 
 if TYPE_CHECKING:
     import keras
@@ -21,8 +21,7 @@ def load_keras(path: Path) -> keras.Model:
     Raises:
         ModelError: there is none, or Keras cannot load it.
     """
-    # Tensorflow's start writes lines on GPUs that are not there among the report's.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    start_keras()
     import keras
 
     try:

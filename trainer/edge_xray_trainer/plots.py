@@ -17,6 +17,12 @@ COLOURS = ("#0b5fa5", "#c2410c", "#2e7d32", "#6a1b9a", "#b45309", "#00838f")
 """Told apart by people who see no red and green, in print too: they differ in lightness."""
 
 MARKERS = "osD^vP*X"
+DASHES = ("-", "--", ":", "-.")
+
+LEGEND_WITHIN = 8
+"""Most entries of a legend within the axes; more stand in columns beside them."""
+
+LEGEND_ROWS = 16
 GRID = "#d3dae0"
 INK = "#16202a"
 
@@ -71,6 +77,23 @@ def draw(
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = base64.b64encode(buffer.getvalue()).decode("ascii")
     return Picture(f"data:image/svg+xml;base64,{text}", caption)
+
+
+def _legend(axes: Any, loc: str) -> None:
+    """A legend within the axes if it is short, else in columns on their right, which widen the picture."""
+    lines, names = axes.get_legend_handles_labels()
+    if len(names) <= LEGEND_WITHIN:
+        axes.legend(loc=loc)
+        return
+    columns = -(-len(names) // LEGEND_ROWS)
+    figure = axes.figure
+    width, height = figure.get_size_inches()
+    longest = max(map(len, names))
+    width += columns * (0.5 + 0.07 * longest)
+    figure.set_size_inches(width, max(height, 0.3 + 0.16 * -(-len(names) // columns)))
+    figure.legend(
+        lines, names, loc="outside right upper", ncols=columns, fontsize=7.0, columnspacing=1.0
+    )
 
 
 def roc_plot(
@@ -187,7 +210,7 @@ def scatter_plot(
         axes.xaxis.set_minor_formatter("{x:g}")
         axes.tick_params(axis="x", which="minor", labelsize=7)
         axes.set(xlabel=x_label, ylabel=y_label)
-        axes.legend(loc="best")
+        _legend(axes, "best")
 
     return draw(caption, paint)
 
@@ -202,9 +225,13 @@ def densities_plot(
         low = min(float(group.min()) for group in values)
         high = max(float(group.max()) for group in values)
         edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)
-        for colour, (name, group) in zip(COLOURS * 9, groups.items(), strict=False):
-            axes.hist(group, edges, density=True, histtype="step", color=colour, label=name)
+        for index, (name, group) in enumerate(groups.items()):
+            round_, colour = divmod(index, len(COLOURS))
+            axes.hist(
+                group, edges, density=True, histtype="step", label=name,
+                color=COLOURS[colour], linestyle=DASHES[round_ % len(DASHES)],
+            )  # fmt: skip
         axes.set(xlabel=label, ylabel="density")
-        axes.legend(loc="best")
+        _legend(axes, "best")
 
     return draw(caption, paint, height=2.8)
