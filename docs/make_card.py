@@ -45,14 +45,21 @@ def number(estimate: dict[str, float]) -> str:
     return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
 
 
-def learned_from(options: dict[str, Any]) -> str:
-    """A sentence on the networks that training began from and learned from; empty if it was neither."""
+def learned_from(record: dict[str, Any], beside: Path) -> str:
+    """A sentence on the networks that training began from and learned from; empty if it was neither.
+
+    Args:
+        record: of the run.
+        beside: the folder of the card. A teacher whose bytes are those of a model there is named as that.
+    """
+    options, sums = record["options"], record.get("learned_from_sha256", {})
+    models = {file_sha256(path): path.name for path in sorted(beside.glob("*.tflite"))}
     parts = []
     if options["initial"]:
         parts.append(f"began from the weights of an earlier run (`{options['initial']}`)")
     if options["teacher"]:
         asked = "each varied film" if options["teacher_sees"] == "view" else "each film"
-        words = ", ".join(f"`{name}`" for name in options["teacher"])
+        words = ", ".join(f"`{models.get(sums.get(name), name)}`" for name in options["teacher"])
         parts.append(f"learned from the labels and from what {words} says of {asked}")
     return f"It {' and '.join(parts)}. " if parts else ""
 
@@ -159,7 +166,7 @@ def card(
         + ", ".join(f"{part} {count}" for part, count in sorted(whole.items()))
         + "; seed "
         f"{record['data']['split_seed']}, SHA-256 of the split `{record['data']['split_sha256']}`). "
-        f"{learned_from(record['options'])}"
+        f"{learned_from(record, model.parent)}"
         f"Architecture {metadata.architecture}; options and every epoch are in the "
         f"[training record]({model.stem}.record.json). Score calibration (temperature "
         f"{metadata.calibration.temperature:.3f}, of the finding {metadata.calibration.finding_temperature:.3f}) "

@@ -81,9 +81,11 @@ def read_labelled_folder(root: Path) -> list[LabelledFilm]:
     root = labelled_root(root)
     parts = part_folders(root)
     if parts:
+        several = len(parts) > 1
         raise UsageError(
-            f"{root}: {' and '.join(part.name for part in parts)} hold class folders of their own, so they "
-            f"are parts and no classes; name one of them: {parts[0]}"
+            f"{root}: class folders stand in {' and '.join(part.name for part in parts)}, so "
+            f"{'they are parts and no classes; name one of them' if several else 'it is a part and no class; name it'}"
+            f": {parts[0]}"
         )
     classes = class_folders(root)
     films: list[LabelledFilm] = []

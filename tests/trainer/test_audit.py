@@ -109,6 +109,11 @@ def test_parts_by_any_of_their_names_are_parts(film_folder, tmp_path, capsys, na
     for command in ("split", "train"):
         assert main([command, str(tmp_path / "data"), "-o", str(tmp_path / "out")]) == 2
         assert "they are parts and no classes; name one of them: " in capsys.readouterr().err
+    if names[0].lower().startswith("train"):
+        shutil.rmtree(tmp_path / "data" / names[1])
+        assert main(["split", str(tmp_path / "data"), "-o", str(tmp_path / "out")]) == 2
+        alone = f"it is a part and no class; name it: {tmp_path / 'data' / names[0]}"
+        assert alone in capsys.readouterr().err
 
 
 def test_blank_slices_weld_nobody_together(tmp_path, write_film, capsys):
