@@ -315,40 +315,47 @@ def test_other_region_four_classes_colour_softmax(tmp_path, capsys):
     capsys.readouterr()
 
 
-@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode on this system")
-def test_odd_names_of_classes_models_and_files(tmp_path, capsys):
-    import keras
+def noise_of(names, films, folder):
+    """Films of noise, so many a class."""
     import numpy as np
     from PIL import Image
+
+    draw = np.random.default_rng(0)
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for index in range(films):
+            pixels = draw.integers(0, 255, (40, 30)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+
+
+def untrained(path, names):
+    """A Keras classifier of grey 28 x 28 films without an evidence map; all classes but the first are findings."""
+    import keras
 
     from edge_xray.metadata import InputSpec, Label, ModelMetadata, OperatingPoint
     from edge_xray.model_file import attach_to_keras
 
-    names = ("none", "cyst vs abscess", "$x_$")
-    network = keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            keras.layers.GlobalAveragePooling2D(),
-            keras.layers.Dense(3, activation="softmax"),
-        ]
-    )
+    keras.utils.set_random_seed(0)
+    head = keras.layers.Dense(len(names), activation="softmax")
+    keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), head]).save(path)
     labels = tuple(Label(name, "urgent" if i else "none", "Ask.") for i, name in enumerate(names))
+    metadata = ModelMetadata(
+        path.stem, "1", labels, InputSpec(28, 28, 1), (OperatingPoint("only", 0.5, 0.5, 0.5),),
+        evidence_map=False, output="softmax",
+    )  # fmt: skip
+    attach_to_keras(path, metadata)
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode on this system")
+def test_odd_names_of_classes_models_and_files(tmp_path, capsys):
+    names = ("none", "cyst vs abscess", "$x_$")
     models = [tmp_path / "m$x_$.keras", tmp_path / "m$x^$.keras"]
     for path in models:
-        network.save(path)
-        metadata = ModelMetadata(
-            path.stem, "1", labels, InputSpec(28, 28, 1), (OperatingPoint("only", 0.5, 0.5, 0.5),),
-            evidence_map=False, output="softmax",
-        )  # fmt: skip
-        attach_to_keras(path, metadata)
-    draw = np.random.default_rng(0)
+        untrained(path, names)
+    noise_of(names, 4, tmp_path / "data")
     for name in names:
-        folder = tmp_path / "data" / name
-        folder.mkdir(parents=True)
-        for index in range(4):
-            pixels = draw.integers(0, 255, (40, 30)).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / f"{index}.png")
-        (folder / "0.png").rename(folder / os.fsdecode(b"radio_\xe9.png"))
+        film = tmp_path / "data" / name / "0.png"
+        film.rename(film.with_name(os.fsdecode(b"radio_\xe9.png")))
     words = ["--data", str(tmp_path / "data"), "--resamples", "100", "--no-robustness"]
     assert run(models[0], *words, "-o", tmp_path / "out") == 0
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text("utf-8"))
@@ -360,35 +367,9 @@ def test_odd_names_of_classes_models_and_files(tmp_path, capsys):
 
 
 def test_the_confusions_of_many_classes_are_named_and_not_a_column_each(tmp_path, capsys):
-    import keras
-    import numpy as np
-    from PIL import Image
-
-    from edge_xray.metadata import InputSpec, Label, ModelMetadata, OperatingPoint
-    from edge_xray.model_file import attach_to_keras
-
     names = [f"kind {place:02}" for place in range(12)]
-    keras.utils.set_random_seed(0)
-    network = keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            keras.layers.Flatten(),
-            keras.layers.Dense(12, activation="softmax"),
-        ]
-    )
-    network.save(tmp_path / "m.keras")
-    labels = tuple(Label(name, "urgent" if i else "none", "Ask.") for i, name in enumerate(names))
-    metadata = ModelMetadata(
-        "m", "1", labels, InputSpec(28, 28, 1), (OperatingPoint("only", 0.5, 0.5, 0.5),),
-        evidence_map=False, output="softmax",
-    )  # fmt: skip
-    attach_to_keras(tmp_path / "m.keras", metadata)
-    draw = np.random.default_rng(0)
-    for name in names:
-        for index in range(6):
-            path = tmp_path / "data" / name / f"{index}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(draw.integers(0, 255, (28, 28), np.uint8)).save(path)
+    untrained(tmp_path / "m.keras", names)
+    noise_of(names, 6, tmp_path / "data")
     words = ["--data", tmp_path / "data", "--resamples", 100, "--no-robustness", "--no-shortcut"]
     assert run(tmp_path / "m.keras", *words, "-o", tmp_path / "out") == 0
     counts = json.loads((tmp_path / "out" / "evaluation.json").read_text())["classes"]["confusion"]
