@@ -48,7 +48,8 @@ def probabilities(
     """Calibrated probabilities: ``softmax(logits / temperature)`` (Guo et al. 2017).
 
     With a `ScoreCalibration.finding_temperature` the log-odds of a finding are then divided by that, and the
-    classes on either side keep their shares of it. Both leave the order of films by a finding as it is.
+    classes on either side keep their shares of it. It leaves the order of films by a finding as it is; the first
+    temperature leaves the order of a film's classes, and that of films by a finding only where there are two classes.
 
     Args:
         logits: (..., classes).

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -33,6 +33,9 @@ POSITIVE = METADATA.positive
 
 logits = arrays(np.float64, (4, 3), elements=st.floats(-1e4, 1e4))
 
+TURNED = np.array([[0.75, 0.0, 0.0], [0.0, -2.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+"""The first two films change places when the temperature of three classes is 2."""
+
 
 @given(logits, st.floats(0.01, 100.0))
 def test_probabilities_add_up_and_keep_the_order(values, temperature):
@@ -56,6 +59,8 @@ def test_a_higher_temperature_is_less_sure():
 
 
 @given(logits, st.floats(0.01, 100.0), st.floats(0.01, 100.0))
+@example(TURNED, 2.0, 1.0)
+@example(TURNED, 2.0, 0.5)
 def test_the_temperature_of_the_finding_keeps_the_films_order_and_the_classes_shares(
     values, temperature, finding_temperature
 ):
@@ -63,7 +68,7 @@ def test_the_temperature_of_the_finding_keeps_the_films_order_and_the_classes_sh
     calibration = ScoreCalibration(temperature, finding_temperature=finding_temperature)
     after = probabilities(values, calibration, POSITIVE)
     assert np.allclose(after.sum(axis=-1), 1.0)
-    order = np.argsort(finding_log_odds(values, POSITIVE))
+    order = np.argsort(finding_log_odds(values / temperature, POSITIVE))
     assert (np.diff(after[order, 1:].sum(axis=1)) >= -1e-9).all()
     # Bacterial is to viral what it was.
     assert np.allclose(after[:, 1] * before[:, 2], after[:, 2] * before[:, 1], atol=1e-9)
