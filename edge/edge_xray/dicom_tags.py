@@ -7,16 +7,28 @@ import hmac
 import re
 import unicodedata
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final
 
 MAX_TAG_CHARACTERS: Final = 16
 """Longest value of a code string (VR CS, PS3.5 table 6.2-1)."""
 
 MONTHS_A_YEAR: Final = 12
+MAX_MEANING_CHARACTERS: Final = 32
+"""Characters taken of what a code means, which is free text."""
+
 _AGE_UNITS: Final = {"D": 365.0, "W": 365.2425 / 7, "M": float(MONTHS_A_YEAR), "Y": 1.0}
 """How many of each unit of an age string (VR AS) make a year; in days, which end at 999, it is the
 first birthday that counts."""
+
+_AGE: Final = re.compile(r"0*(\d{1,3}) *([DWMY]?)(?:EARS?|RS?|ONTHS?|EEKS?|AYS?)?")
+"""An age string, also as sites write it that know no VR: ``45``, ``45 Y``, ``0045Y``, ``45 years``. A number
+alone is one of years."""
+
+_TAKEN: Final = (
+    *("StudyDate", "AcquisitionDate", "ContentDate", "SeriesDate", "AcquisitionDateTime"),
+)
+"""Where the day of a film may stand, best first."""
 
 _VIEW_CODES: Final = {
     "399348003": "AP",
@@ -30,6 +42,14 @@ _VIEW_CODES: Final = {
 }
 """ViewCodeSequence (0054,0220), SNOMED CT and the older SRT codes of PS3.16 CID 4010."""
 
+_VIEW_MEANINGS: Final = {
+    "ANTEROPOSTERIOR": "AP",
+    "POSTEROANTERIOR": "PA",
+    "AP": "AP",
+    "PA": "PA",
+}
+"""The same two views under a code of the site's own, by what it says it means."""
+
 _CHEST_CODES: Final = frozenset({"51185008", "T-D3000", "39607008", "T-28000"})
 """AnatomicRegionSequence (0008,2218): chest and lung, PS3.16 CID 4031."""
 
@@ -40,11 +60,14 @@ class DicomTags:
 
     Attributes:
         modality: Modality (0008,0060), upper case; empty if not given.
-        body_part: BodyPartExamined (0018,0015), or ``CHEST`` from the anatomic region's code.
-        view: ViewPosition (0018,5101), or the view code's equal.
-        age_years: PatientAge (0010,1010), or the whole months from birth date to study date as years;
-            None if not given.
+        body_part: BodyPartExamined (0018,0015); else ``CHEST`` for the anatomic region's code, or what another
+            code means.
+        view: ViewPosition (0018,5101); else the view code's equal, or what another code means.
+        age_years: PatientAge (0010,1010), or the whole months from birth date to study date as years: of the
+            days that a birth date of a year alone leaves open, from the last. None if not given.
         patient_id: PatientID (0010,0020); left out of ``repr`` and of `public`.
+        age_span: years by which the patient may be older, for a birth date of a year or a month alone.
+        age_unread: whether an age or a birth date is given and cannot be read.
     """
 
     modality: str = ""
@@ -52,6 +75,8 @@ class DicomTags:
     view: str = ""
     age_years: float | None = None
     patient_id: str = field(default="", repr=False)
+    age_span: float = 0.0
+    age_unread: bool = False
 
     def public(self) -> dict[str, str | float | None]:
         """What may stand in a report: nothing that names a person."""
@@ -82,19 +107,26 @@ def read_tags(dataset: Any) -> DicomTags:
     Args:
         dataset: a pydicom dataset.
     """
-    body_part = _code(dataset, "BodyPartExamined")
-    if not body_part and _sequence_code(dataset, "AnatomicRegionSequence") in _CHEST_CODES:
-        body_part = "CHEST"
-    view = _code(dataset, "ViewPosition") or _VIEW_CODES.get(
-        _sequence_code(dataset, "ViewCodeSequence"), ""
-    )
+    age, span, unread = _age(dataset)
     return DicomTags(
         _code(dataset, "Modality"),
-        body_part,
-        view,
-        _age_years(dataset),
+        _code(dataset, "BodyPartExamined") or _region(dataset),
+        _code(dataset, "ViewPosition") or _view(dataset),
+        age,
         _text(dataset, "PatientID")[:64],
+        span,
+        unread,
     )
+
+
+def _region(dataset: Any) -> str:
+    code, meaning = _coded(dataset, "AnatomicRegionSequence")
+    return "CHEST" if code in _CHEST_CODES else meaning
+
+
+def _view(dataset: Any) -> str:
+    code, meaning = _coded(dataset, "ViewCodeSequence")
+    return _VIEW_CODES.get(code) or _VIEW_MEANINGS.get(meaning.replace(" ", ""), meaning)
 
 
 def _text(dataset: Any, keyword: str) -> str:
@@ -113,11 +145,11 @@ def _value(dataset: Any, keyword: str) -> str:
         return ""
 
 
-def _code(dataset: Any, keyword: str) -> str:
+def _code(dataset: Any, keyword: str, longest: int = MAX_TAG_CHARACTERS) -> str:
     """A code string, without its accents, reduced to the characters that VR CS allows."""
     text = _decoded(_value(dataset, keyword), _text(dataset, "SpecificCharacterSet"))
     plain = unicodedata.normalize("NFKD", text).upper()
-    return re.sub(r"[^A-Z0-9_ ]", "", plain)[:MAX_TAG_CHARACTERS].strip()
+    return re.sub(r"[^A-Z0-9_ ]", "", plain)[:longest].strip()
 
 
 def _decoded(text: str, character_set: str) -> str:
@@ -136,30 +168,49 @@ def _decoded(text: str, character_set: str) -> str:
         return text
 
 
-def _sequence_code(dataset: Any, keyword: str) -> str:
+def _coded(dataset: Any, keyword: str) -> tuple[str, str]:
+    """The first code of a sequence, and what it says it means, or the code if it does not say."""
     try:
-        return _text(dataset.get(keyword)[0], "CodeValue")
+        item = dataset.get(keyword)[0]
     except Exception:
-        return ""
+        return "", ""
+    code = _text(item, "CodeValue")
+    return code, _code(item, "CodeMeaning", MAX_MEANING_CHARACTERS) or _code(item, "CodeValue")
 
 
-def _age_years(dataset: Any) -> float | None:
-    match = re.fullmatch(r"(\d{1,3})([DWMY])", _text(dataset, "PatientAge").upper())
+def _age(dataset: Any) -> tuple[float | None, float, bool]:
+    """`DicomTags.age_years`, `DicomTags.age_span` and `DicomTags.age_unread`."""
+    said = _text(dataset, "PatientAge").upper()
+    match = _AGE.fullmatch(said)
     if match:
-        return int(match[1]) / _AGE_UNITS[match[2]]
-    born, taken = _date(dataset, "PatientBirthDate"), None
-    for keyword in ("StudyDate", "AcquisitionDate", "ContentDate"):
-        taken = taken or _date(dataset, keyword)
-    if born is None or taken is None or taken < born:
-        return None
+        return int(match[1]) / _AGE_UNITS[match[2] or "Y"], 0.0, False
+    born = _text(dataset, "PatientBirthDate")
+    days = (_days(_text(dataset, keyword)) for keyword in _TAKEN)
+    _, taken = next((day for day in days if day is not None), (None, None))
+    first, last = _days(born) or (None, None)
+    if first is None or last is None or taken is None or taken < first:
+        return None, 0.0, bool(said) or (bool(born) and taken is not None)
+    youngest = max(0.0, _years(last, taken))
+    return youngest, _years(first, taken) - youngest, False
+
+
+def _years(born: date, taken: date) -> float:
     # By the calendar, as birthdays go: a year in days is now too long, now too short.
     months = MONTHS_A_YEAR * (taken.year - born.year) + taken.month - born.month
     return (months - (taken.day < born.day)) / MONTHS_A_YEAR
 
 
-def _date(dataset: Any, keyword: str) -> date | None:
-    digits = _text(dataset, keyword).replace("-", "").replace(".", "")
+def _days(text: str) -> tuple[date, date] | None:
+    """First and last day that a date, or a time of a day, leaves open: ``2018`` and ``20180000`` are a year."""
+    digits = text.replace("-", "").replace(".", "")[:8]
+    if not re.fullmatch(r"\d{4}(\d\d){0,2}", digits, re.ASCII):
+        return None
+    year, month, day = int(digits[:4]), int(digits[4:6] or 0), int(digits[6:] or 0)
     try:
-        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
+        first = date(year, month or 1, (day or 1) if month else 1)
+        if month and day:
+            return first, first
+        after = date(year + (month in (0, 12)), month % 12 + 1 if month else 1, 1)
     except ValueError:
         return None
+    return first, after - timedelta(days=1)

@@ -47,6 +47,10 @@ _CHEST_WORDS: Final = (
 """Words for chest and lungs that sites write into BodyPartExamined beside the standard's own, without
 accents: nouns only, since a part of the spine is thoracic too."""
 
+_AGE_UNREAD: Final = (
+    "the age that the file gives cannot be read; check that the model is for this patient"
+)
+
 _MONTHS_A_YEAR: Final = 12
 
 _X_RAY: Final = frozenset({"CR", "DX", "RG"})
@@ -86,7 +90,8 @@ def check_intended_use(
     """
     if tags is None:
         return QualityReport()
-    warnings: list[str] = []
+    limited = use.age_min_years is not None or use.age_max_years is not None
+    warnings: list[str] = [_AGE_UNREAD] if limited and tags.age_unread else []
     checks = (
         ("other_modality", "--any-body-part", any_body_part, _modality(tags, use)),
         ("other_body_part", "--any-body-part", any_body_part, _body_part(tags, use)),
@@ -143,13 +148,17 @@ def _age(tags: DicomTags, use: IntendedUse) -> str | None:
     if age is None:
         return None
     # "Children of 1 to 5" takes in the day before the sixth birthday.
-    if (youngest is None or age >= youngest) and (oldest is None or age < oldest + 1):
+    too_old = oldest is not None and age >= oldest + 1
+    if not too_old and (youngest is None or age + tags.age_span >= youngest):
         return None
     if youngest is not None and oldest is not None:
         wanted = f"{youngest:g} to {oldest:g} years"
     else:
         wanted = f"{youngest:g} years and more" if oldest is None else f"up to {oldest:g} years"
-    return f"the patient is {_words(age)} old, and the model is for {wanted}"
+    said = _words(age if too_old else age + tags.age_span)
+    if tags.age_span:
+        said = f"{'at least' if too_old else 'at most'} {said}"
+    return f"the patient is {said} old, and the model is for {wanted}"
 
 
 def _words(years: float) -> str:

@@ -19,7 +19,7 @@ from edge_xray.intended_use import check_intended_use
 from edge_xray.metadata import InputSpec, IntendedUse
 from edge_xray.preprocess import preprocess
 
-pytest.importorskip("pydicom")
+pydicom = pytest.importorskip("pydicom")
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR")
 
 SPEC = InputSpec(64, 64)
@@ -396,6 +396,12 @@ def test_without_a_decoder_a_nurse_is_told_to_export_the_film(samples, mislabell
     assert not any(word in str(error) for word in ("pip", "gdcm", "pylibjpeg", "requires"))
 
 
+CHILDREN = IntendedUse(age_min_years=1.0, age_max_years=5.0)
+
+BORN = {"PatientAge": None}
+"""Nothing but the dates says the age."""
+
+
 @pytest.mark.parametrize(
     ("tags", "expected"),
     [
@@ -406,6 +412,15 @@ def test_without_a_decoder_a_nurse_is_told_to_export_the_film(samples, mislabell
         ({"PatientAge": "abc", "PatientBirthDate": "20180301", "StudyDate": "20200301"}, 2.0),
         ({"PatientAge": None, "PatientBirthDate": "20180301"}, None),
         ({"PatientAge": None, "PatientBirthDate": "20200301", "StudyDate": "20180301"}, None),
+        ({"PatientAge": "045"}, 45.0),
+        ({"PatientAge": "45 Y"}, 45.0),
+        ({"PatientAge": "0045Y"}, 45.0),
+        ({"PatientAge": "18 months"}, 1.5),
+        ({**BORN, "PatientBirthDate": "20180301", "SeriesDate": "20200301"}, 2.0),
+        ({**BORN, "PatientBirthDate": "20180301", "AcquisitionDateTime": "20200301081500.5"}, 2.0),
+        ({**BORN, "PatientBirthDate": "2018", "StudyDate": "20200301"}, 14 / 12),
+        ({**BORN, "PatientBirthDate": "20180100", "StudyDate": "20200301"}, 25 / 12),
+        ({**BORN, "PatientBirthDate": "201812", "StudyDate": "20200301"}, 14 / 12),
     ],
 )
 def test_age_comes_from_the_age_or_else_from_the_dates(tags, expected, film, to_dicom):
@@ -434,10 +449,74 @@ def test_the_first_and_the_sixth_birthday_are_the_limits(born, taken, verdict, f
     tags = {"PatientAge": born}
     if taken is not None:
         tags = {"PatientAge": None, "PatientBirthDate": born, "StudyDate": taken}
-    children = IntendedUse(age_min_years=1.0, age_max_years=5.0)
-    report = check_intended_use(decode(to_dicom(film, **tags), SPEC).tags, children)
+    report = check_intended_use(decode(to_dicom(film, **tags), SPEC).tags, CHILDREN)
     assert report.reason == (None if verdict is None else "other_age")
     assert (verdict or "") in report.message
+
+
+@pytest.mark.parametrize(
+    ("born", "verdict"),
+    [
+        ("1980", "at least 39 years old"),
+        ("198006", "at least 39 years old"),
+        ("19800000", "at least 39 years old"),
+        ("2014", None),
+        ("2015", None),
+        ("2019", None),
+        ("201905", "at most 10 months old"),
+    ],
+)
+def test_a_birth_date_of_a_year_alone_refuses_who_is_out_of_range_on_every_day_of_it(
+    born, verdict, film, to_dicom
+):
+    data = to_dicom(film, PatientAge=None, PatientBirthDate=born, StudyDate="20200315")
+    report = check_intended_use(decode(data, SPEC).tags, CHILDREN)
+    assert report.reason == (None if verdict is None else "other_age")
+    assert (verdict or "") in report.message
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"PatientAge": "Y045"},
+        {**BORN, "PatientBirthDate": "01/02/1980", "StudyDate": "20200315"},
+        {**BORN, "PatientBirthDate": "20210101", "StudyDate": "20200315"},
+    ],
+)
+def test_an_age_that_cannot_be_read_is_a_warning(tags, film, to_dicom):
+    report = check_intended_use(decode(to_dicom(film, **tags), SPEC).tags, CHILDREN)
+    assert report.reason is None
+    assert "the age that the file gives cannot be read" in report.warnings[0]
+    assert (
+        check_intended_use(decode(to_dicom(film, **tags), SPEC).tags, IntendedUse()).warnings == ()
+    )
+
+
+@pytest.mark.parametrize(
+    ("keyword", "code", "meaning", "read"),
+    [
+        ("AnatomicRegionSequence", "T-D3000", "Chest", "CHEST"),
+        ("AnatomicRegionSequence", "816094009", "Chest", "CHEST"),
+        ("AnatomicRegionSequence", "T-D4000", "Abdomen", "ABDOMEN"),
+        ("AnatomicRegionSequence", "16982005", "", "16982005"),
+        ("ViewCodeSequence", "R-10206", "antero-posterior", "AP"),
+        ("ViewCodeSequence", "X1", "Antero-Posterior", "AP"),
+        ("ViewCodeSequence", "399067008", "lateral projection", "LATERAL PROJECTION"),
+        ("ViewCodeSequence", "R-10220", "", "R10220"),
+    ],
+)
+def test_a_code_of_another_region_or_view_is_read_by_what_it_means(
+    keyword, code, meaning, read, film, to_dicom
+):
+    item = pydicom.Dataset()
+    item.CodeValue, item.CodeMeaning = code, meaning
+    blank = {"BodyPartExamined": None, "ViewPosition": None}
+    tags = decode(to_dicom(film, **blank, **{keyword: [item]}), SPEC).tags
+    region = keyword == "AnatomicRegionSequence"
+    assert (tags.body_part if region else tags.view) == read
+    fits = read in ("CHEST", "AP", "PA")
+    chest = IntendedUse(body_part=("CHEST",), views=("AP", "PA"))
+    assert (check_intended_use(tags, chest).reason is None) == fits
 
 
 def test_only_allow_listed_tags_leave_the_file(film, to_dicom):
