@@ -8,6 +8,7 @@ imported by the command that needs it, and one of `DAILY_COMMANDS` is built alon
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
@@ -34,6 +35,10 @@ WORKSHOP_EXTRAS: Final = {
     "parity": "convert",
 }
 """The workshop's commands and the extra each needs, told where the workshop is not installed."""
+
+
+_EMPTY: Final = re.compile(r"(--[a-z-]+=)?")
+"""A word of the command line that says nothing, or sets an option to nothing: of a variable that is not set."""
 
 
 def _version(wanted: bool) -> None:
@@ -128,9 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     app = build_app(command)
     known = any(command == registered.name for registered in app.registered_commands)
     try:
-        if command in DAILY_COMMANDS and "" in words:
+        if command in DAILY_COMMANDS and any(_EMPTY.fullmatch(word) for word in words):
             raise UsageError(
-                "an argument is empty, and would be taken for this folder; name the folder of films"
+                "an argument is empty, and would be taken for this folder; name the folder that is meant"
             )
         if command in WORKSHOP_EXTRAS and not known:
             raise MissingExtraError(WORKSHOP_EXTRAS[command], f"{PROGRAM} {command}")

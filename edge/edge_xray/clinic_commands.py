@@ -122,12 +122,18 @@ WithIdentifiers = Annotated[
 
 def scan_command(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH…", help="Films, or folders of films.")
+        list[Path],
+        # What may not be read gets a row that says so; typer would end the scan.
+        typer.Argument(metavar="PATH…", help="Films, or folders of films.", readable=False),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="Folder for all results; nothing goes to stdout."
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder for all results; nothing goes to stdout.",
+            readable=False,
         ),
     ] = None,
     formats: Annotated[
@@ -197,12 +203,20 @@ def _split_commas(formats: list[str] | None) -> tuple[str, ...]:
 
 def watch_command(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Where films arrive; it may come and go.")
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="Where films arrive; it may come and go.", readable=False
+        ),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="Folder for all results.", show_default=False
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder for all results.",
+            show_default=False,
+            readable=False,
         ),
     ] = None,
     formats: Annotated[

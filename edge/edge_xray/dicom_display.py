@@ -1,7 +1,8 @@
 """Stored values of a DICOM picture to grey as its window asks: modality LUT, VOI LUT, inversion.
 
 The order is that of PS3.4 annex N.2: stored values, modality transformation, VOI transformation, and
-only then the inversion that MONOCHROME1 asks for. pydicom is imported by the caller, `edge_xray.dicom`.
+only then the inversion that MONOCHROME1 asks for. pydicom reads the dataset; its own lookup of tables takes
+neither entries of one byte each nor a depth of 9 bits, which the standard allows.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ STRIP_ROWS: Final = 256
 """Rows shaded at a time, so that a large film never exists in wide numbers as a whole."""
 
 Shade = Callable[[NDArray[np.float64]], NDArray[np.uint8]]
+Transform = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 def stored_to_grey(stored: NDArray[Any], dataset: Any) -> NDArray[np.uint8]:
@@ -89,35 +91,27 @@ def _padding(dataset: Any) -> tuple[int, int] | None:
 
 
 def _shading(low: float, high: float, dataset: Any, floating: bool) -> Shade:
-    from pydicom.pixels import apply_modality_lut
-
-    modality = _has_modality(dataset)
+    modality = _modality(dataset) if _has_modality(dataset) else None
     window = _window(dataset)
-    if window is None and not modality and low >= 0 and not floating:
+    if window is None and modality is None and low >= 0 and not floating:
         display = _by_depth(high, int(dataset.get("BitsStored") or 8))
     elif window is None:
         ends = np.array([low, high])
-        if modality:
+        if modality is not None:
             # A modality table may fall, but no table turns in between.
-            ends = np.asarray(apply_modality_lut(_as_stored(ends), dataset), np.float64)
+            ends = modality(ends)
         display = _spread(float(ends.min()), float(ends.max()))
     else:
         display = window
     inverted = str(dataset.get("PhotometricInterpretation")) == "MONOCHROME1"
 
     def shade(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-        if modality:
-            values = np.asarray(apply_modality_lut(_as_stored(values), dataset), np.float64)
+        if modality is not None:
+            values = modality(values)
         grey = np.clip(np.rint(display(values)), 0.0, WHITE).astype(np.uint8)
         return np.subtract(255, grey, dtype=np.uint8) if inverted else grey
 
     return shade
-
-
-def _as_stored(values: NDArray[np.float64]) -> NDArray[Any]:
-    """Whole numbers as integers, which a lookup table is indexed with."""
-    whole = values.astype(np.int64)
-    return whole if bool(np.all(whole == values)) else values
 
 
 def _has_modality(dataset: Any) -> bool:
@@ -129,9 +123,15 @@ def _has_modality(dataset: Any) -> bool:
     return (float(slope), float(intercept)) != (1.0, 0.0) and float(slope) != 0.0
 
 
-def _by_depth(
-    high: float, bits_stored: int
-) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+def _modality(dataset: Any) -> Transform:
+    """The modality LUT, or else slope and intercept."""
+    if dataset.get("ModalityLUTSequence"):
+        return _lookup(dataset.ModalityLUTSequence[0], dataset)[0]
+    slope, intercept = float(dataset.RescaleSlope), float(dataset.RescaleIntercept)
+    return lambda values: values * slope + intercept
+
+
+def _by_depth(high: float, bits_stored: int) -> Transform:
     depth = int(high).bit_length()
     if bits_stored < 8 and depth <= bits_stored:
         return lambda values: values * (WHITE / (2**bits_stored - 1))
@@ -139,12 +139,12 @@ def _by_depth(
     return lambda values: np.floor(values / divisor)
 
 
-def _spread(low: float, high: float) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+def _spread(low: float, high: float) -> Transform:
     scale = WHITE / (high - low) if high > low else 0.0
     return lambda values: (values - low) * scale
 
 
-def _window(dataset: Any) -> Callable[[NDArray[np.float64]], NDArray[np.float64]] | None:
+def _window(dataset: Any) -> Transform | None:
     """The first VOI LUT or, without one, the first window; None if there is neither."""
     if dataset.get("VOILUTSequence"):
         return _voi_table(dataset)
@@ -165,20 +165,41 @@ def _window(dataset: Any) -> Callable[[NDArray[np.float64]], NDArray[np.float64]
     return None
 
 
-def _voi_table(dataset: Any) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    from pydicom.pixels import apply_voi
-
-    def display(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        shown = apply_voi(np.rint(values).astype(np.int64), dataset, index=0)
-        return np.asarray(shown, np.float64) * scale
-
-    item = dataset.VOILUTSequence[0]
-    entries, first = int(item.LUTDescriptor[0]) or 1 << 16, int(item.LUTDescriptor[1])
-    scale = 1.0
-    brightest = display(np.arange(first, first + entries, dtype=np.float64)).max(initial=0.0)
+def _voi_table(dataset: Any) -> Transform:
+    look, entries = _lookup(dataset.VOILUTSequence[0], dataset)
     # Tables often name more bits than they use; the depth is what their brightest entry needs.
-    scale = WHITE / (2 ** max(8, int(brightest).bit_length()) - 1)
-    return display
+    scale = WHITE / (2 ** max(8, int(entries.max()).bit_length()) - 1)
+    return lambda values: look(values) * scale
+
+
+def _lookup(item: Any, dataset: Any) -> tuple[Transform, NDArray[np.float64]]:
+    """A lookup table (PS3.3 C.11.1.1) and its entries; values beyond its ends get its first or last entry."""
+    count, first = int(item.LUTDescriptor[0]) or 1 << 16, int(item.LUTDescriptor[1])
+    entries = _entries(item.LUTData, count, dataset)
+
+    def look(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        place = np.clip(np.rint(values) - first, 0, count - 1)
+        looked_up: NDArray[np.float64] = np.take(entries, place.astype(np.int64))
+        return looked_up
+
+    return look, entries
+
+
+def _entries(stored: Any, count: int, dataset: Any) -> NDArray[np.float64]:
+    """The entries of a table, of one byte each where it is too short for two.
+
+    Raises:
+        ValueError: it is too short for one, too.
+    """
+    if not isinstance(stored, bytes):
+        words = np.atleast_1d(np.asarray(stored, np.int64)) & 0xFFFF
+        if words.size >= count:
+            return words[:count].astype(np.float64)
+        stored = words.astype("<u2").tobytes()
+    if len(stored) >= 2 * count:
+        order = "<" if dataset.original_encoding[1] else ">"
+        return np.frombuffer(stored, f"{order}u2", count).astype(np.float64)
+    return np.frombuffer(stored, np.uint8, count).astype(np.float64)
 
 
 def _first(value: Any) -> float | None:

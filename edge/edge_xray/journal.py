@@ -50,6 +50,9 @@ MAX_LINE_BYTES: Final = 1 << 20
 
 _CHECKSUM_DIGITS: Final = 8
 
+FORGOTTEN: Final[dict[str, str]] = {"status": "forgotten"}
+"""The record of a film that no longer counts."""
+
 
 class Journal:
     """The films done in a results folder. Use `open`, as a context manager.
@@ -57,7 +60,7 @@ class Journal:
     Its methods may be called from several threads.
 
     Attributes:
-        resumed: how many records were found on opening.
+        resumed: how many records were found on opening, those of films forgotten left out.
         fresh_reason: why an earlier journal was not resumed; empty if there was none or it was.
         damaged: how many lines were passed over on opening, because a disk had changed them.
         dropped_bytes: how much of a last line without its end was dropped on opening.
@@ -209,7 +212,6 @@ class Journal:
             os.fsync(self._file)
         os.lseek(self._file, good, os.SEEK_SET)
         self._synced = good
-        self.resumed = len(self._offsets)
 
     def _read(self, fingerprint: str) -> int:
         """Index the good lines; returns where the last whole line ends, 0 to start afresh."""
@@ -225,16 +227,20 @@ class Journal:
                 return 0
             end = at = len(line)
             whole = True
+            forgotten: set[bytes] = set()
             while line := stream.readline(MAX_LINE_BYTES):
                 begins, whole = whole, line.endswith(b"\n")
                 entry = _film(line) if begins else None
                 if entry is not None:
-                    self._offsets[_digest(entry[0])] = at
+                    digest = _digest(entry[0])
+                    self._offsets[digest] = at
+                    (forgotten.add if entry[1] == FORGOTTEN else forgotten.discard)(digest)
                 elif whole:
                     self.damaged += 1
                 at += len(line)
                 end = at if whole else end
             self.dropped_bytes = at - end
+            self.resumed = len(self._offsets) - len(forgotten)
         return end
 
     def _release(self) -> None:

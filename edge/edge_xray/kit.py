@@ -119,8 +119,10 @@ def read_lock(path: Path) -> dict[str, str]:
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UsageError(f"{path}: expected the requirements.txt of a kit ({error})") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path}: expected the requirements.txt of a kit, in UTF-8 ({error})"
+        ) from error
     pairs = (line.split()[0].partition("==") for line in lines if "==" in line)
     pins = {name: version for name, _, version in pairs}
     if not pins:
@@ -134,7 +136,7 @@ def _tools(manifest: Path) -> dict[str, str]:
         return {str(tool["name"]): str(tool["version"]) for tool in record["tools"]}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"{manifest}: expected the manifest of the kit that the lock is of ({error!r}); "
             "put the lock into a folder without it, or unpack the kit again"

@@ -112,7 +112,7 @@ def keep_reports(folder: Path) -> Path | None:
             with in_use_errors(path):
                 path.replace(gathered / path.name)
         made = max(path.stat().st_mtime for path in gathered.iterdir())
-        day = datetime.fromtimestamp(made).astimezone().strftime("%Y-%m-%d-%H%M%S")
+        day = _local_time(made).strftime("%Y-%m-%d-%H%M%S")
         kept, number = gathered.with_name(day), 1
         while kept.exists():
             number += 1
@@ -122,3 +122,11 @@ def keep_reports(folder: Path) -> Path | None:
         sync_folder(kept.parent)
         sync_folder(folder)
     return kept
+
+
+def _local_time(seconds: float) -> datetime:
+    """A file's time as a date here; that of now for one that no calendar has, which a damaged disk gives."""
+    try:
+        return datetime.fromtimestamp(seconds).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return datetime.now().astimezone()

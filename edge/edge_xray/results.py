@@ -138,10 +138,11 @@ def from_record(record: Mapping[str, Any]) -> Row:
         values["warnings"] = shared(values["warnings"])
         if status != "scored":
             return SkippedFilm(**values)
-        values["probabilities"] = tuple(values["probabilities"])
+        values["probabilities"] = tuple(float(share) for share in values["probabilities"])
+        values["p_finding"] = float(values["p_finding"])
         values["triage"] = as_triage(values["triage"])
         return Prediction(**values)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise EdgeXrayError(
             f"a record of the journal cannot be read ({error!r}); remove journal.jsonl from the results folder and scan again"
         ) from error

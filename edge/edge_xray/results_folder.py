@@ -19,14 +19,14 @@ from edge_xray.durable import in_use_errors, output_errors
 from edge_xray.errors import EdgeXrayError, OutputError
 from edge_xray.heatmap import JPEG_END
 from edge_xray.intended_use import INTENDED_USE_REASONS
-from edge_xray.journal import Journal, write_atomically
+from edge_xray.journal import FORGOTTEN, Journal, write_atomically
 from edge_xray.own_files import RESULTS_MARK, is_own, picture_name
 from edge_xray.quality import QUALITY_REASONS
 from edge_xray.report_note import MARK_TEXT, ReportNote, digest_of, keep_reports, reports_in
 from edge_xray.reports import csv, html, jsonl
 from edge_xray.results import Prediction, Row, Run, SkippedFilm, from_record
 from edge_xray.scan import ScanOptions
-from edge_xray.site_key import named_key
+from edge_xray.site_key import named_key, site_key
 from edge_xray.walk import printable
 
 DEFAULT_FOLDER: Final = "edge-xray-results"
@@ -34,14 +34,14 @@ DEFAULT_FOLDER: Final = "edge-xray-results"
 FORMATS: Final = ("csv", "jsonl", "html")
 """Formats written into a results folder when none is named."""
 
-ROW_VERSION: Final = 2
+ROW_VERSION: Final = 3
 """Part of the fingerprint: raised when rows of an older edge-xray must be made again."""
-
-FORGOTTEN: Final[dict[str, str]] = {"status": "forgotten"}
-"""Stands in the journal for a row that no longer counts; it is a row to no reader."""
 
 _START: Final = "folder"
 """In a record of a relative path: the folder that it starts from, as printable text."""
+
+_KEY_MARK: Final = "key"
+"""In a record of a DICOM film: which key its pseudonym is from, as a hash; empty for none."""
 
 PIECE_BYTES: Final = 1 << 16
 """How much of a report is gathered before it is written."""
@@ -73,7 +73,7 @@ def fingerprint(classifier: Classifier, options: ScanOptions) -> str:
     }
     if not options.with_identifiers and (key := named_key()):
         # Under another key a patient's earlier rows would be another patient's.
-        record["key"] = hashlib.sha256(b"edge-xray fingerprint\0" + key).hexdigest()
+        record["key"] = _mark_of(key)
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
@@ -109,6 +109,7 @@ class ResultsFolder:
         """
         self.folder = folder
         self.kept: Path | None = None
+        self._kept_identifiers = False
         self._options = options
         self._paths = tuple(sorted({os.path.abspath(path) for path in paths}))  # noqa: PTH100 - without ".."
         self._fingerprint = fingerprint(classifier, options)
@@ -162,6 +163,12 @@ class ResultsFolder:
             "those films are scored again where they are still there."
         )
 
+    @property
+    def kept_notice(self) -> str:
+        """Where the list that was there is `kept`, in words."""
+        holds = "; it holds patient IDs as they are" if self._kept_identifiers else ""
+        return f"The list that was there is kept in {self.kept}{os.sep}{holds}"
+
     def __enter__(self) -> Self:
         """The folder itself."""
         return self
@@ -181,11 +188,13 @@ class ResultsFolder:
         if record is None:
             return None
         try:
-            row = from_record(_without_start(record))
+            row = from_record(_without(record, _START, _KEY_MARK))
         except EdgeXrayError:
             return None  # of another make: the film is scored again
         if isinstance(row, SkippedFilm) and row.reason in MACHINE_REASONS:
             return None
+        if record.get(_KEY_MARK, "") != self._key_mark(row):
+            return None  # one patient would have two pseudonyms, or one and none
         # A film that was read has a picture; one that the gate refused may have been refused without.
         wants_picture = row.pictured or isinstance(row, Prediction) or row.reason in _READ_REASONS
         if self._options.pictures and wants_picture and not self.picture(row):
@@ -198,6 +207,14 @@ class ResultsFolder:
             return None
         return row
 
+    def _key_mark(self, row: Row) -> str:
+        """Of the key that a row's pseudonym would be from now; empty for a row that has none to give."""
+        dicom = bool(row.patient) or (isinstance(row, Prediction) and row.format == "DICOM")
+        if not dicom or self._options.with_identifiers:
+            return ""
+        key = site_key()
+        return _mark_of(key) if key else ""
+
     def add(self, row: Row) -> bool:
         """Record a row, and of a relative path the folder that it starts from: this process's own.
 
@@ -205,11 +222,13 @@ class ResultsFolder:
             Whether it is new: False for one that `known` gave.
         """
         key, record = _key(row.path, row.sha256), row.to_record()
+        if mark := self._key_mark(row):
+            record[_KEY_MARK] = mark
         placed = record | _start_of(row.path)
         old = self._journal.records.get(key, FORGOTTEN)
         if old != placed:
             self._journal.append(key, placed)
-        return _without_start(old) != record
+        return _without(old, _START) != record
 
     def forget(self, path: str, sha256: str) -> None:
         """Take a film off the record: `rows` leaves it out, and it is scored anew if it comes back."""
@@ -228,7 +247,7 @@ class ResultsFolder:
         """
         for record in self._journal.records.values():
             try:
-                yield from_record(_without_start(record)), str(record.get(_START, ""))
+                yield from_record(_without(record, _START, _KEY_MARK)), str(record.get(_START, ""))
             except EdgeXrayError:
                 continue  # of another make: the film is scored again
 
@@ -280,6 +299,7 @@ class ResultsFolder:
         )
         if not private and (was is None or not was.is_of_list(now)):
             self.kept = keep_reports(self.folder) or self.kept
+            self._kept_identifiers = was is not None and was.identifiers and not identifiers
         if was != now:
             replace(now, rows="", identifiers=identifiers or private).write(self.folder)
         wanted = set(formats)
@@ -345,8 +365,12 @@ def _start_of(path: str) -> dict[str, str]:
         return {}
 
 
-def _without_start(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in record.items() if name != _START}
+def _without(record: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in names}
+
+
+def _mark_of(key: bytes) -> str:
+    return hashlib.sha256(b"edge-xray fingerprint\0" + key).hexdigest()
 
 
 def _key(path: str, sha256: str) -> str:

@@ -189,7 +189,7 @@ def _into_folder(
     if resumed:
         talk(f"{resumed} of them were scored by an earlier scan.")
     if results.kept:
-        talk(f"The list that was there is kept in {results.kept}{os.sep}")
+        talk(results.kept_notice)
     if "html" in request.files:
         talk(f"To read or print: {written[0]}")
     talk(f"Results: {folder}{os.sep}")

@@ -68,14 +68,24 @@ def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
+def full_path(path: Path) -> Path:
+    """One name for a path however it was spelled; a link keeps its own, as it may be turned elsewhere."""
+    try:
+        return Path(os.path.realpath(path)) if ".." in path.parts else path.absolute()
+    except FileNotFoundError:  # this process's own folder was removed
+        return path
+
+
 def without_repeats(paths: Iterable[Path], *, recursive: bool = True) -> list[Path]:
-    """Leave out paths that are named twice, or that a named folder holds anyway.
+    """Leave out paths that are named twice, however spelled, or that a named folder holds anyway.
 
     Args:
-        paths: files and folders, as named.
+        paths: files and folders, as named; of two spellings the first is kept.
         recursive: whether folders within folders are walked.
     """
-    named = list(dict.fromkeys(paths))
+    named: dict[Path, Path] = {}
+    for path in paths:
+        named.setdefault(full_path(path), path)
     folders = {path for path in named if os.path.isdir(path)}  # noqa: PTH112 - never raises
 
     def held(path: Path) -> bool:
@@ -87,7 +97,7 @@ def without_repeats(paths: Iterable[Path], *, recursive: bool = True) -> list[Pa
             linked = linked or os.path.islink(parent)  # noqa: PTH114 - never raises
         return False
 
-    return [path for path in named if not held(path)]
+    return [spelled for path, spelled in named.items() if not held(path)]
 
 
 def find_films(

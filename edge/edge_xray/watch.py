@@ -28,8 +28,8 @@ from edge_xray.results import Prediction, Row
 from edge_xray.results_folder import ResultsFolder
 from edge_xray.scan import ScanOptions, score_films
 from edge_xray.stopping import stop_signals
-from edge_xray.walk import Found, find_films
-from edge_xray.watch_list import FilmList, full_path
+from edge_xray.walk import Found, find_films, full_path
+from edge_xray.watch_list import FilmList
 
 try:
     import fcntl

@@ -17,6 +17,7 @@ from edge_xray.reports.words import row_line
 from edge_xray.results import Row
 from edge_xray.results_folder import DEFAULT_FOLDER, FORMATS, ResultsFolder
 from edge_xray.scan_command import ScanRequest, lacks_patient, run_of, tell_of_key
+from edge_xray.walk import full_path
 from edge_xray.watch import (
     INTERVAL_SECONDS_LEAST,
     INTERVAL_SECONDS_MOST,
@@ -24,7 +25,6 @@ from edge_xray.watch import (
     Watcher,
     run_watch,
 )
-from edge_xray.watch_list import full_path
 
 
 def run_watch_command(
@@ -108,7 +108,7 @@ def run_watch_command(
                 raise
             in_use = False
             if results.kept and not request.quiet:
-                say(f"The list that was there is kept in {results.kept}{os.sep}")
+                say(results.kept_notice)
                 results.kept = None
 
         return run_watch(

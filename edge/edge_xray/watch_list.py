@@ -23,11 +23,6 @@ _ESCAPED: Final = re.compile(
 """What `printable` leaves of a character that it had to escape; on Windows folders end in one, too."""
 
 
-def full_path(folder: Path) -> Path:
-    """One name for a folder however it was spelled; a link keeps its own, as it may be turned elsewhere."""
-    return Path(os.path.realpath(folder)) if ".." in folder.parts else folder.absolute()
-
-
 def _full_text(path: str, start: str) -> str:
     """The full path of a row's path; empty if it is not known where it starts. All are printable text."""
     full = os.path.join(start, path)  # noqa: PTH118 - for each of many rows
@@ -160,7 +155,8 @@ def _is_gone(path: str) -> bool:
     if _ESCAPED.search(path):
         return False
     try:
-        os.lstat(path)
+        # Rows hold names as UTF-8, whatever the locale is.
+        os.lstat(path if os.name == "nt" else path.encode())
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:

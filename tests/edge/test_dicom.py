@@ -148,6 +148,35 @@ def test_a_voi_table_and_a_modality_table_are_looked_up(to_dicom):
     assert np.array_equal(decode(both, SPEC).pixels[0], voi[::-1])
 
 
+@pytest.mark.parametrize("keyword", ["VOILUTSequence", "ModalityLUTSequence"])
+@pytest.mark.parametrize("depth", [8, 9, 16])
+@pytest.mark.parametrize("stored_as", ["a byte each", "words", "bytes in words"])
+def test_tables_of_every_depth_and_way_to_store_them_are_looked_up(
+    keyword, depth, stored_as, to_dicom
+):
+    ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint16), (64, 1))
+    table = np.minimum(255, 2 * np.arange(256))
+    item = pydicom.Dataset()
+    item.add_new((0x0028, 0x3002), "US", [256, 0, depth])
+    if stored_as == "a byte each":
+        item.add_new((0x0028, 0x3006), "OW", table.astype(np.uint8).tobytes())
+    elif stored_as == "words":
+        item.add_new((0x0028, 0x3006), "OW", table.astype("<u2").tobytes())
+    else:
+        item.add_new((0x0028, 0x3006), "US", table.astype(np.uint8).view("<u2").tolist())
+    if keyword == "ModalityLUTSequence":
+        item.ModalityLUTType = "US"
+    shown = decode(to_dicom(ramp, BitsStored=8, **{keyword: [item]}), SPEC).pixels
+    assert np.array_equal(shown[0], table[ramp[0]])
+
+
+def test_a_table_that_is_too_short_is_damaged(film, to_dicom):
+    item = pydicom.Dataset()
+    item.add_new((0x0028, 0x3002), "US", [256, 0, 8])
+    item.add_new((0x0028, 0x3006), "OW", bytes(200))
+    assert refused(to_dicom(film, VOILUTSequence=[item])).reason == "damaged"
+
+
 def test_padding_outside_the_film_is_black_also_when_inverted(film, to_dicom):
     padded = film.copy()
     padded[:, :20] = 0

@@ -148,6 +148,9 @@ def test_pins_of_an_earlier_kit_are_taken_again(project: Path, shelf: Path, tmp_
     with pytest.raises(UsageError, match="found none"):
         lock.write_text("nothing pinned\n")
         kit.read_lock(lock)
+    with pytest.raises(UsageError, match="in UTF-8"):
+        lock.write_text("bar==4.0\n", encoding="utf-16")
+        kit.read_lock(lock)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +183,7 @@ def test_pip_is_the_newest_for_the_targets_python_or_the_earlier_kits(
         assert path.read_bytes() == (tmp_path / "first.zip").read_bytes()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"tools": [1]}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"tools": [1]}', "[" * 100_000])
 def test_a_manifest_beside_the_lock_that_is_none(tmp_path: Path, text: str) -> None:
     lock = tmp_path / "requirements.txt"
     lock.write_text("bar==4.0 --hash=sha256:00\n")

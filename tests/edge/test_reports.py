@@ -298,6 +298,11 @@ def test_the_table_fits_its_width_and_keeps_every_word(width, monkeypatch):
     assert "3 films: 1 urgent, 1 to review, 1 not scored." in text
 
 
+@pytest.mark.parametrize("width", ["0", "1"])
+def test_a_width_that_has_room_for_nothing_is_not_believed(width, monkeypatch):
+    assert _table(width, monkeypatch) == _table(None, monkeypatch)
+
+
 def test_a_long_table_says_how_many_it_leaves_out(monkeypatch):
     many = [SkippedFilm(f"{i}.jpg", "", "damaged", "x") for i in range(30)]
     text = _table("80", monkeypatch, many, limit=10)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -325,6 +326,39 @@ def test_reports_of_other_options_are_not_left_behind(run, films, to_dicom, draw
     assert not Path("out/earlier").exists()
 
 
+def test_a_kept_list_with_patient_ids_is_told(run, films, to_dicom, draw_film):
+    (films / "named.dcm").write_bytes(to_dicom(draw_film("normal", 914), PatientID="id-1"))
+    run("scan", "films", "-o", "out", "--with-identifiers")
+    _, _, err = run("scan", str(films / "named.dcm"), "-o", "out")
+    (kept,) = Path("out/earlier").iterdir()
+    assert f"is kept in {kept}{os.sep}; it holds patient IDs as they are" in err
+
+
+def test_a_report_of_a_time_that_no_calendar_has_is_kept(run, films):
+    run("scan", "films", "-o", "out")
+    try:
+        os.utime("out/results.html", (1e14, 1e14))
+    except OSError:
+        pytest.skip("this file system has no such time")
+    assert run("scan", "films", "-o", "out", "--operating-point", "rule-in")[0] == 0
+    assert list(Path("out/earlier").iterdir())
+
+
+def test_a_record_that_this_program_did_not_write_is_made_again(run, films):
+    run("scan", "films", "-o", "out")
+    before = Path("out/results.csv").read_text()
+    journal = Path("out/journal.jsonl")
+    head, *lines = journal.read_bytes().splitlines(keepends=True)
+    for odd in ({"p_finding": "x"}, {"probabilities": ["a"]}, {"probabilities": 1}):
+        entry = json.loads(lines[0][9:])
+        entry["record"] |= odd
+        body = json.dumps(entry).encode()
+        line = b"%08x %s\n" % (zlib.crc32(body), body)
+        journal.write_bytes(b"".join([head, line, *lines[1:]]))
+        assert run("scan", "films", "-o", "out")[0] == 0
+        assert Path("out/results.csv").read_text() == before
+
+
 def test_the_list_of_another_operating_point_is_kept(run, films):
     run("scan", "films", "-o", "out")
     first = {path.name: path.read_text() for path in Path("out").glob("results*")}
@@ -388,6 +422,27 @@ def test_under_another_key_no_patient_has_two_pseudonyms(
         rows = _rows(Path("out/results.csv").read_text()).values()
         (pseudonym,) = {row["patient"] for row in rows if row["patient"]}
         seen.add(pseudonym)
+    assert len(seen) == 2
+
+
+def test_films_scored_without_a_key_or_with_one_that_is_lost_get_the_key_of_now(
+    run, films, to_dicom, draw_film
+):
+    (films / "a.dcm").write_bytes(to_dicom(draw_film("normal", 914), PatientID="id-1"))
+    (films / "b.dcm").write_bytes(to_dicom(draw_film("viral", 915), PatientID=None))
+    Path("settings").write_text("no folder")
+    run("scan", "films", "-o", "out")
+    Path("settings").unlink()
+    seen = set()
+    for name in ("c", "d"):
+        _, _, err = run("scan", "films", "-o", "out")
+        assert "6 of them were scored by an earlier scan." in err
+        (films / f"{name}.dcm").write_bytes((films / "a.dcm").read_bytes())
+        run("scan", "films", "-o", "out")
+        rows = _rows(Path("out/results.csv").read_text()).values()
+        (pseudonym,) = {row["patient"] for row in rows if row["patient"]}
+        seen.add(pseudonym)
+        shutil.rmtree("settings")
     assert len(seen) == 2
 
 
@@ -500,8 +555,24 @@ def test_a_path_that_cannot_be_looked_at_is_a_row_and_a_name_too_long_is_missing
     assert len(err.splitlines()) == 1
 
 
-def test_an_empty_argument_is_not_taken_for_this_folder(run, films):
-    code, out, err = run("scan", "")
+def test_what_may_not_be_read_costs_no_other_film_its_row(run, films, monkeypatch):
+    real = os.access
+
+    def refuses(path, mode, **options):
+        return "locked" not in Path(os.fsdecode(path)).name and real(path, mode, **options)
+
+    monkeypatch.setattr(os, "access", refuses)
+    min(films.glob("*.png")).rename("locked.png")
+    Path("locked").mkdir()
+    code, out, _ = run("scan", "locked.png", "locked", "films", "--format", "csv")
+    assert code == 0
+    assert len(_rows(out)) == 6
+    assert run("scan", "films", "-o", "locked")[0] == 0
+
+
+@pytest.mark.parametrize("words", [("",), ("films", "--output="), ("films", "--model=")])
+def test_an_empty_argument_is_not_taken_for_this_folder(run, films, words):
+    code, out, err = run("scan", *words)
     assert (code, out) == (2, "")
     assert "an argument is empty" in err
 

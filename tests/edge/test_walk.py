@@ -95,6 +95,13 @@ def test_a_film_named_by_a_way_that_is_not_walked_is_kept(folder):
     assert without_repeats([folder, folder / "sub" / "c.dcm"]) == [folder]
 
 
+def test_one_path_spelled_twice_is_one(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    spelled = [Path("a.jpg"), folder / "a.jpg", Path("sub/../a.jpg"), Path("sub"), folder / "sub"]
+    assert without_repeats(spelled) == [Path("a.jpg"), Path("sub")]
+    assert without_repeats([folder, *spelled]) == [folder]
+
+
 def test_named_files_are_taken_and_missing_ones_have_a_reason(folder, tmp_path):
     hidden = folder / ".hidden.jpg"
     hidden.write_bytes(b"x")

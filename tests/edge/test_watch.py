@@ -460,6 +460,43 @@ def test_a_restart_scores_nothing_twice(inbox, tmp_path, write_film, tiny_model)
     assert (tmp_path / "out" / "journal.jsonl").read_text().count("\n") == 2
 
 
+def test_a_restart_counts_the_films_that_are_there(inbox, tmp_path, write_film, tiny_model):
+    film = write_film(inbox / "a.png", "viral", 926)
+    with _watching(inbox, tmp_path / "out", tiny_model) as watcher:
+        _settle(watcher)
+        for name in ("b.png", "c.png"):
+            film = film.rename(inbox / name)
+            _settle(watcher)
+        assert _listed(watcher) == ["c.png"]
+    with ResultsFolder(tmp_path / "out", Classifier(tiny_model), ScanOptions(), (inbox,)) as again:
+        assert again.resumed == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names are UTF-16 there")
+def test_a_name_that_the_locale_cannot_write_is_a_row(inbox, tmp_path, write_film, tiny_model):
+    for name in ("plain.png", "film\u00e9.png", "\u4e2d.png"):
+        write_film(inbox / name, "viral", 926)
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [*WATCH, str(inbox), "-m", str(tiny_model)]
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=os.environ | plain,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        for _ in range(3):
+            process.stdout.readline()
+        time.sleep(1)
+        process.terminate()
+        _, err = process.communicate(timeout=30)
+    assert b"Traceback" not in err
+    assert _lines(tmp_path / "out") == 4
+    text = (tmp_path / "out" / "results.csv").read_text(encoding="utf-8")
+    assert "film\u00e9.png" in text
+    assert "\u4e2d.png" in text
+
+
 def test_watching_stops_when_asked_with_all_reports_written(watcher, inbox, write_film):
     write_film(inbox / "a.png", "viral", 927)
     stop, written, heard = threading.Event(), [], []

@@ -40,6 +40,9 @@ WIDEST: Final = 120
 PLAIN_WIDTH: Final = 120
 """Columns of a table that goes into a file or a pipe, unless COLUMNS says otherwise."""
 
+NARROWEST: Final = 20
+"""Columns below which COLUMNS is not believed: no table has room in fewer."""
+
 _STYLES: Final = {"urgent": "bold red", "review": "bold yellow", "supportive": "cyan", "none": ""}
 _NOT_SCORED_STYLE: Final = "magenta"
 _REMARK_STYLE: Final = "italic"
@@ -96,7 +99,7 @@ def _console(stream: TextIO, plain: bool) -> Console:
     console = _Console(
         file=stream, highlight=False, soft_wrap=False, force_terminal=False if plain else None
     )
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+    if (not console.is_terminal and "COLUMNS" not in os.environ) or console.width < NARROWEST:
         console.width = PLAIN_WIDTH
     return console
 
