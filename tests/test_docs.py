@@ -164,6 +164,22 @@ def test_what_the_clinical_lead_is_told_is_what_was_measured() -> None:
     assert f"of {called_viral} films that it called viral, {bacterial[2]} were" in words
 
 
+def test_what_is_said_of_bacterial_against_viral_is_what_was_measured() -> None:
+    evaluation = json.loads(read("models/edge-xray-lite0.evaluation.json"))
+    pair = evaluation["classes"]["pairs"]["bacterial vs viral"]
+    words = " ".join(read("docs/data.md").split())
+    assert f"{pair['value']:.3f} ({pair['low']:.3f} to {pair['high']:.3f})" in words
+
+
+@pytest.mark.parametrize("name", ["docs/data.md", "docs/devices.md"])
+def test_figures_that_no_report_holds_are_of_the_models_that_are_shipped(name: str) -> None:
+    index = json.loads(read("models/models.json"))
+    shipped = {model["sha256"][:12] for model in index["models"].values()}
+    named = re.findall(r"\b[0-9a-f]{12}\b", read(name))
+    assert named
+    assert set(named) <= shipped
+
+
 @pytest.mark.parametrize("name", ["README.md", "docs/clinic.md", "docs/clinical-lead.md"])
 def test_what_people_read_says_once_what_it_is_not(name: str) -> None:
     assert read(name).count(DISCLAIMER) == 1
