@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from edge_xray.errors import ModelError, UsageError
 from edge_xray.labelled import read_labelled_folder
 from edge_xray.metadata import InputSpec, IntendedUse, Label, ModelMetadata, OperatingPoint
 from edge_xray.no_finding import no_finding_among
+from edge_xray.walk import printable
 from edge_xray_converter.sources import Network
 
 DEFAULT_THRESHOLD = 0.5
@@ -22,6 +24,10 @@ CHEST_LABELS = frozenset({"normal", "bacterial", "viral"})
 CHEST_FINDING = "pneumonia"
 """What a positive film shows where the classes are those of the Guangzhou films."""
 
+_NOT_IN_A_NAME = re.compile(r"(?:(?![a-z0-9._-])[\x00-\x7f]|\s)+")
+"""What the name of a file gives a model's name no part of: blanks, and what of ASCII is no letter, digit or
+``._-``. Letters of other scripts stay."""
+
 
 @dataclass(frozen=True)
 class Description:
@@ -33,8 +39,8 @@ class Description:
             names, sorted.
         negative: which of them mean that nothing was found; empty: those whose names say so
             (`edge_xray.no_finding`).
-        finding: what a positive film shows; empty: the positive class if there is one, else ``finding``
-            (``pneumonia`` for the classes of the Guangzhou films).
+        finding: what a positive film shows, kept as it is said, as the trainer keeps it; empty: the positive
+            class if there is one, else ``finding`` (``pneumonia`` for the classes of the Guangzhou films).
         threshold: a film is positive from this probability on.
     """
 
@@ -80,8 +86,6 @@ def describe(
             f"--negative {', '.join(unknown)}: no such label; there are {', '.join(names)}"
         )
     positive = [name for name in names if name not in negative]
-    several = CHEST_FINDING if set(names) == CHEST_LABELS else DEFAULT_FINDING
-    finding = description.finding or (positive[0] if len(positive) == 1 else several)
     low, high = (
         min(1.0, max(0.0, description.threshold + sign * DEFAULT_REVIEW_HALF_WIDTH))
         for sign in (-1, 1)
@@ -97,7 +101,7 @@ def describe(
                     "balanced", description.threshold, low, high, rule="set, not fitted"
                 ),
             ),
-            finding=_slug(Path(finding)),
+            finding=_finding(printable(description.finding.strip()), names, positive),
             evidence_map=network.evidence_map,
             output=network.head,
             intended_use=IntendedUse(summary="Not stated by the maker of the network."),
@@ -131,8 +135,16 @@ def _label(name: str, negative: bool) -> Label:
     return Label(name, "urgent", f"Signs of {name}: a clinician should look.")
 
 
+def _finding(said: str, names: Sequence[str], positive: Sequence[str]) -> str:
+    if not said:
+        several = CHEST_FINDING if set(names) == CHEST_LABELS else DEFAULT_FINDING
+        return positive[0] if len(positive) == 1 else several
+    # A class in other capitals is that class: the CSV would else have its column twice.
+    return said.lower() if said.lower() in names else said
+
+
 def _slug(path: Path) -> str:
-    return re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-") or "model"
+    return _NOT_IN_A_NAME.sub("-", printable(path.stem).lower()).strip("-") or "model"
 
 
 def check_fits(network: Network, metadata: ModelMetadata, source: Path) -> None:

@@ -82,3 +82,24 @@ def repack():
         return out
 
     return again
+
+
+@pytest.fixture(scope="session")
+def foreign(tmp_path_factory):
+    """A colour network of two classes from elsewhere, with weights as drawn; no metadata; read only."""
+    import keras
+
+    keras.utils.set_random_seed(5)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            layers.Conv2D(8, 3, strides=2, activation="relu"),
+            layers.Conv2D(8, 3, strides=2, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(2, activation="softmax"),
+        ]
+    )
+    path = tmp_path_factory.mktemp("foreign") / "Their Net.keras"
+    model.save(path)
+    return path
