@@ -33,10 +33,10 @@ Flips = Annotated[float, _share("Films that get another label, as a share.")]
 MeanShift = Annotated[float, _share("Mean change of the probability of a finding.")]
 
 InputRange = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="LOW..HIGH",
-        help="Range in which it expects its pixels, such as -1..1.",
+        help="Range in which it expects its pixels, such as -1..1; by default 0..255.",
         rich_help_panel=FOREIGN_PANEL,
     ),
 ]

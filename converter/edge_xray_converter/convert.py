@@ -254,22 +254,26 @@ def metadata_for(network: Network, source: Path, how: Conversion) -> ModelMetada
 
     Raises:
         UsageError: the file carries none and the description does not fit the network, or the file
-            carries some and an input range of its own was asked for.
+            carries some and was described all the same.
         ModelError: the file carries some that contradicts the network.
     """
-    if _carries_metadata(source):
+    if carries_metadata(source):
         metadata = read_metadata(source)
         check_fits(network, metadata, source)
+        given = list(how.description.options())
         if how.pixel_range != PixelRange():
+            given.append("--input-range")
+        if given:
             raise UsageError(
-                f"{source}: is a network of this kit, which takes pixels 0..255; leave out "
-                "--input-range"
+                f"{source}: says itself what it is, and takes pixels 0..255; leave out {', '.join(given)}. "
+                "A network of this kit is told when it is trained (edge-xray train --name, --finding, "
+                "--negative), one from elsewhere when it is first converted"
             )
         return metadata
     return describe(network, source, how.description, how.data)
 
 
-def _carries_metadata(source: Path) -> bool:
+def carries_metadata(source: Path) -> bool:
     """Whether a file is a zip with this kit's record; a ``.keras`` file has a metadata.json of Keras."""
     if not source.is_file() or not zipfile.is_zipfile(source):
         return False

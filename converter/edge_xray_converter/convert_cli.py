@@ -83,14 +83,14 @@ def convert_command(
     max_pair_auc_drop: options.PairAucDrop = 0.01,
     max_flips: options.Flips = 0.03,
     max_mean_shift: options.MeanShift = 0.02,
-    input_range: options.InputRange = "0..255",
+    input_range: options.InputRange = None,
     labels: options.Labels = None,
     negative: options.Negative = None,
     finding: Annotated[
         str | None,
         typer.Option(
             metavar="WORD",
-            help="What a positive film shows.",
+            help="What a positive film shows; names the column p_WORD.",
             rich_help_panel=options.FOREIGN_PANEL,
         ),
     ] = None,
@@ -101,14 +101,14 @@ def convert_command(
         ),
     ] = None,
     threshold: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0.0,
             max=1.0,
-            help="A film is positive from this probability on.",
+            help="A film is positive from this probability on, by default 0.5.",
             rich_help_panel=options.FOREIGN_PANEL,
         ),
-    ] = 0.5,
+    ] = None,
 ) -> None:
     """Convert a trained network to .tflite files that the clinic can run.
 
@@ -139,7 +139,7 @@ def convert_command(
             all_training,
             films,
             seed,
-            PixelRange.parse(input_range),
+            PixelRange.parse(input_range) if input_range is not None else PixelRange(),
             Description(
                 name or "", parse_labels(labels), parse_labels(negative), finding or "", threshold
             ),

@@ -41,14 +41,25 @@ class Description:
             (`edge_xray.no_finding`).
         finding: what a positive film shows, kept as it is said, as the trainer keeps it; empty: the positive
             class if there is one, else ``finding`` (``pneumonia`` for the classes of the Guangzhou films).
-        threshold: a film is positive from this probability on.
+        threshold: a film is positive from this probability on; None: from `DEFAULT_THRESHOLD` on.
     """
 
     name: str = ""
     labels: tuple[str, ...] = ()
     negative: tuple[str, ...] = ()
     finding: str = ""
-    threshold: float = DEFAULT_THRESHOLD
+    threshold: float | None = None
+
+    def options(self) -> tuple[str, ...]:
+        """The options of the command that say what is said here."""
+        said = {
+            "--name": self.name,
+            "--labels": self.labels,
+            "--negative": self.negative,
+            "--finding": self.finding,
+            "--threshold": self.threshold is not None,
+        }
+        return tuple(option for option, value in said.items() if value)
 
 
 def describe(
@@ -86,9 +97,9 @@ def describe(
             f"--negative {', '.join(unknown)}: no such label; there are {', '.join(names)}"
         )
     positive = [name for name in names if name not in negative]
+    threshold = DEFAULT_THRESHOLD if description.threshold is None else description.threshold
     low, high = (
-        min(1.0, max(0.0, description.threshold + sign * DEFAULT_REVIEW_HALF_WIDTH))
-        for sign in (-1, 1)
+        min(1.0, max(0.0, threshold + sign * DEFAULT_REVIEW_HALF_WIDTH)) for sign in (-1, 1)
     )
     try:
         return ModelMetadata(
@@ -97,9 +108,7 @@ def describe(
             labels=tuple(_label(name, name in negative) for name in names),
             input=InputSpec(network.height, network.width, network.channels),
             operating_points=(
-                OperatingPoint(
-                    "balanced", description.threshold, low, high, rule="set, not fitted"
-                ),
+                OperatingPoint("balanced", threshold, low, high, rule="set, not fitted"),
             ),
             finding=_finding(printable(description.finding.strip()), names, positive),
             evidence_map=network.evidence_map,

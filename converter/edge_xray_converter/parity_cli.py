@@ -68,7 +68,7 @@ def parity_command(
             "by default the first found.",
         ),
     ] = None,
-    input_range: options.InputRange = "0..255",
+    input_range: options.InputRange = None,
     labels: options.Labels = None,
     negative: options.Negative = None,
 ) -> None:
@@ -101,7 +101,7 @@ def parity_command(
     models = [with_name(model) for model in models]
     conversion = Conversion(
         data=data,
-        pixel_range=PixelRange.parse(input_range),
+        pixel_range=PixelRange.parse(input_range) if input_range is not None else PixelRange(),
         description=Description(labels=parse_labels(labels), negative=parse_labels(negative)),
     )
     budget = Budget(

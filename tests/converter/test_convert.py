@@ -247,6 +247,28 @@ def test_wrong_options_are_one_line_and_exit_2(
     assert not (tmp_path / "x.tflite").exists()
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("--name", "mynet"),
+        ("--threshold", "0.5"),
+        ("--labels", "normal,bacterial,viral"),
+        ("--negative", "normal"),
+        ("--finding", "pneumonia"),
+        ("--name", "mynet", "--threshold", "0", "--input-range", "-1..1"),
+    ],
+)
+def test_what_a_network_says_itself_is_not_said_again(
+    run_cli, tiny_keras, tiny_float, tmp_path, given
+):
+    for source in (tiny_keras, tiny_float):
+        code, _, err = run_cli("convert", source, "--float32", *given, "-o", tmp_path / "x.tflite")
+        assert code == 2
+        assert f"leave out {', '.join(given[::2])}." in err and "\n" not in err
+        assert "edge-xray train --name" in err
+        assert not (tmp_path / "x.tflite").exists()
+
+
 def test_a_network_without_a_split_beside_it_is_refused(run_cli, tiny_keras, film_folder, tmp_path):
     copy = tmp_path / "model.keras"
     copy.write_bytes(tiny_keras.read_bytes())
