@@ -29,7 +29,7 @@ from edge_xray_converter.representative import (
 )
 from edge_xray_converter.sources import Network, PixelRange, load_network
 from edge_xray_converter.tflite import FLAVOURS, Flavour, Ranged, export, measured
-from edge_xray_converter.trial import prepare_trial
+from edge_xray_converter.trial import VALIDATION_PART, prepare_trial, why_untried
 
 KEEP_NONE, KEEP_AUTO = "none", "auto"
 
@@ -47,6 +47,7 @@ class Converted:
         non_integer: operations that are not integer throughout, by kind and name.
         kept_float: operations left in float to keep the budget, by name.
         checks: how it did on validation films; empty if it was not tried.
+        untried: why it was not, though it should have been; else empty.
         too_few: what to say if these films are too few for the budget; empty if not.
         ranking: operations by the error each adds, the worst first; empty if the budget was kept.
     """
@@ -59,6 +60,7 @@ class Converted:
     non_integer: tuple[str, ...]
     kept_float: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
+    untried: str = ""
     too_few: str = ""
     ranking: tuple[LayerError, ...] = ()
 
@@ -84,6 +86,8 @@ class Conversion:
             of operations, separated by commas.
         check: whether int8 is tried on validation films.
         budget: what it may lose there.
+        trial_options: options somebody gave that say how int8 is tried, such as ``--max-flips``; they are
+            refused where it is not tried.
         delegate: whether the runtime may use its delegate, see `edge_xray.metadata.ModelMetadata`.
     """
 
@@ -97,6 +101,7 @@ class Conversion:
     keep_float: str = KEEP_NONE
     check: bool = False
     budget: Budget = field(default_factory=Budget)
+    trial_options: tuple[str, ...] = ()
     delegate: bool = True
 
 
@@ -135,6 +140,7 @@ def convert(
         if how.data is None:
             raise UsageError("int8 is fitted to training films; name their folder with --data")
         split = find_split(source, how.split_file, how.all_training)
+    _refuse_idle(how, flavours, split)
     network = load_network(source, how.pixel_range)
     metadata = metadata_for(network, source, how)
     if split is not None and not trained_with(metadata, split):
@@ -164,6 +170,28 @@ def _is_same(path: Path, source: Path) -> bool:
         return False
 
 
+def _refuse_idle(how: Conversion, flavours: Sequence[Flavour], split: Split | None) -> None:
+    """Refuse what somebody asked of int8, or of its trial, where there is none."""
+    if how.keep_float != KEEP_NONE and "int8" not in flavours:
+        raise UsageError(
+            f"--keep-float {how.keep_float}: only int8 has operations to leave in float, and it is not "
+            f"among the kinds asked for ({', '.join(flavours)}); add --int8, or leave --keep-float out"
+        )
+    auto = how.keep_float == KEEP_AUTO
+    asked = [*how.trial_options, *(["--keep-float auto"] if auto else [])]
+    if "int8" not in flavours:
+        why, mend = f"{', '.join(flavours)} is not tried", "add --int8"
+    elif not (how.check or auto):
+        why, mend = "--no-check leaves that out", "leave --no-check out"
+    else:
+        why, mend = why_untried(split), f"name a split with a part {VALIDATION_PART!r} with --split"
+    if asked and why:
+        raise UsageError(
+            f"{', '.join(asked)}: only int8 is tried on validation films, and {why}; {mend}, or do not ask "
+            "for it"
+        )
+
+
 def _write_int8(
     network: Network,
     metadata: ModelMetadata,
@@ -177,17 +205,14 @@ def _write_int8(
     metadata = replace(metadata, quantization="int8", training=training)
     ranged = measured(network, representative.inputs(metadata.input))
     trial = None
-    if how.check or how.keep_float == KEEP_AUTO:
+    wanted = how.check or how.keep_float == KEEP_AUTO
+    untried = why_untried(split) if wanted else ""
+    if wanted and split is not None and not untried:
         whole = network.exporter.whole("float32")
         trial = prepare_trial(data, split, metadata, whole, how.budget, seed=how.seed)
     ranking: list[LayerError] = []
     keep: tuple[str, ...] = ()
-    if how.keep_float == KEEP_AUTO:
-        if trial is None:
-            raise UsageError(
-                "--keep-float auto tries conversions on validation films: expected a split with a "
-                "part 'validation'; name it with --split"
-            )
+    if how.keep_float == KEEP_AUTO and trial is not None:
         ranking = ranged.ranking()
         keep = choose_float(ranking, lambda names: trial.passes(ranged.integers(names))).names
     elif how.keep_float != KEEP_NONE:
@@ -204,7 +229,14 @@ def _write_int8(
     too_few = (
         too_few_films(len(trial.films), trial.budget.accuracy_drop) if trial is not None else ""
     )
-    return replace(written, kept_float=keep, checks=checks, too_few=too_few, ranking=tuple(ranking))
+    return replace(
+        written,
+        kept_float=keep,
+        checks=checks,
+        untried=untried,
+        too_few=too_few,
+        ranking=tuple(ranking),
+    )
 
 
 def _known_operations(text: str, ranged: Ranged) -> tuple[str, ...]:

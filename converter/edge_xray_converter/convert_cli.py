@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,7 @@ RANKED_LAYERS = 5
 
 
 def convert_command(
+    context: typer.Context,
     model: Annotated[
         Path,
         typer.Argument(
@@ -154,6 +156,7 @@ def convert_command(
                 max_flips,
                 max_mean_shift,
             ),
+            tuple(_trial_options(context)),
             delegate,
         ),
     )
@@ -164,6 +167,15 @@ def convert_command(
         raise typer.Exit(ExitCode.FAILED_CHECK)
 
 
+def _trial_options(context: typer.Context) -> Iterator[str]:
+    """The options given that say how int8 is tried."""
+    for name, value in context.params.items():
+        source = context.get_parameter_source(name)
+        given = source is not None and source.name == "COMMANDLINE"
+        if given and (name.startswith("max_") or (name == "check" and value)):
+            yield f"--{name.replace('_', '-')}"
+
+
 def _tell(file: Converted) -> None:
     from edge_xray_converter.parity_text import check_row
 
@@ -171,6 +183,8 @@ def _tell(file: Converted) -> None:
     typer.echo(f"{file.flavour}: {file.size / 1e6:.2f} MB, {kinds}", err=True)
     if file.kept_float:
         typer.echo(f"  left in float: {', '.join(file.kept_float)}", err=True)
+    if file.untried:
+        typer.echo(f"  not tried on validation films: {file.untried}", err=True)
     for check in file.checks:
         mark = "kept" if check.passed else "NOT KEPT"
         name, measured, limit = check_row(vars(check))

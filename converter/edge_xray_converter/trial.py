@@ -63,35 +63,43 @@ class Trial:
         return all(check.passed for check in self.judge(network))
 
 
+def why_untried(split: Split | None) -> str:
+    """Why no conversion can be tried, as a clause on validation films; empty if one can.
+
+    Args:
+        split: None: all films are training films.
+    """
+    if split is None:
+        return "--all-training leaves none"
+    if not any(film.part == VALIDATION_PART for film in split.films):
+        return f"the split has no part {VALIDATION_PART!r}"
+    return ""
+
+
 def prepare_trial(
     data: Path,
-    split: Split | None,
+    split: Split,
     metadata: ModelMetadata,
     float_network: bytes,
     budget: Budget,
     *,
     films: int = TRIAL_FILMS,
     seed: int = 0,
-) -> Trial | None:
+) -> Trial:
     """Draw validation films and ask the float network about them.
 
     Args:
         data: labelled folder.
-        split: only its part ``validation`` is used, so the test films stay unseen.
+        split: only its part ``validation`` is used, so the test films stay unseen; see `why_untried`.
         metadata: of the network.
         float_network: its float32 flatbuffer, pixels 0..255 in.
         budget: what a conversion may lose.
         films: how many, as many of each label as can be.
         seed: of the draw.
 
-    Returns:
-        None if there is no split, or no validation part in it.
-
     Raises:
         UsageError: the films cannot be read, or their labels do not match the network's.
     """
-    if split is None or not any(film.part == VALIDATION_PART for film in split.films):
-        return None
     drawn = tuple(draw_films(split.part(VALIDATION_PART), films, seed))
     inputs = tuple(read_inputs(labelled_root(data), drawn, metadata.input))
     reference = _answers(float_network, metadata, drawn, inputs)

@@ -99,6 +99,27 @@ def test_int8_was_tried_on_validation_films(converted):
     assert "NOT KEPT" not in said
 
 
+def test_int8_that_could_not_be_tried_says_so_and_why(
+    run_cli, tiny_keras, tiny_split, film_folder, tmp_path
+):
+    split = Split.read(tiny_split)
+    kept = tuple(film for film in split.films if film.part != "validation")
+    Split(split.seed, kept).write(tmp_path / "two.json")
+    out = ("-o", tmp_path / "x.tflite")
+    for given, why in (
+        (("--all-training",), "--all-training leaves none"),
+        (("--split", tmp_path / "two.json"), "the split has no part 'validation'"),
+    ):
+        command = ("convert", tiny_keras, "--data", film_folder, *given, *out)
+        code, _, said = run_cli(*command)
+        assert code == 0, said
+        assert f"not tried on validation films: {why}" in said
+    code, _, err = run_cli(*command, "--max-flips", "0")
+    assert code == 2 and why in err and "\n" not in err
+    code, _, said = run_cli(*command, "--no-check")
+    assert code == 0 and "not tried" not in said
+
+
 def test_answers_of_all_kinds_are_close(converted, draw_film):
     from edge_xray.preprocess import preprocess
 
@@ -235,6 +256,12 @@ def test_a_budget_that_even_float_misses_is_told():
         (("--data", "FOLDER", "--input-range", "0..1"), "takes pixels 0..255"),
         (("--data", "FOLDER", "--all-training", "--split", "x.json"), "exclude each other"),
         (("--data", "FOLDER", "--all-training", "--keep-float", "auto"), "part 'validation'"),
+        (("--data", "FOLDER", "--all-training", "--max-flips", "0"), "--max-flips: only int8 is"),
+        (("--data", "FOLDER", "--all-training", "--check"), "--all-training leaves none"),
+        (("--data", "FOLDER", "--no-check", "--max-auc-drop", "0.002"), "leave --no-check out"),
+        (("--float16", "--max-mean-shift", "0"), "add --int8"),
+        (("--float16", "--keep-float", "auto"), "add --int8"),
+        (("--float16", "--dynamic", "--keep-float", "x"), "float16, dynamic); add --int8"),
     ],
 )
 def test_wrong_options_are_one_line_and_exit_2(
