@@ -24,7 +24,9 @@ def parity_command(
     ],
     data: Annotated[Path, typer.Option(metavar="DIR", help="Labelled films, one folder a class.")],
     split: options.Split = None,
-    part: Annotated[str, typer.Option(help="Which part of the split.")] = "test",
+    part: Annotated[
+        str | None, typer.Option(help="Which part of the split. Default: test.")
+    ] = None,
     patients: Annotated[
         Path | None,
         typer.Option(help="CSV with the columns path and patient (and label), for a whole folder."),
@@ -84,7 +86,7 @@ def parity_command(
     from rich.console import Console
     from rich.progress import Progress
 
-    from edge_xray.unseen_films import split_beside
+    from edge_xray.unseen_films import TEST_PART, split_beside
     from edge_xray_converter.budget import Budget
     from edge_xray_converter.convert import Conversion, convert
     from edge_xray_converter.describe import Description, parse_labels, parse_names
@@ -115,9 +117,10 @@ def parity_command(
     )
     command = shlex.join(["edge-xray", *map(_without_folders, sys.argv[1:])])
     making = Making(resamples, seed, timing, show_films, command)
-    if split is None and (split := split_beside(models[0], data, part)) is not None:
+    wanted = part or TEST_PART
+    if split is None and (split := split_beside(models[0], data, wanted)) is not None:
         typer.echo(
-            f"Films of part {part} of {split.name}, found beside {models[0].name}.", err=True
+            f"Films of part {wanted} of {split.name}, found beside {models[0].name}.", err=True
         )
     films = read_parity_set(data, split, part, patients)
     with (

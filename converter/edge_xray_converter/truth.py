@@ -18,7 +18,7 @@ from edge_xray.labelled import (
     refuse_other_labels,
 )
 from edge_xray.metadata import ModelMetadata
-from edge_xray.unseen_films import is_there, own_split
+from edge_xray.unseen_films import TEST_PART, is_there, own_split
 from edge_xray_converter.representative import (
     HASH_DIGITS,
     hash_prefix,
@@ -44,20 +44,26 @@ class ParitySet:
 
 
 def read_parity_set(
-    data: Path, split_file: Path | None, part: str, patients: Path | None = None
+    data: Path, split_file: Path | None, part: str | None = None, patients: Path | None = None
 ) -> ParitySet:
     """Read the films to compare models on.
 
     Args:
         data: labelled folder.
         split_file: a split of it; None: all films of the folder.
-        part: which part of the split.
+        part: which part of the split; None: the test part.
         patients: a CSV that names patients or labels; with a split it must say the same.
 
     Raises:
-        UsageError: no films, fewer than two classes, a film that changed since it was split, or a CSV that
+        UsageError: a part without a split, no films, fewer than two classes, a film that changed since it was split, or a CSV that
             cannot serve.
     """
+    if split_file is None and part is not None:
+        raise UsageError(
+            f"--part {part} needs --split, the file that says which films are in it: there is none of these "
+            "films beside the reference"
+        )
+    part = part or TEST_PART
     root = labelled_root(data)
     labelled = read_labelled_folder(root) if split_file is None or patients is not None else []
     if patients is not None:
