@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import cast
 
 from edge_xray.errors import ModelError, UsageError
-from edge_xray.labelled import Split, file_sha256
+from edge_xray.labelled import Split
 from edge_xray.metadata import ModelMetadata
-from edge_xray.model_file import KERAS_MEMBER, METADATA_MEMBER, read_metadata
+from edge_xray.model_file import read_metadata
 from edge_xray.unseen_films import SPLIT_NAME, trained_with
-from edge_xray.walk import printable
 from edge_xray_converter.budget import Budget, Check, too_few_films
-from edge_xray_converter.describe import Description, check_fits, describe, parse_names
+from edge_xray_converter.converted_from import CONVERTED_FROM, source_record
+from edge_xray_converter.describe import (
+    Description,
+    carries_metadata,
+    check_fits,
+    describe,
+    parse_names,
+)
 from edge_xray_converter.flatbuffer import Graph, read_graph
 from edge_xray_converter.keep_float import choose_float
 from edge_xray_converter.layers import LayerError
@@ -150,7 +154,7 @@ def convert(
         )
     metadata = replace(
         metadata,
-        training={**metadata.training, "converted_from": _source_record(source)},
+        training={**metadata.training, CONVERTED_FROM: source_record(source, how.pixel_range)},
         delegate=how.delegate,
     )
     written = []
@@ -305,15 +309,6 @@ def metadata_for(network: Network, source: Path, how: Conversion) -> ModelMetada
     return describe(network, source, how.description, how.data)
 
 
-def carries_metadata(source: Path) -> bool:
-    """Whether a file is a zip with this kit's record; a ``.keras`` file has a metadata.json of Keras."""
-    if not source.is_file() or not zipfile.is_zipfile(source):
-        return False
-    with zipfile.ZipFile(source) as archive:
-        names = archive.namelist()
-    return KERAS_MEMBER in names or (source.suffix != ".keras" and METADATA_MEMBER in names)
-
-
 def find_split(source: Path, split_file: Path | None, all_training: bool) -> Split | None:
     """The split that tells training films from others.
 
@@ -340,16 +335,3 @@ def output_paths(output: Path, flavours: Sequence[Flavour]) -> list[Path]:
     if len(flavours) == 1:
         return [output]
     return [output.with_name(f"{output.stem}-{flavour}{output.suffix}") for flavour in flavours]
-
-
-def _source_record(source: Path) -> dict[str, str]:
-    """Which file was converted, and with what."""
-    record = {"name": printable(source.name)}
-    if source.is_file():
-        record["sha256"] = file_sha256(source)
-    for package in ("edge-xray", "tensorflow", "keras"):
-        try:
-            record[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from edge_xray.errors import ModelError, UsageError
 from edge_xray.labelled import read_labelled_folder
 from edge_xray.metadata import InputSpec, IntendedUse, Label, ModelMetadata, OperatingPoint
+from edge_xray.model_file import KERAS_MEMBER, METADATA_MEMBER
 from edge_xray.no_finding import no_finding_among
 from edge_xray.walk import printable
 from edge_xray_converter.sources import Network
@@ -60,6 +62,15 @@ class Description:
             "--threshold": self.threshold is not None,
         }
         return tuple(option for option, value in said.items() if value)
+
+
+def carries_metadata(source: Path) -> bool:
+    """Whether a file is a zip with this kit's record; a ``.keras`` file has a metadata.json of Keras."""
+    if not source.is_file() or not zipfile.is_zipfile(source):
+        return False
+    with zipfile.ZipFile(source) as archive:
+        names = archive.namelist()
+    return KERAS_MEMBER in names or (source.suffix != ".keras" and METADATA_MEMBER in names)
 
 
 def describe(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from shlex import quote
 
 from edge_xray.errors import UsageError
 from edge_xray.labelled import SplitFilm
 from edge_xray.unseen_films import refuse_training_films, splits_beside
+from edge_xray.walk import printable
 from edge_xray_converter.budget import Budget, Check, judge
+from edge_xray_converter.converted_from import origin
 from edge_xray_converter.layers import LayerError, accumulated_errors
 from edge_xray_converter.paired import Comparison, Figures, Outcome, compare
 from edge_xray_converter.representative import read_inputs
@@ -75,11 +78,14 @@ def make_parity(
         progress: as for `edge_xray_converter.runs.run_models`.
 
     Raises:
-        UsageError: fewer than two models, films without both findings and none, films that a model was
+        UsageError: fewer than two models, a network without metadata that is held to another threshold than
+            what it is compared with, films without both findings and none, films that a model was
             trained with or its int8 ranges were measured on, or labels that do not match.
     """
     if len(models) < 2:
         raise UsageError("parity compares models: expected a reference and one or more candidates")
+    for model in models[1:]:
+        _refuse_other_threshold(models[0], model)
     beside = splits_beside(model.source for model in models)
     for model in models:
         refuse_representative(model.metadata, films, model.title, beside)
@@ -107,17 +113,39 @@ def make_parity(
     )
 
 
+def _refuse_other_threshold(reference: Model, candidate: Model) -> None:
+    """Refuse to judge a network by a threshold that somebody set for it, and another by another."""
+    pair = (reference, candidate)
+    told = next((model for model in pair if model.described_here), None)
+    if told is None or reference.point.threshold == candidate.point.threshold:
+        return
+    other = candidate if told is reference else reference
+    threshold = other.point.threshold
+    raise UsageError(
+        f"{told.title}: carries no metadata and would be positive from {told.point.threshold} on, "
+        f"{other.title} is from {threshold} on: expected one threshold. Make a file of it that says so, "
+        f"edge-xray convert {quote(printable(told.source.name))} --float32 --threshold {threshold} -o FILE.tflite with "
+        "whatever else is to be said of it, and compare that"
+    )
+
+
 def _layers(
     reference: Model, candidate: Model, source: ParitySet, films: Sequence[SplitFilm]
 ) -> list[LayerError]:
     """Layer by layer, on a few films spread over all; empty if the two are different networks."""
     spec = candidate.metadata.input
-    same_network = (reference.metadata.architecture, reference.metadata.name) == (
+    same_name = (reference.metadata.architecture, reference.metadata.name) == (
         candidate.metadata.architecture,
         candidate.metadata.name,
     )
+    same_network = same_name or bool(_files(reference) & _files(candidate))
     if spec != reference.metadata.input or not same_network:
         return []
     some = films[:: max(1, len(films) // LAYER_FILMS)][:LAYER_FILMS]
     inputs = read_inputs(source.root, some, spec)
     return accumulated_errors(reference.path.read_bytes(), candidate.path.read_bytes(), inputs)
+
+
+def _files(model: Model) -> set[str]:
+    """SHA-256 of the file that was named, and of the one that it was converted from."""
+    return {model.source_sha256, origin(model.metadata)} - {""}

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_xray._extras import require
 from edge_xray.errors import ExitCode
 from edge_xray_converter import _options as options
+
+if TYPE_CHECKING:
+    from edge_xray_converter.converted_from import Told
+    from edge_xray_converter.describe import Description
+    from edge_xray_converter.sources import PixelRange
 
 
 def parity_command(
@@ -76,7 +83,8 @@ def parity_command(
 ) -> None:
     """Compare models on the same films, through the code the clinic runs; exit 1 if too much is lost.
 
-    A .keras file or SavedModel is run as a float32 .tflite made on the fly. Without --split the split.json
+    A .keras file or SavedModel is run as a float32 .tflite made on the fly; what one from elsewhere does not say of
+    itself is read from a candidate that was converted from it. Without --split the split.json
     beside the reference decides if it is of --data's films, else all films are used; films that set the ranges
     of an int8 model are refused. Packed .tflite files alone
     need no TensorFlow.
@@ -101,11 +109,19 @@ def parity_command(
 
     check_name(output)
     models = [with_name(model) for model in models]
-    conversion = Conversion(
-        data=data,
-        pixel_range=PixelRange.parse(input_range) if input_range is not None else PixelRange(),
-        description=Description(labels=parse_labels(labels), negative=parse_labels(negative)),
+    told = _told(
+        models,
+        Description(labels=parse_labels(labels), negative=parse_labels(negative)),
+        PixelRange.parse(input_range) if input_range is not None else None,
     )
+
+    def convert_float(source: Path, path: Path) -> None:
+        how = Conversion(data=data)
+        if source in told:
+            known = told[source]
+            how = replace(how, description=known.description, pixel_range=known.pixel_range)
+        convert(source, ["float32"], path, how)
+
     budget = Budget(
         max_accuracy_drop,
         max_label_accuracy_drop,
@@ -126,7 +142,7 @@ def parity_command(
     with (
         open_models(
             models,
-            convert_float=lambda source, path: convert(source, ["float32"], path, conversion),
+            convert_float=convert_float,
             operating_point=operating_point,
             runtimes=parse_names(runtime),
         ) as opened,
@@ -163,6 +179,40 @@ def parity_command(
         for line in failures(record):
             typer.echo(f"  {line}", err=True)
         raise typer.Exit(ExitCode.FAILED_CHECK)
+
+
+def _told(
+    models: Sequence[Path], said: Description, pixel_range: PixelRange | None
+) -> dict[Path, Told]:
+    """What is known of each network from elsewhere; says where it stands if nobody said it now.
+
+    Raises:
+        UsageError: something is said, and there is no such network.
+    """
+    from edge_xray.errors import UsageError
+    from edge_xray_converter.converted_from import told_of
+    from edge_xray_converter.describe import carries_metadata
+    from edge_xray_converter.runs import is_trained
+    from edge_xray_converter.sources import PixelRange
+
+    foreign = [model for model in models if is_trained(model) and not carries_metadata(model)]
+    given = list(said.options())
+    if pixel_range not in (None, PixelRange()):
+        given.append("--input-range")
+    if given and not foreign:
+        raise UsageError(
+            f"{', '.join(given)}: is for networks from elsewhere, and all of these models say themselves "
+            "what they are; leave it out"
+        )
+    told = {model: told_of(model, models, said, pixel_range) for model in foreign}
+    for model, known in told.items():
+        if known.by is not None:
+            typer.echo(
+                f"{model.name} carries no metadata: what no option says of it is read from "
+                f"{known.by.name}, which was converted from it.",
+                err=True,
+            )
+    return told
 
 
 def _without_folders(argument: str) -> str:

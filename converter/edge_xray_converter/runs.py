@@ -24,6 +24,7 @@ from edge_xray.labelled import SplitFilm, file_sha256
 from edge_xray.metadata import InputSpec, ModelMetadata, OperatingPoint
 from edge_xray.preprocess import preprocess
 from edge_xray.walk import printable
+from edge_xray_converter.describe import carries_metadata
 from edge_xray_converter.paired import Outcome
 from edge_xray_converter.truth import ParitySet, classes_of
 
@@ -52,6 +53,11 @@ class Model:
     def metadata(self) -> ModelMetadata:
         """Of the packed model."""
         return self.classifier.metadata
+
+    @property
+    def described_here(self) -> bool:
+        """Whether nothing of its metadata was in the file that was named."""
+        return self.path != self.source and not carries_metadata(self.source)
 
     @property
     def runtime(self) -> str:
@@ -112,6 +118,11 @@ class Unread:
     reason: str
 
 
+def is_trained(source: Path) -> bool:
+    """Whether a model is a trained network, which is converted before it is run."""
+    return source.is_dir() or source.suffix in (".keras", ".h5")
+
+
 @contextmanager
 def open_models(
     sources: Sequence[Path],
@@ -144,7 +155,7 @@ def open_models(
         models = []
         for index, source in enumerate(sources):
             path, name = source, printable(source.name)
-            if source.is_dir() or source.suffix in (".keras", ".h5"):
+            if is_trained(source):
                 path = Path(folder) / f"{index}.tflite"
                 convert_float(source, path)
             elif not source.is_file():

@@ -57,6 +57,10 @@ class PixelRange:
         """Factor of a pixel 0..255."""
         return (self.high - self.low) / PIXEL_MAX
 
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        return f"{self.low}..{self.high}"
+
     @classmethod
     def parse(cls, text: str) -> PixelRange:
         """Read ``0..1``, ``-1..1`` or ``0..255``.
