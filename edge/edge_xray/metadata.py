@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -16,6 +18,19 @@ from numpy.typing import NDArray
 
 from edge_xray._compat import Self
 from edge_xray.errors import ModelError
+from edge_xray.metadata_fields import (
+    as_record,
+    as_tuple,
+    check_at_least_0,
+    check_fields,
+    check_not_blank,
+    each,
+    is_number,
+    place_of,
+    read_fields,
+    shown,
+    wrong,
+)
 
 SCHEMA_VERSION = 1
 """Raised when a reader of the older schema would misread a newer file."""
@@ -26,19 +41,11 @@ Triage = Literal["urgent", "supportive", "none", "review"]
 FeaturePooling = Literal["mean", "sixths"]
 """How maps of features become a few numbers a film, see `edge_xray.features.pool_features`."""
 
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 1e-6, 1e6
+"""Bounds of a temperature: far beyond what is ever fitted, and no logit overflows between them."""
+
 DISCLAIMER = "A screening aid, not a diagnosis: a clinician decides."
 """Said once in every output that a person reads."""
-
-
-def _require(record: Mapping[str, Any], cls: type) -> dict[str, Any]:
-    known = {f.name for f in fields(cls)}
-    unknown = sorted(set(record) - known)
-    if unknown:
-        raise ModelError(
-            f"model metadata: {cls.__name__} has unknown fields {unknown}; expected {sorted(known)}. "
-            "The file was made by a newer edge-xray: update this one."
-        )
-    return dict(record)
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         """Refuse a shape that no network of this kit can have."""
+        check_fields(self)
         if not (8 <= self.height <= 4096 and 8 <= self.width <= 4096):
             raise ModelError(
                 f"model input must be 8 to 4096 pixels a side, got {self.height}x{self.width}"
@@ -83,7 +91,7 @@ class InputSpec:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
-        return cls(**_require(record, cls))
+        return cls(**read_fields(record, cls))
 
 
 @dataclass(frozen=True)
@@ -101,11 +109,9 @@ class Label:
     advice: str
 
     def __post_init__(self) -> None:
-        """Refuse a triage word that no report knows."""
-        if self.triage not in ("urgent", "supportive", "none"):
-            raise ModelError(
-                f"label {self.name!r}: triage must be urgent, supportive or none, got {self.triage!r}"
-            )
+        """Refuse what no report could show."""
+        check_fields(self)
+        check_not_blank(self, "name")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, JSON-ready."""
@@ -114,7 +120,7 @@ class Label:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
-        return cls(**_require(record, cls))
+        return cls(**read_fields(record, cls))
 
 
 @dataclass(frozen=True)
@@ -138,8 +144,11 @@ class ScoreCalibration:
         """Refuse a temperature that cannot divide."""
         for name in ("temperature", "finding_temperature"):
             value = getattr(self, name)
-            if not (np.isfinite(value) and value > 0):
-                raise ModelError(f"{name} must be a positive number, got {value}")
+            if not (is_number(value) and LEAST_TEMPERATURE <= value <= MOST_TEMPERATURE):
+                bounds = f"{LEAST_TEMPERATURE:g} to {MOST_TEMPERATURE:g}"
+                raise wrong(self, name, f"a positive number, {bounds}")
+        check_fields(self)
+        check_at_least_0(self, "films")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, JSON-ready."""
@@ -153,7 +162,7 @@ class ScoreCalibration:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
-        return cls(**_require(record, cls))
+        return cls(**read_fields(record, cls))
 
 
 @dataclass(frozen=True)
@@ -177,7 +186,7 @@ class Estimate:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
-        return cls(**_require(record, cls))
+        return cls(**read_fields(record, cls))
 
 
 @dataclass(frozen=True)
@@ -207,12 +216,23 @@ class OperatingPoint:
     specificity: Estimate | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an interval that does not hold its threshold."""
+        """Refuse an interval that does not hold its threshold, and figures that are no shares."""
+        check_fields(self)
+        check_not_blank(self, "name")
+        check_at_least_0(self, "films")
         if not 0.0 <= self.review_low <= self.threshold <= self.review_high <= 1.0:
             raise ModelError(
-                f"operating point {self.name!r}: expected 0 <= review_low <= threshold <= review_high "
+                f"{place_of(self)}: expected 0 <= review_low <= threshold <= review_high "
                 f"<= 1, got {self.review_low}, {self.threshold}, {self.review_high}"
             )
+        for name in ("sensitivity", "specificity"):
+            figure: Estimate | None = getattr(self, name)
+            # An estimate of something else, or of no films, may be anything, NaN too.
+            for part, share in figure.to_dict().items() if figure else ():
+                if not (is_number(share) and 0 <= share <= 1):
+                    raise ModelError(
+                        f"{place_of(self)}: {name}: {part} must be a number of 0 to 1, got {shown(share)}"
+                    )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, JSON-ready."""
@@ -231,10 +251,9 @@ class OperatingPoint:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
-        values = _require(record, cls)
+        values = read_fields(record, cls)
         for name in ("sensitivity", "specificity"):
-            if values.get(name) is not None:
-                values[name] = Estimate.from_dict(values[name])
+            values[name] = as_record(values.get(name), Estimate.from_dict)
         return cls(**values)
 
 
@@ -262,16 +281,11 @@ class IntendedUse:
 
     def __post_init__(self) -> None:
         """Refuse what no film could be held against."""
-        for name in ("body_part", "modalities", "views"):
-            words = getattr(self, name)
-            if not all(isinstance(word, str) for word in words):
-                raise ModelError(f"intended use: {name} must be words, got {list(words)}")
-        for name in ("age_min_years", "age_max_years"):
-            age = getattr(self, name)
-            if age is None:
-                continue
-            if isinstance(age, bool) or not isinstance(age, (int, float)) or not age >= 0:
-                raise ModelError(f"intended use: {name} must be a number of years, got {age!r}")
+        check_fields(self)
+        check_at_least_0(self, "age_min_years", "age_max_years")
+        youngest, oldest = self.age_min_years, self.age_max_years
+        if youngest is not None and oldest is not None and oldest < youngest:
+            raise wrong(self, "age_max_years", f"age_min_years, {youngest}, or more")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, JSON-ready."""
@@ -292,10 +306,10 @@ class IntendedUse:
         Raises:
             ModelError: a field is unknown or not of its kind.
         """
-        values = _require(record, cls)
+        values = read_fields(record, cls)
         for name in ("body_part", "modalities", "views"):
             said = values.get(name, ())
-            values[name] = (said,) if isinstance(said, str) else tuple(said)
+            values[name] = (said,) if isinstance(said, str) else as_tuple(said)
         return cls(**values)
 
 
@@ -304,9 +318,19 @@ def _pack(array: NDArray[np.float32]) -> dict[str, Any]:
     return {"shape": list(data.shape), "float32": base64.b64encode(data.tobytes()).decode("ascii")}
 
 
-def _unpack(record: Mapping[str, Any]) -> NDArray[np.float32]:
-    data = np.frombuffer(base64.b64decode(record["float32"], validate=True), "<f4")
-    return data.reshape(record["shape"]).astype(np.float32)
+def _unpack(record: object, name: str) -> NDArray[np.float32]:
+    if isinstance(record, Mapping):
+        shape, text = record.get("shape"), record.get("float32")
+        sides: list[Any] = shape if isinstance(shape, list) and len(shape) in (1, 2) else [None]
+        if isinstance(text, str) and all(type(side) is int and side > 0 for side in sides):
+            with suppress(ValueError):
+                data = np.frombuffer(base64.b64decode(text, validate=True), "<f4")
+                if data.size == math.prod(sides):
+                    return data.reshape(sides).astype(np.float32)
+    raise ModelError(
+        f"feature statistics: {name} must be an object of a shape and as many numbers (float32, in base64), "
+        f"got {shown(record)}"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -341,20 +365,28 @@ class FeatureStatistics:
     pooling: FeaturePooling = "mean"
 
     def __post_init__(self) -> None:
-        """Refuse arrays whose shapes do not go together."""
-        if self.pooling not in get_args(FeaturePooling):
+        """Refuse arrays that do not go together, and what no film could be scored with."""
+        check_fields(self)
+        check_at_least_0(self, "films")
+        shape = self.components.shape
+        if len(shape) != 2 or not self.components.size:
             raise ModelError(
-                f"feature statistics: pooling {self.pooling!r}, expected one of "
-                f"{get_args(FeaturePooling)}; update edge-xray or convert the model again"
+                f"feature statistics: components must be (k, c), k and c 1 or more, got {shape}"
             )
-        k, c = self.components.shape
-        if self.mean.shape != (c,) or self.variances.shape != (k,):
+        if self.mean.shape != shape[1:] or self.variances.shape != shape[:1]:
             raise ModelError(
-                f"feature statistics: components {self.components.shape} do not fit mean "
+                f"feature statistics: components {shape} do not fit mean "
                 f"{self.mean.shape} and variances {self.variances.shape}"
             )
+        for name in ("mean", "components", "variances"):
+            if not bool(np.isfinite(getattr(self, name)).all()):
+                raise wrong(self, name, "finite numbers")
         if not (self.residual_scale > 0 and bool(np.all(self.variances > 0))):
             raise ModelError("feature statistics: variances and residual_scale must be positive")
+        if not 0 <= self.unlike <= self.foreign:
+            raise ModelError(
+                f"feature statistics: expected 0 <= unlike <= foreign, got {self.unlike}, {self.foreign}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, JSON-ready; arrays as base64 of little-endian float32."""
@@ -373,9 +405,9 @@ class FeatureStatistics:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
-        values = _require(record, cls)
+        values = read_fields(record, cls)
         for name in ("mean", "components", "variances"):
-            values[name] = _unpack(values[name])
+            values[name] = _unpack(values[name], name)
         return cls(**values)
 
 
@@ -394,6 +426,14 @@ class GoldenVectors:
     logits: tuple[tuple[float, ...], ...]
     tolerance: float
 
+    def __post_init__(self) -> None:
+        """Refuse answers that no network's could be held against."""
+        check_fields(self)
+        if len({len(row) for row in self.logits}) != 1:
+            raise wrong(self, "logits", "rows of one length")
+        if not self.tolerance > 0:
+            raise wrong(self, "tolerance", "above 0")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, JSON-ready."""
         return {"logits": [list(row) for row in self.logits], "tolerance": self.tolerance}
@@ -401,8 +441,8 @@ class GoldenVectors:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
-        values = _require(record, cls)
-        return cls(tuple(tuple(row) for row in values["logits"]), values["tolerance"])
+        values = read_fields(record, cls)
+        return cls(each(values["logits"], as_tuple), values["tolerance"])
 
 
 @dataclass(frozen=True)
@@ -455,9 +495,13 @@ class ModelMetadata:
 
     def __post_init__(self) -> None:
         """Refuse a record that could not decide about a film."""
+        check_fields(self)
+        check_not_blank(self, "name", "finding")
         names = [label.name for label in self.labels]
         if not 2 <= len(names) <= 20 or len(set(names)) != len(names):
-            raise ModelError(f"model metadata: expected 2 to 20 different labels, got {names}")
+            raise ModelError(
+                f"model metadata: expected 2 to 20 different labels, got {shown(names)}"
+            )
         if not any(label.triage == "none" for label in self.labels) or all(
             label.triage == "none" for label in self.labels
         ):
@@ -467,9 +511,10 @@ class ModelMetadata:
             )
         if not self.operating_points:
             raise ModelError("model metadata: expected at least one operating point, got none")
-        if not isinstance(self.delegate, bool):
+        if self.golden is not None and len(self.golden.logits[0]) != len(names):
             raise ModelError(
-                f"model metadata: delegate must be true or false, got {self.delegate!r}"
+                f"golden vectors: logits must be rows of {len(names)} numbers, one a label, got "
+                f"{len(self.golden.logits[0])}"
             )
 
     @property
@@ -534,24 +579,17 @@ class ModelMetadata:
         schema = values.pop("schema_version", None)
         if schema != SCHEMA_VERSION:
             raise ModelError(
-                f"model metadata has schema version {schema!r}, this edge-xray reads "
-                f"{SCHEMA_VERSION}: use the edge-xray that made the model, or convert it again"
+                f"model metadata has schema version {shown(schema)}, this edge-xray reads {SCHEMA_VERSION}"
             )
-        try:
-            values = _require(values, cls)
-            values["labels"] = tuple(Label.from_dict(item) for item in values["labels"])
-            values["input"] = InputSpec.from_dict(values["input"])
-            values["operating_points"] = tuple(
-                OperatingPoint.from_dict(item) for item in values["operating_points"]
-            )
-            values["calibration"] = ScoreCalibration.from_dict(values["calibration"])
-            values["intended_use"] = IntendedUse.from_dict(values["intended_use"])
-            for name, kind in (("features", FeatureStatistics), ("golden", GoldenVectors)):
-                if values.get(name) is not None:
-                    values[name] = kind.from_dict(values[name])
-            return cls(**values)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ModelError(f"model metadata cannot be read: {error!r}") from error
+        values = read_fields(values, cls, required=("calibration", "intended_use"))
+        values["labels"] = each(values["labels"], Label.from_dict)
+        values["input"] = as_record(values["input"], InputSpec.from_dict)
+        values["operating_points"] = each(values["operating_points"], OperatingPoint.from_dict)
+        values["calibration"] = as_record(values["calibration"], ScoreCalibration.from_dict)
+        values["intended_use"] = as_record(values["intended_use"], IntendedUse.from_dict)
+        values["features"] = as_record(values.get("features"), FeatureStatistics.from_dict)
+        values["golden"] = as_record(values.get("golden"), GoldenVectors.from_dict)
+        return cls(**values)
 
     def to_json(self) -> str:
         """The record as indented JSON with a final newline."""

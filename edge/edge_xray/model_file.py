@@ -72,7 +72,7 @@ def parse_metadata(data: bytes, source: str) -> ModelMetadata:
         source: its name, for messages.
 
     Raises:
-        ModelError: no zip, or no metadata of this kit in it.
+        ModelError: no zip, or no metadata of this kit in it, or metadata that no model can have.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -88,7 +88,12 @@ def parse_metadata(data: bytes, source: str) -> ModelMetadata:
         raise ModelError(f"model {source}: its metadata is damaged ({error!r})") from error
     if not isinstance(record, dict):
         raise ModelError(f"model {source}: metadata.json must hold an object")
-    return ModelMetadata.from_dict(record)
+    try:
+        return ModelMetadata.from_dict(record)
+    except ModelError as error:
+        raise ModelError(
+            f"model {source}: {error}. If a newer edge-xray made it, update this one; else convert it again."
+        ) from error
 
 
 def pack_model(network: bytes, metadata: ModelMetadata) -> bytes:

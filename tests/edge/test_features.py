@@ -58,5 +58,5 @@ def test_statistics_keep_their_pooling_and_older_ones_are_of_the_mean():
     assert FeatureStatistics.from_dict(record).pooling == "sixths"
     del record["pooling"]
     assert FeatureStatistics.from_dict(record).pooling == "mean"
-    with pytest.raises(ModelError, match="pooling 'thirds', expected one of"):
+    with pytest.raises(ModelError, match="pooling must be mean or sixths, got 'thirds'"):
         FeatureStatistics.from_dict(record | {"pooling": "thirds"})
