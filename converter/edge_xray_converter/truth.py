@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from edge_xray.errors import UsageError
+from edge_xray.errors import ModelError, UsageError
 from edge_xray.labelled import (
     LabelledFilm,
     Split,
@@ -18,6 +19,7 @@ from edge_xray.labelled import (
     refuse_other_labels,
 )
 from edge_xray.metadata import ModelMetadata
+from edge_xray.metadata_fields import shown
 from edge_xray.unseen_films import TEST_PART, is_there, own_split
 from edge_xray_converter.representative import (
     HASH_DIGITS,
@@ -138,12 +140,13 @@ def refuse_representative(
 
     Raises:
         UsageError: a film, a patient or a duplicate is in both.
+        ModelError: what the model says of its representative films cannot be read.
     """
     record = metadata.training.get("representative")
     if not isinstance(record, dict):
         return
-    known = set(record.get("film_sha256_prefixes", ()))
-    patients = set(record.get("patient_sha256_prefixes", ()))
+    known = _prefixes(record, "film_sha256_prefixes", model)
+    patients = _prefixes(record, "patient_sha256_prefixes", model)
     if films.split is None and own_split(metadata, beside) is not None:
         patients = set()
     for film in films.films:
@@ -157,3 +160,13 @@ def refuse_representative(
     if films.split is not None:
         drawn = [film for film in films.split.films if film.sha256[:HASH_DIGITS] in known]
         refuse_overlap(drawn, films.films)
+
+
+def _prefixes(record: dict[str, Any], name: str, model: str) -> set[str]:
+    prefixes = record.get(name, [])
+    if not isinstance(prefixes, list) or not all(isinstance(prefix, str) for prefix in prefixes):
+        raise ModelError(
+            f"{model}: its metadata tells training.representative.{name} as {shown(prefixes)}, expected a "
+            "list of words; convert it again"
+        )
+    return set(prefixes)

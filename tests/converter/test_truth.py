@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
-from edge_xray.errors import UsageError
+from edge_xray.errors import ModelError, UsageError
 from edge_xray.labelled import SplitFilm
 from edge_xray.metadata import Label
 from edge_xray.model_file import read_metadata
-from edge_xray_converter.truth import classes_of
+from edge_xray_converter.truth import ParitySet, classes_of, refuse_representative
 
 
 def films(*labels):
@@ -43,3 +44,12 @@ def test_unknown_labels_without_any_negative_film_are_refused(tiny_keras):
     two = model(tiny_keras, normal="none", pneumonia="urgent")
     with pytest.raises(UsageError, match="expected the same classes"):
         classes_of(films("cat", "dog"), two)
+
+
+@pytest.mark.parametrize("said", [None, 5, {"a": 1}, [["a"]]])
+def test_representative_films_that_a_model_tells_oddly_are_an_error_not_none(tiny_keras, said):
+    training = {"representative": {"film_sha256_prefixes": said}}
+    metadata = dataclasses.replace(read_metadata(tiny_keras), training=training)
+    films_of = ParitySet(Path(), tuple(films("normal")), None, "")
+    with pytest.raises(ModelError, match=r"m\.tflite: .*film_sha256_prefixes .* expected a list"):
+        refuse_representative(metadata, films_of, "m.tflite", [])

@@ -417,6 +417,22 @@ def test_wrong_options_get_one_line(tmp_path: Path, text: str, said: str) -> Non
         read_config(config)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"name": "two\nlines"}, r"--name: expected text on one line.* got 'two\\nlines'"),
+        ({"model_version": "1\x1b[2J"}, "--model-version: expected text"),
+        ({"licence": "CC0\r"}, "--licence: expected text"),
+    ],
+)
+def test_words_that_no_model_can_hold_are_refused_before_any_training(
+    film_folder: Path, tmp_path: Path, words: dict[str, str], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        run(RunRequest(film_folder, tmp_path / "run", OPTIONS, **words))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_config_file_sets_options_augmentation_and_task(tmp_path: Path) -> None:
     config = tmp_path / "train.toml"
     config.write_text(

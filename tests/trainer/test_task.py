@@ -65,6 +65,12 @@ def test_another_task_is_described_by_options() -> None:
         ),
         (["cat", "normal"], {"modalities": "MR"}, "modalities must be a list of words, got 'MR'"),
         (["cat", "normal"], {"summary": 1}, "summary must be a text, got 1"),
+        (
+            ["cat", "normal"],
+            {"finding": "two\nlines"},
+            "finding must be a word at least, text on one line",
+        ),
+        (["cat", "normal"], {"summary": "a\x1b[2J"}, "summary must be text on one line"),
         (["cat", "normal"], {"finding": ["x"]}, r"finding must be a text, got \['x'\]"),
         (["cat", "normal"], {"age_min_years": "5"}, "age_min_years must be 0 to 150, got '5'"),
         (["cat", "normal"], {"age_min_years": 9, "age_max_years": 5}, "age_max_years must be"),

@@ -26,7 +26,14 @@ from edge_xray_trainer.grouping import counter
 from edge_xray_trainer.keras_file import load_keras
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import network_outputs
-from edge_xray_trainer.run import RUN_FILES, Listener, RunRequest, RunResult, fit_metadata
+from edge_xray_trainer.run import (
+    RUN_FILES,
+    Listener,
+    RunRequest,
+    RunResult,
+    check_words,
+    fit_metadata,
+)
 from edge_xray_trainer.run_record import MODEL_FILE, RECORD_FILE, made_of, made_with
 from edge_xray_trainer.run_split import SPLIT_FILE
 from edge_xray_trainer.task import Task
@@ -61,6 +68,7 @@ def average_runs(
     tell = listener or Listener()
     if len(runs) < 2:
         raise UsageError(f"expected at least two runs to average, got {len(runs)}")
+    check_words(name, model_version, licence)
     check_folder(output)
     _refuse_a_run(output)
     began = datetime.now(timezone.utc)

@@ -17,7 +17,9 @@ from edge_xray.durable import output_errors
 from edge_xray.errors import UsageError
 from edge_xray.labelled import Split, labelled_root
 from edge_xray.metadata import FeaturePooling, InputSpec, ModelMetadata, OperatingPoint
+from edge_xray.metadata_fields import TEXT, is_text
 from edge_xray.model_file import read_metadata
+from edge_xray.walk import printable
 from edge_xray_trainer.checkpoints import (
     BEST_FILE,
     STATE_FILE,
@@ -139,6 +141,7 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
     """
     tell = listener or Listener()
     output, options = request.output, request.options
+    check_words(request.name, request.model_version, request.licence)
     architecture = architecture_of(options)
     refuse_several_machines()
     check_folder(output)
@@ -227,8 +230,20 @@ def _finished(request: RunRequest, task: Task, kept: TrainingState) -> RunResult
     return RunResult(model, request.output / RECORD_FILE, metadata, kept)
 
 
+def check_words(name: str, model_version: str, licence: str) -> None:
+    """Check what a model is to say of itself, before hours are spent on it.
+
+    Raises:
+        UsageError: names the option, the value received and what was expected.
+    """
+    words = {"--name": name, "--model-version": model_version, "--licence": licence}
+    for option, value in words.items():
+        if not is_text(value):
+            raise UsageError(f"{option}: expected {TEXT}, got {value!r}")
+
+
 def _name(request: RunRequest) -> str:
-    return request.name or request.output.resolve().name
+    return request.name.strip() or printable(request.output.resolve().name).strip() or "model"
 
 
 def _refuse_changed(
@@ -268,7 +283,8 @@ def fit_metadata(
     """
     options = request.options
     validation = sets["validation"]
-    words = f"validation films of {request.data.name} (split seed {split.seed})"
+    data = printable(request.data.name)
+    words = f"validation films of {data} (split seed {split.seed})"
     pooling = architecture_of(options).feature_pooling
     training = sets["train"].pixels
     asked = counter(progress, "Asking about films", len(validation) + 2 * len(training))
@@ -300,12 +316,12 @@ def fit_metadata(
             training_features,
             varied_features,
             features,
-            f"training films of {request.data.name} (split seed {split.seed})",
+            f"training films of {data} (split seed {split.seed})",
             pooling,
         ),
         architecture=options.architecture,
         training={
-            "data": request.data.name,
+            "data": data,
             "films": {part: len(films) for part, films in sets.items()},
             "split_sha256": split.fingerprint(),
             "split_seed": split.seed,

@@ -21,6 +21,7 @@ from typing import Any
 
 from edge_xray.errors import ModelError, UsageError
 from edge_xray.metadata import IntendedUse, Label
+from edge_xray.metadata_fields import TEXT, is_text
 from edge_xray.no_finding import no_finding_among
 
 CHEST_LABELS = (
@@ -100,6 +101,8 @@ def check_table(options: Mapping[str, Any] | None) -> None:
                 _expect(isinstance(said, Mapping), f"labels.{label}", "a table", said)
                 for key, word in said.items():
                     _expect(isinstance(word, str), f"labels.{label}.{key}", "a text", word)
+    finding = (options or {}).get("finding", "finding")
+    _expect(is_text(finding) and finding.strip(), "finding", f"a word at least, {TEXT}", finding)
     youngest = (options or {}).get("age_min_years", 0)
     oldest = (options or {}).get("age_max_years", OLDEST)
     _expect(youngest <= oldest, "age_max_years", f"age_min_years, {youngest}, or more", oldest)
@@ -109,7 +112,7 @@ def _are_words(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(word, str) for word in value)
 
 
-def _expect(fits: bool, name: str, wanted: str, value: Any) -> None:
+def _expect(fits: object, name: str, wanted: str, value: Any) -> None:
     if not fits:
         raise UsageError(f"[task] {name} must be {wanted}, got {value!r}")
 
