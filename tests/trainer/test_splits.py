@@ -89,6 +89,34 @@ def test_shares_are_kept_to_a_few_percent() -> None:
     assert abs(len(split.part("test")) / 1200 - 0.1) < 0.03
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_patient_with_very_many_films_is_not_the_test(seed: int) -> None:
+    films = [LabelledFilm(f"{i}.png", ("a", "b")[i % 2], f"p{max(0, i - 59)}") for i in range(300)]
+    groups, note = film_groups(films, list(range(300)))
+    assert "The patient p0 has 60 of 300 films (20.0%)" in note and "such as NA" in note
+    split = make_split(films, [""] * 300, groups, seed=seed, note=note)
+    assert {film.part for film in split.films if film.patient == "p0"} == {"train"}
+    for part in ("validation", "test"):
+        assert abs(len(split.part(part)) / 300 - 0.1) <= 0.025
+    assert "was asked for" not in split.note
+
+
+def test_the_note_says_which_part_is_far_from_its_share() -> None:
+    # Four patients of 15 films each: no part can have a tenth of them.
+    films = [LabelledFilm(f"{i}.png", ("a", "b")[i % 2], f"p{i // 15}") for i in range(60)]
+    groups, note = film_groups(films, list(range(60)))
+    note = make_split(films, [""] * 60, groups, seed=0, note=note).note
+    assert "the part test 25.0% of the films where 10.0% was asked for" in note
+    assert "the part validation 25.0% of the films" in note
+
+
+def test_the_note_names_no_pseudonym_of_a_patient_with_very_many_films() -> None:
+    films = [LabelledFilm(f"a/{i}.dcm", "a", f"dicom-{i // 9:064}") for i in range(20)]
+    note = film_groups(films, list(range(20)))[1]
+    assert "One patient, by the DICOM PatientID, has 9 of 20 films (45.0%)" in note
+    assert "dicom-" not in note
+
+
 @pytest.mark.parametrize("rare", [1, 6])
 def test_rare_classes_do_not_take_films_from_training(rare: int) -> None:
     films = [LabelledFilm(f"{i}.png", f"class{i % 3}", f"p{i}") for i in range(900)]

@@ -212,7 +212,9 @@ def train_command(
     with _Display(console) as display:
         result = run(
             request,
-            Listener(display.progress, display.epoch, lambda text: console.print(text)),
+            Listener(
+                display.progress, display.epoch, lambda text: console.print(text, markup=False)
+            ),
         )
     point = result.metadata.operating_points[0]
     best = result.state.best
@@ -261,7 +263,9 @@ def average_command(
             name=name,
             model_version=model_version,
             licence=licence,
-            listener=Listener(display.progress, display.epoch, lambda text: console.print(text)),
+            listener=Listener(
+                display.progress, display.epoch, lambda text: console.print(text, markup=False)
+            ),
         )
     typer.echo(str(result.model))
 

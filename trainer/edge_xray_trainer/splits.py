@@ -16,6 +16,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from edge_xray.errors import UsageError
 from edge_xray.labelled import LabelledFilm, Split, SplitFilm
+from edge_xray.labelled_files import DICOM_PATIENT
+from edge_xray.walk import printable
 
 PARTS = ("train", "validation", "test")
 
@@ -28,6 +30,12 @@ HELD_OUT = "Held out for the test"
 
 DRAWS = 20
 """Draws tried before a folder is said not to divide."""
+
+NEAR = 0.25
+"""How far from its share a part may end, as a part of the share, before another fold is looked for."""
+
+MANY_FILMS = 0.1
+"""Share of the films above which a patient's are remarked on: a part holds no more than that."""
 
 
 def film_groups(
@@ -76,7 +84,26 @@ def film_groups(
             f" The patient of {unknown} of {count} films is not known: each of these counts as a patient "
             "of its own, with its duplicates. Give a CSV with --patients to do better."
         )
-    return groups, note
+    return groups, note + _most_films(films)
+
+
+def _most_films(films: Sequence[LabelledFilm]) -> str:
+    """A remark on the patient with the most films, where these are many; empty if they are not."""
+    known = Counter(film.patient for film in films if film.patient)
+    patient, own = known.most_common(1)[0] if known else ("", 0)
+    if own <= MANY_FILMS * len(films):
+        return ""
+    if patient.startswith(DICOM_PATIENT):
+        who = "One patient, by the DICOM PatientID,"
+        advice = (
+            "a placeholder in the place of the ID would look so: name the patients with --patients"
+        )
+    else:
+        who = f"The patient {printable(patient)}"
+        advice = (
+            "a placeholder such as NA in the CSV of --patients would look so: leave it empty there"
+        )
+    return f" {who} has {own} of {len(films)} films ({own / len(films):.1%}); {advice}."
 
 
 def make_split(
@@ -98,7 +125,7 @@ def make_split(
         seed: of the draw.
         validation: share of the films for validation, 0 < share < 0.5.
         test: share of the films for the internal test, 0 < share < 0.5.
-        note: how groups were found, for the file.
+        note: how groups were found, for the file; which part is far from its share is added.
 
     Raises:
         UsageError: a share out of range, or too few groups of a class to have one in each part.
@@ -115,7 +142,13 @@ def make_split(
     for left, (name, share) in ((2, ("test", test)), (1, ("validation", validation))):
         # Shares are of the whole, and the earlier part is gone.
         folds = max(2, round(len(remaining) / (share * len(films))))
-        drawn = _drawn(labels[remaining], groups[remaining], folds, seed, left)
+        wanted = share * len(films)
+        drawn = _drawn(labels[remaining], groups[remaining], folds, wanted, seed, left)
+        if abs(len(drawn) - wanted) > NEAR * wanted:
+            note += (
+                f" The draw gave the part {name} {len(drawn) / len(films):.1%} of the films where {share:.1%} "
+                "was asked for: what is of one group is not divided."
+            )
         parts[remaining[drawn]] = name
         remaining = np.delete(remaining, drawn)
     return _split(films, sha256, groups, parts, seed, note)
@@ -227,9 +260,17 @@ def _folds(
 
 
 def _drawn(
-    labels: NDArray[np.str_], groups: NDArray[np.intp], folds: int, seed: int, left: int
+    labels: NDArray[np.str_],
+    groups: NDArray[np.intp],
+    folds: int,
+    wanted: float,
+    seed: int,
+    left: int,
 ) -> NDArray[np.intp]:
     """Draw a part: one fold of so many, with a group at least of each class, and `left` not in it.
+
+    The first fold that serves is taken if it has about the `wanted` films, else the nearest to it: the
+    largest groups are dealt out first, so the first fold has the films of a patient who has very many.
 
     A class with fewer groups than folds is not in every fold: groups of it change sides. Where that does
     not help, as its groups have films of other classes too, other draws are tried.
@@ -243,11 +284,16 @@ def _drawn(
     np.add.at(counts, (own, kind), 1)
     folds = min(folds, int((counts > 0).sum(axis=0).max()))
     for attempt in range(DRAWS):
+        usable = []
         for fold in _folds(labels, groups, folds, seed + attempt):
             inside = np.zeros(len(place), bool)
             inside[own[fold]] = True
             if _mend(inside, counts, left, np.random.default_rng(seed + attempt)):
-                return np.flatnonzero(inside[own])
+                usable.append(np.flatnonzero(inside[own]))
+                if abs(len(usable[0]) - wanted) <= NEAR * wanted:
+                    return usable[0]
+        if usable:
+            return min(usable, key=lambda drawn: abs(len(drawn) - wanted))
     raise UsageError(
         f"no draw gives each part films of all the classes {names.tolist()}: too few patients, or their films "
         "are of several classes; add films of other patients, or leave a class out"
