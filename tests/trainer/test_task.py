@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from edge_xray.cli import main
 from edge_xray.errors import UsageError
 from edge_xray_trainer.augment import Augmentation
 from edge_xray_trainer.task import task_for
@@ -41,7 +44,15 @@ def test_another_task_is_described_by_options() -> None:
         (["cat", "dog"], {"negative": ["cat", "dog"]}, "names every class"),
         (["cat", "normal"], {"labels": {"cat": {"triage": "now"}}}, "urgent, supportive or none"),
         (["cat", "normal"], {"labels": {"cat": {"color": "red"}}}, "unknown settings"),
-        (["cat", "normal"], {"region": "knee"}, "unknown fields"),
+        (["cat", "normal"], {"body_parts": ["HEAD"]}, "unknown settings .*, body_part,"),
+        (["cat", "normal"], {"findng": "x"}, "expected some of finding, negative, labels"),
+        (
+            ["cat", "normal"],
+            {"finding": " "},
+            "finding must be what a positive film shows, got ' '",
+        ),
+        (["cat", "normal"], {"negative": ["Normal", "normal"]}, "negative must be different"),
+        (["cat", "normal"], {"labels": {"Cat": {}, "cat": {}}}, "labels must be different"),
         (
             ["cat", "normal"],
             {"labels": {"cat": "urgent"}},
@@ -86,6 +97,38 @@ def test_another_task_is_described_by_options() -> None:
 def test_a_wrong_description_is_refused(names: list[str], options: object, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         task_for(names, options)  # type: ignore[arg-type]
+
+
+def test_classes_are_named_in_any_case() -> None:
+    task = task_for(
+        ["tb", "well"],
+        {"negative": ["Well"], "labels": {"TB": {"triage": "supportive", "advice": "Ring."}}},
+    )
+    assert [(label.name, label.triage) for label in task.labels] == [
+        ("well", "none"),
+        ("tb", "supportive"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('findng = "x"', "[task] has unknown settings ['findng']; expected some of finding,"),
+        ('finding = ""', "[task] finding must be what a positive film shows, got ''"),
+        (
+            '[task.labels.tb]\ntriage = "now"',
+            "triage must be urgent, supportive or none, got 'now'",
+        ),
+        ('[task.labels.tb]\ntriag = "none"', "unknown settings ['triag']; expected some of triage"),
+    ],
+)
+def test_a_slip_in_the_task_is_answered_before_a_film_is_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], table: str, said: str
+) -> None:
+    config = tmp_path / "options.toml"
+    config.write_text(f"[task]\n{table}\n", encoding="utf-8")
+    assert main(["train", str(tmp_path / "nowhere"), "--config", str(config)]) == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["noise_level", "blur_radius", "patch", "border", "gamma"])

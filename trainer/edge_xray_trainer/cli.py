@@ -188,11 +188,11 @@ def train_command(
             "teacher_weight": teacher_weight,
         },
     )
-    if negative or finding:
+    if negative or finding is not None:
         task = dict(task or {})
         if negative:
-            task["negative"] = [word.lower() for word in negative]
-        if finding:
+            task["negative"] = negative
+        if finding is not None:
             task["finding"] = finding
     request = RunRequest(
         data,

@@ -16,7 +16,7 @@ Nothing here is about lungs but the defaults; a TOML file describes any other ta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from edge_xray.errors import ModelError, UsageError
@@ -49,6 +49,12 @@ CHEST_USE = IntendedUse(
 MOST_CLASSES = 20
 """As many as a model's metadata may name."""
 
+LABEL_SETTINGS = ("triage", "advice")
+"""What a table ``[task.labels.CLASS]`` may say."""
+
+SETTINGS = ("finding", "negative", "labels", *(item.name for item in fields(IntendedUse)))
+"""What the table ``[task]`` may say: of the labels, and of the intended use."""
+
 OLDEST = 150
 """Years; an age above is a slip of the pen."""
 
@@ -74,7 +80,7 @@ class Task:
 
 
 def check_table(options: Mapping[str, Any] | None) -> None:
-    """Check the types of a ``[task]`` table, before anything is read for it.
+    """Check the names, types and words of a ``[task]`` table, before anything is read for it.
 
     Args:
         options: the table as TOML gives it; None for none.
@@ -82,30 +88,44 @@ def check_table(options: Mapping[str, Any] | None) -> None:
     Raises:
         UsageError: names the setting, the value received and what was expected.
     """
+    _expect_known("[task]", options or {}, SETTINGS)
     for name, value in (options or {}).items():
         if name in ("finding", "summary", "not_for"):
             _expect(isinstance(value, str), name, "a text", value)
+            if name == "finding":
+                fits = is_text(value) and value.strip()
+                _expect(fits, name, f"a word at least, {TEXT}", value)
+            _expect(is_text(value), name, TEXT, value)
         elif name == "negative":
             fits = isinstance(value, str) or _are_words(value)
             _expect(fits, name, "a class or a list of classes", value)
-            words = [value] if isinstance(value, str) else value
-            _expect(len(set(words)) == len(words), name, "different classes", value)
+            _expect_different(name, [value] if isinstance(value, str) else value)
         elif name in ("body_part", "modalities", "views"):
             _expect(_are_words(value), name, "a list of words", value)
         elif name in ("age_min_years", "age_max_years"):
             fits = isinstance(value, int | float) and not isinstance(value, bool)
             _expect(fits and 0 <= value <= OLDEST, name, f"0 to {OLDEST}", value)
-        elif name == "labels":
+        else:
             _expect(isinstance(value, Mapping), name, "tables, [task.labels.CLASS]", value)
+            _expect_different(name, list(value))
             for label, said in value.items():
-                _expect(isinstance(said, Mapping), f"labels.{label}", "a table", said)
-                for key, word in said.items():
-                    _expect(isinstance(word, str), f"labels.{label}.{key}", "a text", word)
-    finding = (options or {}).get("finding", "finding")
-    _expect(is_text(finding) and finding.strip(), "finding", f"a word at least, {TEXT}", finding)
+                _check_label(label, said)
     youngest = (options or {}).get("age_min_years", 0)
     oldest = (options or {}).get("age_max_years", OLDEST)
     _expect(youngest <= oldest, "age_max_years", f"age_min_years, {youngest}, or more", oldest)
+
+
+def _check_label(label: str, said: Any) -> None:
+    """Check a table ``[task.labels.CLASS]``."""
+    _expect(isinstance(said, Mapping), f"labels.{label}", "a table", said)
+    _expect_known(f"[task.labels.{label}]", said, LABEL_SETTINGS)
+    for key, word in said.items():
+        _expect(is_text(word), f"labels.{label}.{key}", TEXT, word)
+    if "triage" in said:
+        try:
+            Label(label, said["triage"], "")
+        except ModelError as error:
+            raise UsageError(f"[task.labels.{label}]: {error}") from error
 
 
 def _are_words(value: Any) -> bool:
@@ -117,12 +137,25 @@ def _expect(fits: object, name: str, wanted: str, value: Any) -> None:
         raise UsageError(f"[task] {name} must be {wanted}, got {value!r}")
 
 
+def _expect_different(name: str, words: Sequence[str]) -> None:
+    fits = len({word.lower() for word in words}) == len(words)
+    _expect(fits, name, "different classes, in lower case too", list(words))
+
+
+def _expect_known(table: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise UsageError(
+            f"{table} has unknown settings {unknown}; expected some of {', '.join(known)}"
+        )
+
+
 def task_for(found: Sequence[str], options: Mapping[str, Any] | None = None) -> Task:
     """Say what the classes of a folder mean.
 
     Args:
         found: class names of the folder.
-        options: the ``[task]`` table of a TOML file; see the module's docstring.
+        options: the ``[task]`` table of a TOML file, with class names in any case; see the module's docstring.
 
     Returns:
         The chest task if these are its labels and nothing else is said; else one made from the
@@ -139,7 +172,7 @@ def task_for(found: Sequence[str], options: Mapping[str, Any] | None = None) -> 
     if not options and set(names) == {label.name for label in CHEST_LABELS}:
         return Task(CHEST_LABELS, "pneumonia", CHEST_USE)
     settings = dict(options or {})
-    described = settings.pop("labels", {})
+    described = {name.lower(): said for name, said in settings.pop("labels", {}).items()}
     finding = str(settings.pop("finding", "finding"))
     negative = _negatives(names, settings.pop("negative", None))
     unknown = sorted((set(described) | set(negative)) - set(names))
@@ -151,33 +184,22 @@ def task_for(found: Sequence[str], options: Mapping[str, Any] | None = None) -> 
         )
     labels = []
     for name in [*negative, *(name for name in names if name not in negative)]:
-        said = dict(described.get(name, {}))
-        triage = said.pop("triage", "none" if name in negative else "urgent")
-        words = said.pop("advice", "No sign found." if triage == "none" else f"Signs of {name}.")
-        if said:
-            raise UsageError(
-                f"[task.labels.{name}] has unknown settings {sorted(said)}; expected triage, advice"
-            )
-        try:
-            labels.append(Label(name, triage, words))
-        except ModelError as error:
-            raise UsageError(f"[task.labels.{name}]: {error}") from error
+        said = described.get(name, {})
+        triage = said.get("triage", "none" if name in negative else "urgent")
+        words = said.get("advice", "No sign found." if triage == "none" else f"Signs of {name}.")
+        labels.append(Label(name, triage, words))
     calls = [label.triage for label in labels]
     if "none" not in calls or set(calls) == {"none"}:
         words = ", ".join(f"{label.name}={label.triage}" for label in labels)
         raise UsageError(
             f"[task] one class at least must have the triage none and one another, got {words}"
         )
-    try:
-        use = IntendedUse.from_dict(settings)
-    except (ModelError, TypeError) as error:
-        raise UsageError(f"[task]: {error}") from error
-    return Task(tuple(labels), finding, use)
+    return Task(tuple(labels), finding, IntendedUse.from_dict(settings))
 
 
 def _negatives(names: Sequence[str], said: Any) -> list[str]:
     if said is not None:
-        return [said] if isinstance(said, str) else [str(name) for name in said]
+        return [name.lower() for name in ([said] if isinstance(said, str) else said)]
     negative = list(no_finding_among(names))
     if not negative:
         raise UsageError(
