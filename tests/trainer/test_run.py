@@ -373,10 +373,28 @@ def test_an_epoch_is_not_worse_for_being_less_sure() -> None:
     labels = np.arange(90) % 3
     logits = np.eye(3)[labels] * 2 + generator.normal(size=(90, 3))
     films = FilmSet((), np.zeros((90, 1, 1, 1), np.uint8), labels, ("normal", "bacterial", "viral"))
-    sure, unsure = (epoch_result(1, 0.0, logits * by, films, 0.0) for by in (1.0, 0.2))
+    sure, unsure = (
+        epoch_result(1, 0.0, logits * by, films, (False, True, True), 0.0) for by in (1.0, 0.2)
+    )
     assert unsure.validation_loss == pytest.approx(sure.validation_loss, abs=1e-4)
-    worse = epoch_result(2, 0.0, logits + generator.normal(size=(90, 3)), films, 0.0)
+    worse = epoch_result(
+        2, 0.0, logits + generator.normal(size=(90, 3)), films, (False, True, True), 0.0
+    )
     assert worse.validation_loss > sure.validation_loss + 0.05
+
+
+def test_the_auc_of_an_epoch_is_that_of_the_finding() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 90)
+    films = FilmSet((), np.zeros((90, 1, 1, 1), np.uint8), labels, ("normal", "old", "ill"))
+    # The two classes without a finding are not told apart, the finding always is.
+    logits = generator.normal(size=(90, 3)) + np.outer(labels == 2, [-20, -20, 20])
+    found = epoch_result(1, 0.0, logits, films, (False, False, True), 0.0)
+    assert found.validation_auc == 1.0
+    assert epoch_result(1, 0.0, logits, films, (False, True, True), 0.0).validation_auc < 0.9
+    turned = FilmSet((), films.pixels, 2 - labels, films.names[::-1])
+    first = epoch_result(1, 0.0, logits[:, ::-1], turned, (True, False, False), 0.0)
+    assert first.validation_auc == 1.0
 
 
 def test_a_damaged_film_is_named_before_any_training(film_folder: Path, tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ import numpy as np
 from edge_xray.durable import output_errors
 from edge_xray.errors import UsageError
 from edge_xray.labelled import Split, check_split, labelled_root
+from edge_xray.metadata import ModelMetadata
 from edge_xray.model_file import read_metadata
 from edge_xray_trainer.augment import Augmentation
 from edge_xray_trainer.checkpoints import TrainingState
 from edge_xray_trainer.class_weights import class_weights, shift_logits
-from edge_xray_trainer.data import load_films
+from edge_xray_trainer.data import FilmSet, load_films
 from edge_xray_trainer.delivery import check_folder
 from edge_xray_trainer.finished import write_finished
 from edge_xray_trainer.grouping import counter
@@ -108,9 +109,9 @@ def average_runs(
     averaged = networks[0]
     for run, own in zip(runs, weights, strict=True):
         averaged.set_weights(own)
-        tell.note(f"{run}: {_validation_words(averaged, sets['validation'])}")
+        tell.note(f"{run}: {_validation_words(averaged, sets['validation'], metadata)}")
     averaged.set_weights([np.mean(arrays, axis=0) for arrays in zip(*weights, strict=True)])
-    tell.note(f"average: {_validation_words(averaged, sets['validation'])}")
+    tell.note(f"average: {_validation_words(averaged, sets['validation'], metadata)}")
     request = RunRequest(
         data,
         output,
@@ -209,9 +210,9 @@ def _options(values: dict[str, Any]) -> TrainingOptions:
     return TrainingOptions(**{**values, "augmentation": augmentation})
 
 
-def _validation_words(network: keras.Model, films: Any) -> str:
+def _validation_words(network: keras.Model, films: FilmSet, metadata: ModelMetadata) -> str:
     logits, _ = network_outputs(network, films.pixels)
-    result = epoch_result(0, float("nan"), logits, films, 0.0)
+    result = epoch_result(0, float("nan"), logits, films, metadata.positive, 0.0)
     return (
         f"validation loss {result.validation_loss:.4f}, accuracy {result.validation_accuracy:.1%}, "
         f"AUC {result.validation_auc:.4f}"

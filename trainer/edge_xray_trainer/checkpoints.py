@@ -33,7 +33,7 @@ class EpochResult:
             as it is trained, which takes every class for equally common; the kept model is shifted back to the
             shares of the training films when it is calibrated (`class_weights.shift_logits`).
         validation_accuracy: share of films whose most probable class is theirs, of the same network.
-        validation_auc: of "any class but the first"; NaN with an empty class.
+        validation_auc: of the finding: of all classes that call for something; NaN where validation has none, or no other.
         seconds: wall time.
     """
 

@@ -191,6 +191,7 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
         options,
         sets["train"],
         sets["validation"],
+        positive=task.positive,
         split_fingerprint=split.fingerprint(),
         targets=targets,
         learned_from=learned_from,
@@ -295,7 +296,7 @@ def fit_metadata(
     calibration = fit_temperature(logits, validation.labels, words, log_prior)
     shift_logits(network, calibration.temperature * log_prior)
     logits = logits + calibration.temperature * log_prior
-    positive = np.array([label.triage != "none" for label in task.labels])
+    positive = np.array(task.positive)
     calibration = fit_finding_temperature(
         logits, validation.labels, validation.groups, calibration, positive
     )

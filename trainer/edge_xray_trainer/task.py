@@ -78,6 +78,11 @@ class Task:
         """Class names, in the order of the network's outputs."""
         return tuple(label.name for label in self.labels)
 
+    @property
+    def positive(self) -> tuple[bool, ...]:
+        """For each class, whether it is a finding."""
+        return tuple(label.triage != "none" for label in self.labels)
+
 
 def check_table(options: Mapping[str, Any] | None) -> None:
     """Check the names, types and words of a ``[task]`` table, before anything is read for it.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,7 @@ def train(
     films: FilmSet,
     validation: FilmSet,
     *,
+    positive: Sequence[bool],
     split_fingerprint: str,
     targets: Targets | None = None,
     learned_from: Mapping[str, str] | None = None,
@@ -138,6 +139,7 @@ def train(
         options: what to do.
         films: the training films.
         validation: the validation films; they choose the epoch that is kept, and nothing else here.
+        positive: for each class, whether it is a finding; only the AUC of each epoch asks for it.
         split_fingerprint: `edge_xray.labelled.Split.fingerprint`.
         targets: what to learn instead of the labels alone.
         learned_from: `TrainingState.learned_from` of a run that begins.
@@ -240,7 +242,8 @@ def train(
         logits = model.predict(
             validation.pixels.astype(np.float32), batch_size=PREDICT_BATCH, verbose=0
         )
-        result = epoch_result(epoch + 1, loss, logits, validation, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        result = epoch_result(epoch + 1, loss, logits, validation, positive, seconds)
         state.epochs.append(result)
         if state.best is result:
             save_weights(model, folder / BEST_FILE)
@@ -331,7 +334,12 @@ def _optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.Optimiz
 
 
 def epoch_result(
-    epoch: int, loss: float, logits: NDArray[np.floating], films: FilmSet, seconds: float
+    epoch: int,
+    loss: float,
+    logits: NDArray[np.floating],
+    films: FilmSet,
+    positive: Sequence[bool],
+    seconds: float,
 ) -> EpochResult:
     """Validation figures of one epoch.
 
@@ -340,6 +348,7 @@ def epoch_result(
         loss: mean training loss.
         logits: (n, classes) on the validation films.
         films: the validation films.
+        positive: for each class, whether it is a finding.
         seconds: wall time of the epoch.
     """
     # Calibrated first, as the shipped model will be: a teacher's soft answers or smoothed labels make a
@@ -348,13 +357,14 @@ def epoch_result(
     wide = logits.astype(np.float64) / temperature
     log_probability = wide - np.logaddexp.reduce(wide, axis=1, keepdims=True)
     truth = films.labels
-    first = np.exp(log_probability[:, 0])
+    finding = np.array(positive)
+    p_nothing = np.exp(log_probability[:, ~finding]).sum(axis=1)
     return EpochResult(
         epoch,
         loss,
         float(-log_probability[np.arange(len(truth)), truth].mean()),
         float((wide.argmax(axis=1) == truth).mean()),
-        auc(truth != 0, 1.0 - first),
+        auc(finding[truth], 1.0 - p_nothing),
         seconds,
     )
 
