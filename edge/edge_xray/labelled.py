@@ -64,19 +64,20 @@ def labelled_root(data: Path) -> Path:
     return data
 
 
-def read_labelled_folder(root: Path) -> list[LabelledFilm]:
+def read_labelled_folder(root: Path, *, fewest: int = 2) -> list[LabelledFilm]:
     """List the films of a labelled folder, sorted by path.
 
     Args:
         root: a folder in one of the two layouts described above. For the Kaggle layout the folder
             that holds ``train/`` will do when it has no class folders itself.
+        fewest: classes that there must be: two to learn from, one to measure a model on.
 
     Returns:
         At least one film of each class found.
 
     Raises:
-        UsageError: no folder, no class folder, an empty class, fewer than two classes, or folders that are
-            parts of a split and no classes.
+        UsageError: no folder, no class folder, an empty class, too few classes, or folders that are parts of
+            a split and no classes.
     """
     root = labelled_root(root)
     parts = part_folders(root)
@@ -109,9 +110,10 @@ def read_labelled_folder(root: Path) -> list[LabelledFilm]:
                 else LabelledFilm(relative, name.lower(), named_patient(relative) if kaggle else "")
             )
     labels = sorted({film.label for film in films})
-    if len(labels) < 2:
+    if len(labels) < fewest:
+        wanted = "one class" if fewest == 1 else "two classes"
         raise UsageError(
-            f"{root}: expected at least two classes (one folder each), found {labels or 'none'}"
+            f"{root}: expected at least {wanted} (one folder each), found {labels or 'none'}"
         )
     return sorted(
         film if film.patient else replace(film, patient=dicom_patient(root / film.path))

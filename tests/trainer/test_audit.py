@@ -116,6 +116,22 @@ def test_parts_by_any_of_their_names_are_parts(film_folder, tmp_path, capsys, na
         assert alone in capsys.readouterr().err
 
 
+def test_a_part_without_a_class_is_audited_and_said(write_film, tmp_path, capsys):
+    for part, labels in (("train", ("well", "tb")), ("test", ("well",))):
+        for label in labels:
+            for index in range(6):
+                seed = 10 * len(part) + index
+                write_film(tmp_path / part / label / f"{index}.png", "normal", seed)
+    record = found(capsys, tmp_path)
+    assert record["classes"]["tb"]["films"] == {"train": 6}
+    said = texts(record, "warning")
+    assert sum(text.startswith("The part test has no film of tb") for text in said) == 1
+    assert not any("The part train has no film" in text for text in said)
+    shutil.rmtree(tmp_path / "train" / "tb")
+    assert run(tmp_path) == 2
+    assert "at least two classes (one folder each), found ['well']" in capsys.readouterr().err
+
+
 def test_blank_slices_weld_nobody_together(tmp_path, write_film, capsys):
     rows = []
     for patient in range(8):

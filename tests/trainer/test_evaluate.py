@@ -159,6 +159,25 @@ def test_finding_without_class_and_renamed_labels(tiny_keras, write_film, tmp_pa
     assert 0 < measured["score_calibration"]["finding_by_chance"] < 0.5
 
 
+def test_a_folder_of_one_class_gives_the_figures_that_need_but_one(
+    tiny_keras, write_film, tmp_path, capsys
+):
+    for index in range(6):
+        write_film(tmp_path / "data" / "normal" / f"{index}.png", "normal", index)
+    arguments = [tiny_keras, "--data", tmp_path / "data", "--no-robustness", "--resamples", 100]
+    assert run(*arguments, "--format", "json") == 0
+    measured = json.loads(capsys.readouterr().out)["test"]
+    assert (measured["films"], measured["positives"]) == (6, 0)
+    assert measured["auc"]["value"] is None and measured["sensitivity"]["value"] is None
+    assert measured["specificity"]["value"] is not None
+    (tmp_path / "data" / "normal").rename(tmp_path / "data" / "knee")
+    assert run(*arguments) == 2
+    assert "the films are labelled knee, the model knows" in capsys.readouterr().err
+    (tmp_path / "data" / "knee").rename(tmp_path / "elsewhere")
+    assert run(*arguments) == 2
+    assert "at least one class (one folder each), found none" in capsys.readouterr().err
+
+
 def test_labels_are_renamed_as_the_user_says_and_not_as_comes_first(
     tiny_keras, write_film, tmp_path, capsys
 ):

@@ -133,11 +133,18 @@ def _list_folders(data: Path) -> tuple[Path, list[tuple[LabelledFilm, str, str]]
     parts = part_folders(data) if data.is_dir() else []
     if not parts:
         return data, [(film, WHOLE_FOLDER, "") for film in read_labelled_folder(data)]
-    return data, [
+    listed = [
         (replace(film, path=f"{part.name}/{film.path}"), part.name, "")
         for part in parts
-        for film in read_labelled_folder(part)
+        for film in read_labelled_folder(part, fewest=1)
     ]
+    labels = {film.label for film, *_ in listed}
+    if len(labels) < 2:
+        raise UsageError(
+            f"{data}: expected at least two classes (one folder each), found {sorted(labels)} in "
+            f"{', '.join(part.name for part in parts)}"
+        )
+    return data, listed
 
 
 def unlisted_files(data: Path, split: Path | None) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ class Finding:
 
 def findings_of(audit: Audit) -> list[Finding]:
     """What a reader must know, the worst first."""
-    found = [*_leaks(audit), *_films(audit), *_shortcuts(audit)]
+    found = [*_leaks(audit), *_lacking(audit), *_films(audit), *_shortcuts(audit)]
     order = ("leak", "warning", "good")
     return sorted(found, key=lambda finding: order.index(finding.kind))
 
@@ -65,6 +65,21 @@ def _leaks(audit: Audit) -> list[Finding]:
         )
     if not audit.leaks and len(audit.parts) > 1:
         found.append(Finding("good", "No patient and no copy of a film stands in two parts."))
+    return found
+
+
+def _lacking(audit: Audit) -> list[Finding]:
+    found = []
+    for part in audit.parts:
+        lacking = [label for label, own in audit.classes.items() if not own.films.get(part)]
+        if lacking:
+            found.append(
+                Finding(
+                    "warning",
+                    f"The part {part} has no film of {', '.join(lacking)}: it can neither teach nor measure "
+                    "what it lacks.",
+                )
+            )
     return found
 
 

@@ -54,7 +54,7 @@ def films_of_part(
                 f"--part {part} needs --split, the file that says which films are in it: there is none of "
                 "these films beside the model"
             )
-        films = read_labelled_folder(data)
+        films = read_labelled_folder(data, fewest=1)
         if patients is not None:
             films = read_labels(patients, films)
         root = labelled_root(data)
