@@ -1,8 +1,8 @@
 """Labelled folders of films: what trainer, converter and parity measure on.
 
 Two layouts are read. The Kaggle copy of the Guangzhou films: ``NORMAL/`` and ``PNEUMONIA/``, the cause
-in the file name. And any other: one folder a class, its name the label; so are folders of those two names
-where no file is named as in that copy.
+in the file name, with folders of other classes beside them or none. And any other: one folder a class, its
+name the label; so are folders of those two names where no file is named as in that copy.
 """
 
 from __future__ import annotations
@@ -93,8 +93,14 @@ def read_labelled_folder(root: Path, *, fewest: int = 2) -> list[LabelledFilm]:
     found = {
         name: sorted(path for path, film in files_below(root / name) if film) for name in classes
     }
-    kaggle = set(classes) == KAGGLE_FOLDERS
-    causes = kaggle and any(_KAGGLE_PNEUMONIA.match(path.name) for path in found["PNEUMONIA"])
+    # The two with or without others, or one of them alone, as in a part that lacks the other.
+    kaggle = set(classes) >= KAGGLE_FOLDERS or set(classes) <= KAGGLE_FOLDERS
+    copied = {
+        name
+        for name, paths in found.items()
+        if name.upper() == "PNEUMONIA" and any(_KAGGLE_PNEUMONIA.match(own.name) for own in paths)
+    }
+    causes = kaggle and "PNEUMONIA" in copied
     for name, paths in found.items():
         if not paths:
             others = sum(1 for _ in files_below(root / name))
@@ -106,8 +112,10 @@ def read_labelled_folder(root: Path, *, fewest: int = 2) -> list[LabelledFilm]:
             relative = path.relative_to(root).as_posix()
             films.append(
                 _kaggle_film(relative, path.name, name)
-                if causes
-                else LabelledFilm(relative, name.lower(), named_patient(relative) if kaggle else "")
+                if causes and name in KAGGLE_FOLDERS
+                else LabelledFilm(
+                    relative, name.lower(), named_patient(relative) if kaggle or copied else ""
+                )
             )
     labels = sorted({film.label for film in films})
     if len(labels) < fewest:
@@ -143,9 +151,9 @@ def files_left_out(root: Path) -> list[str]:
 
 
 def named_patient(path: str) -> str:
-    """Who a film of the Kaggle layout is of, by its path; empty where that does not tell."""
+    """Who a film of the Kaggle layout is of, by its path in either case; empty where that does not tell."""
     folder, _, name = path.rpartition("/")
-    pattern = {"NORMAL": _KAGGLE_NORMAL, "PNEUMONIA": _KAGGLE_PNEUMONIA}.get(folder)
+    pattern = {"NORMAL": _KAGGLE_NORMAL, "PNEUMONIA": _KAGGLE_PNEUMONIA}.get(folder.upper())
     match = pattern.match(name) if pattern else None
     return match[1] if match else ""
 

@@ -13,7 +13,7 @@ import pytest
 
 from edge_xray.cli import main
 from edge_xray.errors import UsageError
-from edge_xray.labelled import Split, files_left_out, read_labelled_folder
+from edge_xray.labelled import Split, SplitFilm, file_sha256, files_left_out, read_labelled_folder
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
@@ -144,6 +144,54 @@ def test_folders_called_as_kaggles_with_names_of_their_own_are_two_classes(
     assert "rename the folder to lower case: pneumonia" in capsys.readouterr().err
     (tmp_path / "PNEUMONIA").rename(tmp_path / "pneumonia")
     assert {film.label for film in read_labelled_folder(tmp_path)} == {"normal", "pneumonia"}
+
+
+def test_the_kaggle_films_keep_their_patients_beside_other_classes(
+    write_film: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    for index in range(24):
+        cause = ("bacteria", "virus")[index // 12]
+        write_film(data / "NORMAL" / f"IM-{index // 2:04}-{index:04}.jpeg", "normal", index)
+        name = f"person{index // 2}_{cause}_{index}.jpeg"
+        write_film(data / "PNEUMONIA" / name, "viral", 100 + index)
+        write_film(data / "TB" / f"IM-0001-{index}.jpeg", "bacterial", 200 + index)
+    films = read_labelled_folder(data)
+    assert {film.label for film in films} == {"normal", "bacterial", "viral", "tb"}
+    numbers = {f"IM-{number:04}" for number in range(12)}
+    persons = {f"person{number}" for number in range(12)}
+    assert {film.patient for film in films if film.label != "tb"} == numbers | persons
+    assert {film.patient for film in films if film.label == "tb"} == {""}
+    # Renamed, the pneumonias are one class, and of the same patients.
+    (data / "PNEUMONIA").rename(data / "pneumonia")
+    films = read_labelled_folder(data)
+    assert {film.label for film in films} == {"normal", "pneumonia", "tb"}
+    assert {film.patient for film in films if film.label != "tb"} == numbers | persons
+    split = tmp_path / "split.json"
+    assert main(["split", str(data), "-o", str(split)]) == 0
+    parts = defaultdict(set)
+    for film in Split.read(split).films:
+        parts[film.patient].add(film.part)
+    assert all(len(own) == 1 for who, own in parts.items() if who)
+
+
+def test_a_split_that_parts_kaggle_patients_beside_another_class_is_refused(
+    write_film: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = []
+    for index, part in enumerate(("train", "validation", "test") * 2):
+        for path in (
+            f"NORMAL/IM-{index:04}-0001.jpeg",
+            f"PNEUMONIA/person1_virus_{index}.jpeg",
+            f"TB/{index}.jpeg",
+        ):
+            label = {"N": "normal", "P": "viral", "T": "tb"}[path[0]]
+            film = write_film(tmp_path / "data" / path, "normal", index)
+            rows.append(SplitFilm(path, label, "", "", file_sha256(film), part))
+    Split(0, tuple(rows)).write(tmp_path / "split.json")
+    words = ["--split", str(tmp_path / "split.json"), "-o", str(tmp_path / "run")]
+    assert main(["train", str(tmp_path / "data"), *words]) == 2
+    assert "the patient person1 stands in" in capsys.readouterr().err
 
 
 def test_a_test_set_of_ones_own_hospital_is_measured_on(

@@ -118,7 +118,7 @@ def _otherwise(
 
 def _refuse_parted(split: Split, source: Path) -> None:
     found: dict[str, dict[str, None]] = defaultdict(dict)
-    kaggle = {film.path.rpartition("/")[0] for film in split.films} == KAGGLE_FOLDERS
+    kaggle = {film.path.rpartition("/")[0] for film in split.films} >= KAGGLE_FOLDERS
     for film in split.films:
         for name in _belongs(film, kaggle):
             found[name][film.part] = None
