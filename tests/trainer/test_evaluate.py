@@ -246,6 +246,34 @@ def test_subgroups_from_a_csv(lone_keras, film_folder, tmp_path, capsys):
     assert wards["B"]["films"] == 40 and wards["B"]["auc"]["value"] is None
 
 
+def test_what_a_csv_of_subgroups_leaves_out_is_said(lone_keras, write_film, tmp_path, capsys):
+    rows = ["path,ward,age,site"]
+    for index in range(16):
+        path = f"{('normal', 'viral')[index % 2]}/{index}.png"
+        write_film(tmp_path / "data" / path, "normal", index)
+        if index > 2:
+            rows.append(f"{path},{'AB'[index % 2]},{index},here")
+    table = tmp_path / "wards.csv"
+    table.write_text("\n".join(rows))
+    arguments = [
+        lone_keras, "--data", tmp_path / "data", "--no-robustness", "--no-shortcut",
+        "--format", "json", "--resamples", 100, "--groups", table,
+    ]  # fmt: skip
+    assert run(*arguments) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert {own["subgroup"] for own in measured["subgroups"] if own["by"] == "ward"} == {"A", "B"}
+    assert not {"age", "site"} & {own["by"] for own in measured["subgroups"]}
+    said = " ".join(measured["data"]["notes"])
+    assert "3 of 16 films have no row in --groups" in said
+    assert "'age' of --groups is left out: the films have 13 values of it" in said
+    assert "'site' of --groups is left out: the films have 1 values of it" in said
+    table.write_text("path,ward\ndata/normal/0.png,A\ndata/viral/1.png,B\n")
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err.strip()
+    assert "names none of the 16 films" in error and "'normal/0.png'" in error
+    assert "got 'data/normal/0.png'" in error and len(error.splitlines()) == 1
+
+
 def test_stand_in_goes_into_the_record(tiny_keras, film_folder, tiny_split, tmp_path, capsys):
     kept = tmp_path / "record.json"
     kept.write_text('{"schema_version": 1, "name": "tiny"}')

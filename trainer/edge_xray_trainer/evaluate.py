@@ -269,6 +269,8 @@ def evaluate(
             request.data, wanted, metadata, done, jobs=request.jobs, standard=request.robustness
         )
     reference = reference_of(films.films, metadata, request.renamed)
+    notes = list(chosen.notes)
+    divided = list(subgroups_of(films, request.series, request.groups, notes.append))
     with progress("Scoring films", len(films.films)) as done:
         scored = score(scorer, films.inputs, point, done)
     bootstrap = Bootstrap(request.resamples, request.seed)
@@ -286,7 +288,7 @@ def evaluate(
         runtime=scorer.runtime,
         data=request.data.resolve().name,
         part=films.films[0].part,
-        notes=chosen.notes,
+        notes=tuple(notes),
         films_sha256=hashlib.sha256(
             "".join(film.sha256 + "\n" for film in films.films).encode()
         ).hexdigest(),
@@ -310,7 +312,7 @@ def evaluate(
                 measure(reference, scored, bootstrap, members),
                 measure_pairs(reference, scored, metadata, bootstrap, members),
             )
-            for name, value, members in subgroups_of(films, request.series, request.groups)
+            for name, value, members in divided
         ),
         robustness=measure_robustness(
             scorer,

@@ -72,7 +72,9 @@ def evaluate_command(
     ] = None,
     groups: Annotated[
         Path | None,
-        typer.Option(help="CSV with the column path and others to make subgroups of."),
+        typer.Option(
+            help="CSV with the column path and others of 2 to 12 values to make subgroups of."
+        ),
     ] = None,
     robustness: Annotated[
         bool, typer.Option("--robustness/--no-robustness", help="Score corrupted films too.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,13 +14,16 @@ from edge_xray.errors import UsageError
 from edge_xray_trainer.scoring import PreparedFilms
 
 MAX_VALUES = 12
-"""A column with more values (an age in days, an ID) makes no subgroups."""
+"""A column with more values (an age in days, an ID) makes no subgroups: `--help` says so too."""
 
 _THIRDS = ("lowest third", "middle third", "highest third")
 
 
 def subgroups_of(
-    films: PreparedFilms, series: str, table: Path | None
+    films: PreparedFilms,
+    series: str,
+    table: Path | None,
+    note: Callable[[str], None],
 ) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
     """Divide films in every way that gives at least two subgroups.
 
@@ -28,25 +31,33 @@ def subgroups_of(
         films: the films.
         series: regular expression on file names; what its first group matches names the series.
         table: a CSV with the column ``path`` and others; each other column divides the films.
+        note: told what of the table was left out.
 
     Yields:
         ``(what divides, which subgroup, (n,) bool)``.
 
     Raises:
-        UsageError: the expression or the CSV cannot serve.
+        UsageError: the expression or the CSV cannot serve, or the CSV names none of the films.
     """
     facts = films.facts
+    columns = _columns(films, table, note) if table is not None else {}
     for name, values in (
         ("series of the file name", _series(films, series)),
         ("brightness", _thirds([fact.brightness for fact in facts])),
         ("pixels in the file", _thirds([float(fact.width * fact.height) for fact in facts])),
         ("width to height", _thirds([fact.width / fact.height for fact in facts])),
         ("file format", [fact.format for fact in facts]),
-        *(_columns(films, table) if table is not None else ()),
+        *columns.items(),
     ):
         known = list(dict.fromkeys(value for value in values if value))
         known.sort(key=lambda value: _THIRDS.index(value) if value in _THIRDS else 0)
-        if 2 <= len(known) <= MAX_VALUES:
+        if not 2 <= len(known) <= MAX_VALUES:
+            if name in columns:
+                note(
+                    f"The column {name!r} of --groups is left out: the films have {len(known)} values of it, "
+                    f"and subgroups are made of 2 to {MAX_VALUES}."
+                )
+        else:
             own = np.array(values)
             for value in known:
                 yield name, value, own == value
@@ -73,7 +84,10 @@ def _thirds(values: Sequence[float]) -> list[str]:
     return [_THIRDS[int(value > low) + int(value > high)] for value in values]
 
 
-def _columns(films: PreparedFilms, table: Path) -> Iterator[tuple[str, list[str]]]:
+def _columns(
+    films: PreparedFilms, table: Path, note: Callable[[str], None]
+) -> dict[str, list[str]]:
+    """What each column of a table says of each film; empty where it says nothing."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
@@ -82,9 +96,19 @@ def _columns(films: PreparedFilms, table: Path) -> Iterator[tuple[str, list[str]
     if not rows or "path" not in rows[0]:
         raise UsageError(f"{table}: expected the column path and others to divide the films by")
     by_path = {row["path"]: row for row in rows}
-    for name in rows[0]:
-        if name and name != "path":
-            yield (
-                name,
-                [(by_path.get(film.path, {}).get(name) or "").strip() for film in films.films],
-            )
+    paths = [film.path for film in films.films]
+    without = sum(path not in by_path for path in paths)
+    if without == len(paths):
+        raise UsageError(
+            f"--groups {table}: names none of the {len(paths)} films that are measured; expected paths as "
+            f"{paths[0]!r} in the column path, got {rows[0]['path']!r}"
+        )
+    if without:
+        note(
+            f"{without} of {len(paths)} films have no row in --groups and are in none of its subgroups."
+        )
+    return {
+        name: [(by_path.get(path, {}).get(name) or "").strip() for path in paths]
+        for name in rows[0]
+        if name and name != "path"
+    }
