@@ -149,7 +149,7 @@ def test_finding_without_class_and_renamed_labels(tiny_keras, write_film, tmp_pa
     ]  # fmt: skip
     assert run(*arguments) == 2
     assert "--rename healthy=" in capsys.readouterr().err
-    assert run(*arguments, "--rename", "healthy=normal") == 0
+    assert run(*arguments, "--rename", "Healthy=NORMAL") == 0
     measured = json.loads(capsys.readouterr().out)
     assert (measured["test"]["films"], measured["test"]["positives"]) == (12, 6)
     assert list(measured["data"]["skipped"]) == ["pneumonia/broken.png"]
@@ -295,6 +295,8 @@ def test_stand_in_goes_into_the_record(tiny_keras, film_folder, tiny_split, tmp_
         (["--format", "pdf"], "--format must be of table"),
         (["--format", "json,csv"], "add --output"),
         (["--rename", "x"], "LABEL=CLASS"),
+        (["--rename", "nothere=viral"], "no film is labelled 'nothere'; the films are labelled"),
+        (["--rename", "viral=flu"], "no class 'flu'; expected one of normal, bacterial, viral"),
         (["--prevalence", "1.5"], "--prevalence must be"),
         (["--operating-point", "other"], "no operating point 'other'"),
         (["--series", "("], "no regular expression"),

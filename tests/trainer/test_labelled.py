@@ -194,6 +194,25 @@ def test_a_split_that_parts_kaggle_patients_beside_another_class_is_refused(
     assert "the patient person1 stands in" in capsys.readouterr().err
 
 
+def test_films_that_a_split_does_not_name_are_counted(
+    write_film: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, split = tmp_path / "data", tmp_path / "split.json"
+    for label in ("normal", "viral"):
+        for index in range(8):
+            write_film(data / label / f"{index}.png", label, index)
+    assert main(["split", str(data), "-o", str(split)]) == 0
+    words = [str(data), "--split", str(split), "--architecture", "baseline"]
+    words += ["--input-size", "28", "--epochs", "1"]
+    assert main(["train", *words, "-o", str(tmp_path / "all")]) == 0
+    assert "Left out" not in capsys.readouterr().err
+    for index in (8, 9):
+        write_film(data / "viral" / f"{index}.png", "viral", index)
+    assert main(["train", *words, "-o", str(tmp_path / "fewer")]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Left out, as not in split.json: 2 films of the folder, the first viral/8.png" in said
+
+
 def test_a_test_set_of_ones_own_hospital_is_measured_on(
     tiny_keras: Path, write_film: Callable[..., Path], tmp_path: Path
 ) -> None:

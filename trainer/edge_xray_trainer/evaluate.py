@@ -52,6 +52,7 @@ from edge_xray_trainer.scoring import (
     films_of_part,
     prepare,
     reference_of,
+    refuse_renamed,
     score,
 )
 from edge_xray_trainer.stress import (
@@ -222,6 +223,9 @@ def choose_films(models: Sequence[tuple[str, Scorer]], request: EvaluationReques
         labelled = read_labels(request.patients, read_labelled_folder(request.data))
         refuse_other_labels(split, path, labelled, request.patients)
     films = films_of_part(request.data, split, request.part, request.patients)
+    for _, scorer in models:
+        named = films if split is None else split.films
+        refuse_renamed(request.renamed, [film.label for film in named], scorer.metadata)
     beside = splits_beside(files)
     for name, scorer in models:
         metadata = scorer.metadata

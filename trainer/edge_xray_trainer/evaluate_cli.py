@@ -178,7 +178,8 @@ def renamed_labels(rename: list[str] | None) -> dict[str, str]:
         label, equals, name = text.partition("=")
         if not (label and equals and name):
             raise UsageError(f"--rename expects LABEL=CLASS, got {text!r}")
-        pairs[label.strip()] = name.strip()
+        # In lower case, as the labels of a folder are.
+        pairs[label.strip().lower()] = name.strip().lower()
     return pairs
 
 

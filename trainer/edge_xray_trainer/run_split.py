@@ -19,6 +19,8 @@ from edge_xray.labelled import (
     read_labelled_folder,
     read_labels,
 )
+from edge_xray.labelled_files import class_folders, files_below
+from edge_xray.walk import printable
 from edge_xray_trainer.grouping import Progress, draw_split, silent
 from edge_xray_trainer.splits import HELD_OUT, fold_as_split
 
@@ -48,7 +50,7 @@ def choose_split(
         patients: a CSV that names patients or labels.
         seed: of the draw; None takes that of the split there is, or 0.
         progress: told of each film read, where a split is drawn.
-        note: told how groups were found, where a split is drawn.
+        note: told how groups were found, where a split is drawn, and else how many films it does not name.
 
     Raises:
         UsageError: the split does not fit the films or what is asked for, or parts a group.
@@ -67,6 +69,11 @@ def choose_split(
             check_split(split, labelled_root(data), ("train", "validation"))
             _refuse_parted(split, source)
             _refuse_lacking(split, source)
+            if unknown := _unknown_films(split, labelled_root(data)):
+                note(
+                    f"Left out, as not in {source.name}: {len(unknown)} films of the folder, the first "
+                    f"{printable(unknown[0])}. To learn from them too, split again: edge-xray split."
+                )
             return split
         if given is not None or not may_draw_again or HELD_OUT in split.note:
             raise UsageError(other)
@@ -114,6 +121,17 @@ def _otherwise(
                 f"{other}; {advice}"
             )
     return ""
+
+
+def _unknown_films(split: Split, root: Path) -> list[str]:
+    known = {film.path for film in split.films}
+    there = (
+        path.relative_to(root).as_posix()
+        for name in class_folders(root)
+        for path, film in files_below(root / name)
+        if film
+    )
+    return sorted(set(there) - known)
 
 
 def _refuse_parted(split: Split, source: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -184,6 +184,40 @@ class Reference:
     clusters: NDArray[np.str_]
 
 
+def refuse_renamed(
+    renamed: Mapping[str, str], labels: Iterable[str], metadata: ModelMetadata
+) -> None:
+    """Refuse names that would change nothing, or that say of films what no model can.
+
+    Args:
+        renamed: labels of the folder and what the model calls them.
+        labels: of the films there are.
+        metadata: of the model.
+
+    Raises:
+        UsageError: no film has the label, or the model has no such class.
+    """
+    known = sorted(set(labels))
+    classes = tuple(dict.fromkeys((*metadata.label_names, metadata.finding)))
+    for label, name in renamed.items():
+        if label not in known:
+            raise UsageError(
+                f"--rename {label}={name}: no film is labelled {label!r}; the films are labelled "
+                f"{', '.join(known)}"
+            )
+        if _own_name(name, metadata) not in classes:
+            raise UsageError(
+                f"--rename {label}={name}: the model has no class {name!r}; expected one of "
+                f"{', '.join(classes)}"
+            )
+
+
+def _own_name(name: str, metadata: ModelMetadata) -> str:
+    """A class as the model writes it, which may be in capitals where others packed it."""
+    own = (*metadata.label_names, metadata.finding)
+    return next((word for word in own if word.lower() == name.lower()), name)
+
+
 def reference_of(
     films: Sequence[SplitFilm], metadata: ModelMetadata, renamed: Mapping[str, str]
 ) -> Reference:
@@ -200,7 +234,8 @@ def reference_of(
         UsageError: a label that the model does not have; the message says how to rename it.
     """
     names = metadata.label_names
-    labels = [renamed.get(film.label, film.label) for film in films]
+    said = {label: _own_name(name, metadata) for label, name in renamed.items()}
+    labels = [said.get(film.label, film.label) for film in films]
     unknown = sorted(set(labels) - set(names) - {metadata.finding})
     if unknown:
         choices = dict.fromkeys((*names, metadata.finding))
