@@ -1,5 +1,6 @@
 """``edge-xray evaluate`` through the command line, on a tiny model and generated films."""
 
+import base64
 import csv
 import html
 import io
@@ -8,6 +9,7 @@ import os
 import re
 import shutil
 import sys
+import warnings
 
 import pytest
 
@@ -413,6 +415,21 @@ def test_odd_names_of_classes_models_and_files(tmp_path, capsys):
     assert main(["compare", *map(str, models), *words, "-o", str(tmp_path / "both")]) == 0
     assert "m$x_$" in (tmp_path / "both" / "comparison.html").read_text("utf-8")
     capsys.readouterr()
+
+
+def test_classes_in_any_script_are_drawn_without_a_word(tmp_path, capsys):
+    names = ("none", "肺结核", "سل")
+    untrained(tmp_path / "model.keras", names)
+    noise_of(names, 4, tmp_path / "data")
+    words = ["--data", tmp_path / "data", "--resamples", 100, "--no-robustness"]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert run(tmp_path / "model.keras", *words, "-o", tmp_path / "out") == 0
+    assert not [own.message for own in caught if own.category is UserWarning]
+    page = (tmp_path / "out" / "evaluation.html").read_text("utf-8")
+    pictures = re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", page)
+    drawn = "".join(base64.b64decode(own).decode("utf-8") for own in pictures)
+    assert all(name in drawn for name in names)
 
 
 def test_the_confusions_of_many_classes_are_named_and_not_a_column_each(tmp_path, capsys):

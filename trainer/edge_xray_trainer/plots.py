@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +71,14 @@ def draw(
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # The letters of a class may be in no font here: they stand as text in the picture, and it is the
+        # browser that draws them.
+        for said in (
+            r"Glyph \d+ .* missing from",
+            "Matplotlib currently does not support .* natively",
+        ):
+            warnings.filterwarnings("ignore", said, UserWarning)
         figure = Figure((width, height), layout="constrained")
         paint(figure.add_subplot())
         buffer = io.BytesIO()
