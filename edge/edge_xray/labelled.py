@@ -117,7 +117,7 @@ def read_labelled_folder(root: Path, *, fewest: int = 2) -> list[LabelledFilm]:
                     relative, name.lower(), named_patient(relative) if kaggle or copied else ""
                 )
             )
-    labels = sorted({film.label for film in films})
+    labels = sorted({name.lower() for name in classes})
     if len(labels) < fewest:
         wanted = "one class" if fewest == 1 else "two classes"
         raise UsageError(

@@ -101,6 +101,15 @@ def test_a_patient_with_very_many_films_is_not_the_test(seed: int) -> None:
     assert "was asked for" not in split.note
 
 
+def test_a_patient_with_most_of_the_films_leaves_parts_of_the_others() -> None:
+    films = [LabelledFilm(f"{i}.png", ("a", "b")[i % 2], f"p{max(0, i - 239)}") for i in range(400)]
+    groups, _ = film_groups(films, list(range(400)))
+    split = make_split(films, [""] * 400, groups, seed=0)
+    assert {film.part for film in split.films if film.patient == "p0"} == {"train"}
+    for part in ("validation", "test"):
+        assert abs(len(split.part(part)) / 400 - 0.1) <= 0.025
+
+
 def test_the_note_says_which_part_is_far_from_its_share() -> None:
     # Four patients of 15 films each: no part can have a tenth of them.
     films = [LabelledFilm(f"{i}.png", ("a", "b")[i % 2], f"p{i // 15}") for i in range(60)]

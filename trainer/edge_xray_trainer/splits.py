@@ -100,9 +100,7 @@ def _most_films(films: Sequence[LabelledFilm]) -> str:
         )
     else:
         who = f"The patient {printable(patient)}"
-        advice = (
-            "a placeholder such as NA in the CSV of --patients would look so: leave it empty there"
-        )
+        advice = "a placeholder such as NA in the CSV of --patients would look so: leave such cells empty"
     return f" {who} has {own} of {len(films)} films ({own / len(films):.1%}); {advice}."
 
 
@@ -269,8 +267,9 @@ def _drawn(
 ) -> NDArray[np.intp]:
     """Draw a part: one fold of so many, with a group at least of each class, and `left` not in it.
 
-    The first fold that serves is taken if it has about the `wanted` films, else the nearest to it: the
-    largest groups are dealt out first, so the first fold has the films of a patient who has very many.
+    The first fold that serves is taken if it has about the `wanted` films, else the nearest to it, of fewer
+    folds too: the largest groups are dealt out first, so the first fold has the films of a patient who has
+    very many, and the others have few where nearly all films are that patient's.
 
     A class with fewer groups than folds is not in every fold: groups of it change sides. Where that does
     not help, as its groups have films of other classes too, other draws are tried.
@@ -283,17 +282,24 @@ def _drawn(
     counts = np.zeros((len(place), len(names)), int)
     np.add.at(counts, (own, kind), 1)
     folds = min(folds, int((counts > 0).sum(axis=0).max()))
+
+    def off(drawn: NDArray[np.intp]) -> float:
+        return abs(len(drawn) - wanted) / wanted
+
     for attempt in range(DRAWS):
-        usable = []
-        for fold in _folds(labels, groups, folds, seed + attempt):
-            inside = np.zeros(len(place), bool)
-            inside[own[fold]] = True
-            if _mend(inside, counts, left, np.random.default_rng(seed + attempt)):
-                usable.append(np.flatnonzero(inside[own]))
-                if abs(len(usable[0]) - wanted) <= NEAR * wanted:
-                    return usable[0]
+        usable: list[NDArray[np.intp]] = []
+        for fewer in range(folds, 1, -1):
+            for fold in _folds(labels, groups, fewer, seed + attempt):
+                inside = np.zeros(len(place), bool)
+                inside[own[fold]] = True
+                if _mend(inside, counts, left, np.random.default_rng(seed + attempt)):
+                    usable.append(np.flatnonzero(inside[own]))
+                    if off(usable[0]) <= NEAR:
+                        return usable[0]
+            if not usable or off(min(usable, key=off)) <= NEAR:
+                break
         if usable:
-            return min(usable, key=lambda drawn: abs(len(drawn) - wanted))
+            return min(usable, key=off)
     raise UsageError(
         f"no draw gives each part films of all the classes {names.tolist()}: too few patients, or their films "
         "are of several classes; add films of other patients, or leave a class out"
