@@ -215,7 +215,8 @@ def compared(
         "## Beside other networks",
         "",
         "The same films, each network at its own operating point. Error, corrupted: mean balanced error over "
-        "13 corruptions at 5 severities. Balanced accuracy, *A to B*: the same recipe, shortened, trained "
+        "13 corruptions at 5 severities. AUC, border only: the further from 0.5, above or below, the more is read "
+        "there. Balanced accuracy, *A to B*: the same recipe, shortened, trained "
         "without the normal films of series *B* and measured on them: a stand-in for another site. More, "
         "and the command: [comparison](comparison.md).",
         "",

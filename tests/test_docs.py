@@ -164,6 +164,21 @@ def test_what_the_clinical_lead_is_told_is_what_was_measured() -> None:
     assert f"of {called_viral} films that it called viral, {bacterial[2]} were" in words
 
 
+def test_what_the_nurse_is_told_of_rare_numbers_is_what_was_measured() -> None:
+    rows = re.findall(
+        r"\| stated (0\.\d\d) \| (\d\.\d{3}) .*\| (\d+) \|",
+        read("models/edge-xray-lite0.evaluation.md"),
+    )
+    rare = [
+        (float(seen), int(films)) for stated, seen, films in rows if 0.13 <= float(stated) <= 0.47
+    ]
+    films = sum(count for _, count in rare)
+    sick = round(sum(seen * count for seen, count in rare))
+    words = " ".join(read("docs/clinic.md").split())
+    assert "Numbers between 13 % and 47 % are rare" in words
+    assert f"of {films} films with such a number where it was tried, {sick} showed" in words
+
+
 def test_what_is_said_of_bacterial_against_viral_is_what_was_measured() -> None:
     evaluation = json.loads(read("models/edge-xray-lite0.evaluation.json"))
     pair = evaluation["classes"]["pairs"]["bacterial vs viral"]

@@ -259,7 +259,8 @@ def predictive_values(
 ) -> tuple[Estimate, Estimate]:
     """Positive and negative predictive value at a chosen prevalence, with 95 % intervals.
 
-    Bayes' rule; adjusted logit intervals of Mercaldo, Lau & Zhou 2007.
+    Bayes' rule; logit intervals of Mercaldo, Lau & Zhou 2007. A rate of 0 or 1, which has no logit, counts as if
+    half a film more had been called right and half a film more wrong.
 
     Args:
         sensitivity: 0..1, on the reference's positives.
@@ -276,22 +277,22 @@ def predictive_values(
     if not positives or not negatives:
         return empty, empty
 
-    def adjusted(share: float, total: float) -> tuple[float, float]:
-        """Agresti & Coull 1998: as if z squared films more had been seen, half of them hits."""
-        return (share * total + Z_95**2 / 2) / (total + Z_95**2), total + Z_95**2
+    def with_logit(share: float, total: float) -> tuple[float, float]:
+        return (share, total) if 0 < share < 1 else ((share * total + 0.5) / (total + 1), total + 1)
 
     def interval(value: float, logit: float, variance: float) -> Estimate:
         low, high = (
             1 / (1 + math.exp(-(logit + sign * Z_95 * math.sqrt(variance)))) for sign in (-1, 1)
         )
+        # The value of a rate of 0 or 1 is itself 0 or 1, beyond the two ends.
         return Estimate(value, min(low, value), max(high, value))
 
     true_positive = sensitivity * prevalence
     false_positive = (1 - specificity) * (1 - prevalence)
     true_negative = specificity * (1 - prevalence)
     false_negative = (1 - sensitivity) * prevalence
-    se, n1 = adjusted(sensitivity, positives)
-    sp, n0 = adjusted(specificity, negatives)
+    se, n1 = with_logit(sensitivity, positives)
+    sp, n0 = with_logit(specificity, negatives)
     odds = math.log(prevalence / (1 - prevalence))
     ppv = npv = empty
     if true_positive + false_positive > 0:

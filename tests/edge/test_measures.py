@@ -260,6 +260,32 @@ def test_predictive_values_by_bayes():
     assert math.isnan(predictive_values(0.9, math.nan, 30, 0, 0.1)[0].value)
 
 
+@pytest.mark.parametrize("share", [0.9, 0.95, 0.97, 0.985, 0.995])
+@pytest.mark.parametrize("prevalence", [0.05, 0.5])
+def test_predictive_values_are_within_their_intervals_as_often_as_these_say(share, prevalence):
+    films = 134
+    chances = [
+        math.comb(films, wrong) * (1 - share) ** wrong * share ** (films - wrong)
+        for wrong in range(films + 1)
+    ]
+    for find in (0, 1):
+        sure = 0.95, 388, films  # the other rate, and both numbers of films
+        truth = predictive_values(*_rates(find, share, *sure), prevalence)[find].value
+        covered = [
+            own.low <= truth <= own.high
+            for wrong in range(films + 1)
+            for own in (
+                predictive_values(*_rates(find, 1 - wrong / films, *sure), prevalence)[find],
+            )
+        ]
+        assert 0.9 <= np.dot(chances, covered) <= 0.995
+
+
+def _rates(find: int, share: float, other: float, many: int, few: int) -> tuple[float, ...]:
+    """Sensitivity, specificity, positives, negatives; PPV (0) hangs on the specificity, NPV on the other."""
+    return (other, share, many, few) if find == 0 else (share, other, few, many)
+
+
 def test_chance_makes_a_calibration_error_that_more_films_wear_down():
     # One film of probability p is off by 1 - p or by p: 2 p (1 - p) on average.
     assert calibration_error_by_chance(np.array([0.2])) == pytest.approx(0.32, abs=0.03)

@@ -94,7 +94,7 @@ def _predictive(evaluation: Evaluation) -> Table:
         ("prevalence", "PPV", "NPV"),
         tuple((f"{share:.0%}", ppv, npv) for share, ppv, npv in evaluation.predictive),
         "PPV: positives among films called positive; NPV: negatives among films called negative. "
-        "Intervals: Mercaldo, Lau & Zhou 2007.",
+        "Intervals: logit ones, Mercaldo, Lau & Zhou 2007.",
     )
 
 
@@ -218,8 +218,8 @@ def _shortcut(evaluation: Evaluation) -> Table:
         "Shortcuts: what the model makes of parts of a film",
         ("shown", *_COLUMNS),
         tuple((name, *_row(own)) for name, own in evaluation.shortcut.items()),
-        "Border only: two of 224 pixels a side; centre: 60 % of each side; the rest is grey. A model "
-        "that reads the border has an AUC above 0.5 on it alone.",
+        "Border only: two of 224 pixels a side; centre: 60 % of each side; the rest is grey. The further from "
+        "0.5 the AUC on the border alone, above or below, the more a model reads there.",
     )
 
 

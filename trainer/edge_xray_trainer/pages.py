@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 from importlib.resources import files
 from typing import Any
 
@@ -23,6 +24,11 @@ THUMBNAIL_SIDE = 192
 """Larger side of a film in a report, in pixels."""
 
 THUMBNAIL_QUALITY = 80
+
+
+def anchor(title: str) -> str:
+    """What a link calls a heading: the rule of Markdown's, so that one link serves both kinds of page."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
 def render_page(template: str, **context: Any) -> str:
@@ -42,6 +48,7 @@ def render_page(template: str, **context: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["cell"] = cell_text
+    environment.filters["anchor"] = anchor
     environment.tests["flush_right"] = is_number
     style = (files("edge_xray_trainer") / "templates" / "report.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
