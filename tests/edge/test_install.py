@@ -10,8 +10,10 @@ import hashlib
 import os
 import platform
 import re
+import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -107,6 +109,7 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.prefix = folder / "the prefix"
         self.bin = folder / "bin"
+        self.before: list[str] = []
         self.environment = {
             "PATH": f"{self.bin}:{os.environ['PATH']}",
             "HOME": str(folder),
@@ -115,7 +118,7 @@ class Machine:
 
     def command(self, folder: Path, *arguments: str) -> list[str]:
         places = ["--prefix", str(self.prefix), "--bin", str(self.bin)]
-        return ["sh", str(folder / "install.sh"), *places, *arguments]
+        return [*self.before, "sh", str(folder / "install.sh"), *places, *arguments]
 
     def install(self, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -138,6 +141,14 @@ class Machine:
         self.bin.mkdir(exist_ok=True)
         (self.bin / name).write_text("\n".join(("#!/bin/sh", *lines, "")))
         (self.bin / name).chmod(0o755)
+
+    def has_only(self, *programs: str) -> None:
+        """Leave no other program on the path."""
+        folder = self.prefix.parent / "tools"
+        folder.mkdir()
+        for program in programs:
+            (folder / program).symlink_to(str(shutil.which(program)))
+        self.environment["PATH"] = str(folder)
 
     def service(self) -> tuple[list[str], Path]:
         """A systemd that writes down what it is told, and which versions are there."""
@@ -193,7 +204,9 @@ def test_install_twice_upgrade_roll_back_and_remove(kits: Kits, machine: Machine
     first, second, third = (kits.make(f"{number}.0") for number in (1, 2, 3))
     done = machine.install(first)
     assert done.returncode == 0, done.stderr
-    assert "self-test of 1.0" in done.stdout and "Done." in done.stdout
+    assert "self-test of 1.0" in done.stdout
+    command = shlex.split(done.stdout.partition("Done. Try it: ")[2].splitlines()[0])
+    assert command == ["edge-xray", "scan", str(machine.prefix / "current/samples")]
     assert machine.version() == "edge-xray 1.0"
     assert (machine.prefix / "current/samples/normal-1.jpeg").is_file()
     pages = sorted((machine.prefix / "current").resolve().glob("[!v]*/*.html"))
@@ -222,6 +235,57 @@ def test_install_twice_upgrade_roll_back_and_remove(kits: Kits, machine: Machine
     assert [path.name for path in machine.prefix.iterdir()] == ["settings.toml"]
     assert not (machine.bin / "edge-xray").is_symlink()
     assert machine.install(third, "--uninstall").returncode == 1
+
+
+def read_only(*folders: Path) -> None:
+    """Take the right to write from folders and all that is in them, as ISO 9660 does."""
+    subprocess.run(["chmod", "-R", "a-w", *map(str, folders)], check=True)
+
+
+@pytest.fixture
+def bound(machine: Machine) -> Machine:
+    """A machine where whoever installs may not write to what is read-only, as root may."""
+    if os.geteuid() == 0:
+        machine.before = ["setpriv", "--inh-caps=-dac_override", "--bounding-set=-dac_override"]
+        if shutil.which("setpriv") is None or subprocess.run([*machine.before, "true"]).returncode:
+            pytest.skip("root cannot do without its rights on this machine")
+    return machine
+
+
+def test_a_kit_on_a_read_only_medium(three: list[Path], bound: Machine, tmp_path: Path) -> None:
+    for version in three[:2]:
+        shutil.copytree(version, tmp_path / version.parent.name)
+        read_only(tmp_path / version.parent.name)
+        done = bound.install(tmp_path / version.parent.name)
+        assert done.returncode == 0, done.stderr
+    installed = (bound.prefix / "current").resolve()
+    for path in installed.rglob("*"):
+        assert path.is_symlink() or path.stat().st_mode & stat.S_IWUSR, path
+    (installed / "venv/bin/edge-xray").write_bytes(b"")
+    again = bound.install(tmp_path / three[1].parent.name)
+    assert again.returncode == 0, again.stderr
+    assert (bound.version(), bound.versions()) == ("edge-xray 2.0", ["1.0", "2.0"])
+
+
+def test_what_was_installed_read_only_can_be_replaced_and_removed(
+    three: list[Path], bound: Machine
+) -> None:
+    def install(folder: Path) -> Path:
+        done = bound.install(folder)
+        assert done.returncode == 0, done.stderr
+        version = (bound.prefix / "current").resolve()
+        read_only(version / "docs", version / "models", version / "samples")
+        return version
+
+    install(three[0])
+    second = install(three[1])
+    (second / "venv/bin/edge-xray").write_bytes(b"")
+    assert install(three[1]) == second
+    install(three[2])
+    assert (bound.version(), bound.versions()) == ("edge-xray 3.0", ["2.0", "3.0"])
+    removed = bound.install(three[2], "--uninstall")
+    assert removed.returncode == 0, removed.stderr
+    assert not bound.prefix.exists()
 
 
 @pytest.fixture
@@ -334,9 +398,9 @@ def test_what_may_be_watched_for_whom_is_said_before_anything_is_installed(
         assert all(word in done.stderr for word in words), done.stderr
         assert len(done.stderr.splitlines()) == 1
 
-    refused("root's", f"chown USER {films}")
+    refused("root's", f'chown USER "{films}"')
     os.chown(films, NAMELESS, -1)
-    refused("no name", f"chown USER {films}")
+    refused("no name", f'chown USER "{films}"')
     os.chown(films, NOBODY, -1)
     results.symlink_to(secret)
     refused(f"{results} is a link")
@@ -354,7 +418,7 @@ def test_what_may_be_watched_for_whom_is_said_before_anything_is_installed(
     refused("nobody, whose folder", "cannot read it")
     films.chmod(0o755)
     open_folder.chmod(0o775)
-    refused(f"install -d -o nobody {results}")
+    refused(f'install -d -o nobody "{results}"')
     assert (secret.stat().st_uid, list(machine.prefix.parent.glob("units/*"))) == (0, [])
 
 
@@ -382,14 +446,10 @@ def test_a_list_gets_a_folder_of_the_films_owner(
 
 @pytest.mark.parametrize("watched", ["--watch missing", "--watch ."])
 def test_a_service_that_cannot_be_is_said_before_anything_is_installed(
-    three: list[Path], machine: Machine, tmp_path: Path, watched: str
+    three: list[Path], machine: Machine, watched: str
 ) -> None:
     # No systemctl, whatever else this machine has.
-    tools = ("cat", "dirname", "id", "mkdir", "rm", "rmdir", "sed", "sh", "stat", "uname")
-    (tmp_path / "tools").mkdir()
-    for tool in tools:
-        (tmp_path / "tools" / tool).symlink_to(str(shutil.which(tool)))
-    machine.environment["PATH"] = str(tmp_path / "tools")
+    machine.has_only("cat", "dirname", "id", "mkdir", "rm", "rmdir", "sed", "sh", "stat", "uname")
     done = machine.install(three[0], *watched.split())
     words = "no such folder" if "missing" in watched else "no systemd; install without --watch"
     assert done.returncode == 1 and words in done.stderr
@@ -656,3 +716,29 @@ def test_the_wrong_machine(
 def test_wrong_use(kits: Kits, machine: Machine, arguments: list[str], words: str) -> None:
     refused = machine.install(kits.make("1.0"), *arguments)
     assert refused.returncode == 1 and words in refused.stderr
+
+
+def test_another_python_since_stops_neither_going_back_nor_removing(
+    three: list[Path], upgraded: Machine, tmp_path: Path
+) -> None:
+    shutil.copytree(three[2], tmp_path / "kit")
+    change(tmp_path / "kit", "KIT_PYTHON", "3.99")
+    assert "this kit is for Python 3.99" in upgraded.install(tmp_path / "kit").stderr
+    back = upgraded.install(tmp_path / "kit", "--rollback")
+    assert back.returncode == 0, back.stderr
+    assert upgraded.version() == "edge-xray 1.0"
+
+    del upgraded.environment["PYTHON"]
+    upgraded.has_only(
+        *("basename", "cat", "chmod", "dirname", "id", "mkdir", "readlink", "rm", "rmdir", "sed"),
+        "sh",
+    )
+    refused = upgraded.install(tmp_path / "kit", "--rollback")
+    assert refused.returncode == 1 and "needs Python 3" in refused.stderr
+    link = tmp_path / "link"
+    link.symlink_to(upgraded.prefix)
+    removed = upgraded.install(tmp_path / "kit", "--prefix", f"{link}/", "--uninstall")
+    assert (removed.returncode, removed.stderr) == (0, "")
+    assert not upgraded.prefix.exists() and not (upgraded.bin / "edge-xray").is_symlink()
+    gone = upgraded.install(tmp_path / "kit", "--uninstall")
+    assert gone.returncode == 1 and "nothing is installed" in gone.stderr

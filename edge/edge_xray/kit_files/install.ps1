@@ -136,4 +136,4 @@ if ($now -and $now -ne $id) { Set-Content -Path $previous -Encoding ASCII -Value
 Use-Version $id
 $keep = @($id, (Read-Version $previous))
 Get-ChildItem $versions | Where-Object { $keep -notcontains $_.Name } | Remove-Item -Recurse -Force
-Write-Output "Done. Try it: $command scan `"$version\samples`""
+Write-Output "Done. Try it in a Command Prompt: `"$command`" scan `"$version\samples`""

@@ -68,23 +68,38 @@ id=$(setting KIT_ID)
 wanted=$(setting KIT_PYTHON)
 [ -n "$id" ] || die "$kit/kit.env names no version; unpack the kit again"
 
+# The system's Python may be another one since: to go back any Python 3 will do, and to remove none is needed.
 python=
 for candidate in ${PYTHON:-} "python$wanted" python3 python; do
-  if command -v "$candidate" >/dev/null 2>&1 &&
-    "$candidate" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != sys.argv[1])' "$wanted" 2>/dev/null; then
+  if command -v "$candidate" >/dev/null 2>&1 && "$candidate" -c 'import sys
+action, wanted = sys.argv[1:]
+sys.exit("%d.%d" % sys.version_info[:2] != wanted if action == "install" else sys.version_info < (3,))' \
+    "$action" "$wanted" 2>/dev/null; then
     python=$(command -v "$candidate")
     break
   fi
 done
-if [ -z "$python" ]; then
+if [ -z "$python" ] && [ "$action" = rollback ]; then
+  die "to go back needs Python 3, and this machine has none; name one: PYTHON=/path/to/python3 sh install.sh --rollback"
+elif [ -z "$python" ] && [ "$action" = install ]; then
   have=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo none)
   die "this kit is for Python $wanted, and this machine has $have; build a kit with --python $have, or name one: PYTHON=/path/to/python$wanted sh install.sh"
 fi
 
 # A folder's one name, however it was spelled: with a / at its end, through a link, or not there yet.
-real() { "$python" -c 'import os, sys; print(os.path.realpath(sys.argv[1]))' "$1"; }
+real() {
+  if [ -d "$1" ]; then
+    readlink -f -- "$1"
+  elif [ -n "$python" ]; then
+    "$python" -c 'import os, sys; print(os.path.realpath(sys.argv[1]))' "$1"
+  fi
+}
+if [ "$action" = uninstall ]; then
+  [ -d "$prefix/versions" ] || die "nothing is installed in $prefix"
+else
+  bin=$("$python" -c 'import os, sys; print(os.path.abspath(sys.argv[1]))' "$bin")
+fi
 prefix=$(real "$prefix")
-bin=$("$python" -c 'import os, sys; print(os.path.abspath(sys.argv[1]))' "$bin")
 
 # Points a link at a target in one step, so there is no moment without it.
 point() {
@@ -95,6 +110,12 @@ if os.path.lexists(new):
     os.remove(new)
 os.symlink(target, new)
 os.replace(new, link)' "$1" "$2"
+}
+
+# A folder copied from a read-only medium may be read-only too, and then keeps what is in it.
+remove() {
+  chmod -R u+w "$@" 2>/dev/null || true
+  rm -rf "$@"
 }
 
 # As systemd reads it: % and $ stand for something else, a backslash and " end a word.
@@ -150,7 +171,7 @@ finish() {
   status=$?
   trap - EXIT
   if [ "$status" -ne 0 ]; then
-    [ -z "$building" ] || rm -rf "$building"
+    [ -z "$building" ] || remove "$building"
     if [ -n "$broken" ] && [ "$(in_use)" = "$id" ]; then
       [ -z "$(before)" ] || say "install: edge-xray $(before) is there still: sh install.sh --rollback" >&2
     elif [ -z "$changed" ] && [ -e "$prefix/current/.complete" ]; then
@@ -182,14 +203,14 @@ take_lock() {
 }
 
 if [ "$action" = uninstall ]; then
-  [ -d "$prefix/versions" ] || die "nothing is installed in $prefix"
   take_lock
   if [ -f "$unit" ]; then
     systemctl $user disable --now edge-xray-watch.service 2>/dev/null || true
     rm -f "$unit"
   fi
   if ours; then rm -f "$bin/edge-xray"; fi
-  rm -rf "$prefix/current" "$prefix/current.new" "$prefix/versions" "$lock"
+  rm -rf "$prefix/current" "$prefix/current.new"
+  remove "$prefix/versions" "$lock"
   mine=
   rmdir "$prefix" 2>/dev/null || say "Kept what else is in $prefix."
   say "edge-xray is removed. Results of scans are where they were."
@@ -249,14 +270,14 @@ if [ -n "$films" ]; then
   [ -d "$films" ] || die "$films: no such folder to watch"
   films=$(cd "$films" && pwd -P)
   command -v systemctl >/dev/null 2>&1 ||
-    die "this machine has no systemd; install without --watch, and run by hand: edge-xray watch $films --output $films-results"
+    die "this machine has no systemd; install without --watch, and run by hand: edge-xray watch \"$films\" --output \"$films-results\""
 fi
 if [ -n "$films" ] && [ -z "$user" ]; then
   # Strangers' files are read by whose films they are, not by root.
   owner=$(stat -c %U "$films")
   case $owner in
-    root) die "$films is root's, who is not to read strangers' files; give the folder to a user: chown USER $films" ;;
-    UNKNOWN) die "the owner of $films has no name on this machine; give the folder to a user: chown USER $films" ;;
+    root) die "$films is root's, who is not to read strangers' files; give the folder to a user: chown USER \"$films\"" ;;
+    UNKNOWN) die "the owner of $films has no name on this machine; give the folder to a user: chown USER \"$films\"" ;;
   esac
   "$python" - "$films" "$owner" <<'PYTHON' || exit 1
 import os, pwd, stat, sys
@@ -288,7 +309,7 @@ while above != "/":
     above = os.path.dirname(above)
     info = os.lstat(above)
     if info.st_uid != 0 or (info.st_mode & 0o022 and not info.st_mode & stat.S_ISVTX):
-        stop("%s cannot make %s; make it first: install -d -o %s %s" % (owner, results, owner, results))
+        stop("%s cannot make %s; make it first: install -d -o %s \"%s\"" % (owner, results, owner, results))
 # All above is root's alone, so what is made here is what gets the new owner.
 try:
     os.mkdir(results)
@@ -322,7 +343,8 @@ PYTHON
   # What an installation that was cut off left behind goes first, or what is damaged.
   last=$(readlink "$version/.before" || true)
   building=$version
-  rm -rf "$version/.complete" "$version"
+  rm -f "$version/.complete"
+  remove "$version"
   mkdir -p "$version"
   [ -z "$last" ] || point "$last" "$version/.before"
   "$python" -m venv --without-pip ${packages:+--system-site-packages} "$version/venv" ||
@@ -337,6 +359,8 @@ PYTHON
       *) cp -R "$part" "$version/" ;;
     esac
   done
+  # Of a read-only medium the copies are read-only too, which would stop whoever removes them.
+  chmod -R u+w "$version"
   "$version/venv/bin/edge-xray" self-test || die "the new version failed its self-test on this machine"
   # Complete is what a power cut leaves whole.
   sync
@@ -349,11 +373,11 @@ mkdir -p "$bin"
 if [ ! -e "$bin/edge-xray" ] || ours; then
   point "$prefix/current/venv/bin/edge-xray" "$bin/edge-xray"
 else
-  say "$bin/edge-xray is another program's and stays; call $prefix/current/venv/bin/edge-xray"
+  say "$bin/edge-xray is another program's and stays; call \"$prefix/current/venv/bin/edge-xray\""
 fi
 case :$PATH: in
   *:"$bin":*) ;;
-  *) say "$bin is not on your path; add it, or call $bin/edge-xray" ;;
+  *) say "$bin is not on your path; add it, or call \"$bin/edge-xray\"" ;;
 esac
 
 if [ -n "$films" ]; then
@@ -389,11 +413,11 @@ fi
 if [ -n "$films" ] || restart_watch; then
   keep=$(before)
   for old in "$prefix"/versions/*; do
-    [ "${old##*/}" = "$id" ] || [ "${old##*/}" = "$keep" ] || rm -rf "$old"
+    [ "${old##*/}" = "$id" ] || [ "${old##*/}" = "$keep" ] || remove "$old"
   done
 fi
 sync
 
-say "Done. Try it: edge-xray scan $prefix/current/samples"
+say "Done. Try it: edge-xray scan \"$prefix/current/samples\""
 say "How to use it: $prefix/current/docs/clinic.html"
 [ -n "$films" ] || say "To score films as they arrive: sh install.sh --watch FOLDER"
