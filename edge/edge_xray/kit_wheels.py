@@ -286,6 +286,11 @@ def _download(
         return
     if all("No matching distribution" in words for _, words in failures):
         names = ", ".join(line for line, _ in failures)
+        if find_links is not None:
+            raise UsageError(
+                f"{find_links}: no wheel there for {target.title} with Python {python}: {names}. "
+                "To mend it, put them into that folder, or let them be downloaded, without --wheels"
+            )
         raise UsageError(
             f"no wheel for {target.title} with Python {python}: {names}. To mend it, {target.hint}"
         )

@@ -16,7 +16,7 @@ import tree_sitter_powershell
 import typer
 from typer.testing import CliRunner
 
-from edge_xray import kit, toolbox
+from edge_xray import kit, kit_wheels, toolbox
 from edge_xray.errors import ModelError, UsageError
 from edge_xray.kit_docs import render_page
 from edge_xray.kit_targets import TARGETS
@@ -127,10 +127,25 @@ def test_markers_are_read_as_the_target_reads_them(
 
 
 def test_a_missing_wheel_is_named_with_what_to_do(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = subprocess.CompletedProcess([], 1, "", "ERROR: No matching distribution found\n")
+    monkeypatch.setattr(kit_wheels, "_pip_download", lambda *_: none)
+    words = r"no wheel for Mac.*Python 3\.11: .*numpy.*To mend it, build for another --python"
+    with pytest.raises(UsageError, match=words):
+        collect(project, TARGETS["macos"], "3.11", tmp_path)
+
+
+def test_a_wheel_missing_on_the_shelf_is_to_be_put_there(
     project: Path, shelf: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match=r"no wheel for Mac.*Python 3\.11: .*numpy.*To mend it"):
-        collect(project, TARGETS["macos"], "3.11", tmp_path, find_links=shelf)
+    empty = tmp_path / "shelf"
+    empty.mkdir()
+    for folder, missing in ((shelf, r"numpy\S+, runtime"), (empty, r"bar<5, numpy\S+, runtime")):
+        words = rf"{re.escape(str(folder))}: no wheel there for Mac.*3\.11: {missing}\. .*put them"
+        with pytest.raises(UsageError, match=words) as caught:
+            collect(project, TARGETS["macos"], "3.11", tmp_path / "wheels", find_links=folder)
+        assert "another --python" not in str(caught.value)
 
 
 def test_pins_of_an_earlier_kit_are_taken_again(project: Path, shelf: Path, tmp_path: Path) -> None:
@@ -264,6 +279,11 @@ def test_the_windows_installer_stops_at_what_is_empty_before_it_removes_anything
     assert not re.search(r"\(Get-Content[^()]*\)\.", script)
 
 
+def test_the_windows_installer_quotes_the_command_that_it_names(built: Path) -> None:
+    said = members(built)["install.ps1"].decode().splitlines()[-1].replace('`"', "'")
+    assert "'$command' scan '$version\\samples'" in said
+
+
 def test_the_inventory_names_every_wheel_and_its_licence(built: Path) -> None:
     files = members(built)
     inventory = json.loads(files["sbom.cdx.json"])
@@ -284,17 +304,25 @@ def test_the_inventory_names_every_wheel_and_its_licence(built: Path) -> None:
 
 def test_pages_need_no_network_and_their_links_lead_somewhere(built: Path) -> None:
     files = members(built)
-    pages = [
-        name for name in files if name.endswith(".html") and "/" not in name.split("docs/")[-1]
-    ]
+    pages = {
+        name: files[name].decode()
+        for name in files
+        if name.endswith(".html") and (name.endswith(".card.html") or "models/" not in name)
+    }
     assert {"index.html", "docs/clinic.html", "docs/cli.html", "docs/samples.html"} <= set(pages)
-    for page in pages:
-        text = files[page].decode()
+    assert "models/edge-xray-lite0.card.html" in pages
+    anchors = 0
+    for page, text in pages.items():
         assert "default-src 'none'" in text and "<script" not in text
-        for link in re.findall(r'(?:href|src)="([^":#]+)(?=["#])', text):
-            name = str((Path("/") / page).parent.joinpath(link).resolve().relative_to("/"))
+        for link, anchor in re.findall(r'(?:href|src)="([^":#]*)(?:#([^"]*))?"', text):
+            path = (Path("/") / page).parent.joinpath(link) if link else Path("/") / page
+            name = str(path.resolve().relative_to("/"))
             found = name in files or any(file.startswith(f"{name}/") for file in files)
             assert found, f"{page}: {link}"
+            if anchor and name in pages:
+                assert f' id="{anchor}"' in pages[name], f"{page}: {link}#{anchor}"
+                anchors += 1
+    assert anchors
 
 
 def test_a_page_says_what_its_markdown_says_and_can_do_nothing() -> None:
