@@ -150,7 +150,7 @@ def check_pixels(
     if not chest:
         return QualityReport()
     if sum(histogram[PAPER_WHITE:]) > PAPER_SHARE * sum(histogram):
-        return _refuse("page", "the picture is mostly white, like a page; it is no X-ray film")
+        return _refuse("page", f"the picture is mostly white, like a page; {_IF_A_CHEST_FILM}")
     if p95 < DARK_REFUSED:
         return _refuse("too_dark", "the film is far too dark to be read; export it again, brighter")
     if p5 > BRIGHT_REFUSED:
@@ -158,7 +158,9 @@ def check_pixels(
     if p95 - p5 < LEAST_RANGE:
         return _refuse("no_contrast", "the film has too little contrast; export it again")
     if colour >= COLOUR_REFUSED:
-        return _refuse("in_colour", "the picture is in colour, so it is no X-ray film")
+        return _refuse(
+            "in_colour", f"the picture is in colour, as no X-ray film is; {_IF_A_CHEST_FILM}"
+        )
     report = _check_layout(Layout.of(thumb, p99))
     if report.reason is not None:
         return report
@@ -185,7 +187,10 @@ def _check_layout(layout: Layout) -> QualityReport:
     likeness, bases = layout.likeness, layout.bases
     turned = max((1, 3), key=lambda quarters: likeness[quarters])
     if likeness[0] <= -LIKENESS_REFUSED and likeness[turned] < -likeness[0]:
-        return _refuse("inverted", "black and white are exchanged; export it with bones white")
+        return _refuse(
+            "inverted",
+            "black and white seem to be exchanged; if so, export it with bones white, else a clinician must read it",
+        )
     if likeness[turned] - likeness[0] > MORE_LIKE_TURNED:
         if likeness[turned] < LIKENESS_REFUSED or layout.foot(turned) < FOOT_REFUSED:
             return _refuse("not_a_chest_film", _NO_CHEST)
@@ -220,9 +225,10 @@ def _check_layout(layout: Layout) -> QualityReport:
     return QualityReport(warnings=tuple(text for doubt, text in doubts if doubt))
 
 
+_IF_A_CHEST_FILM: Final = "if it is a chest film, a clinician must read it"
+
 _NO_CHEST: Final = (
-    "light and dark do not lie as in a chest film from the front; "
-    "check that it is one and shows the whole chest"
+    f"light and dark do not lie as in a chest film from the front; {_IF_A_CHEST_FILM}"
 )
 
 _CROPPED: Final = "the film ends within the lungs; export it so that all of them show, or have a clinician read it"
@@ -242,7 +248,7 @@ def check_features(features: NDArray[np.floating], statistics: FeatureStatistics
     if not score <= statistics.foreign:  # refuses NaN as well
         return _refuse(
             "foreign",
-            "the model takes this for no film of the kind it knows; check that it is the right one",
+            "the model takes this for no film of the kind it knows; if it is the right one, a clinician must read it",
         )
     if score > statistics.unlike:
         return _refuse(

@@ -35,6 +35,20 @@ def reason(pixels, **options):
     return report.reason
 
 
+def letter():
+    page = Image.new("L", (400, 500), 250)
+    pen = ImageDraw.Draw(page)
+    for row in range(20, 480, 14):
+        pen.text((20, row), "Referral letter: cough for three days, no fever since yesterday", 10)
+    return np.asarray(page)
+
+
+def head():
+    y, x = np.mgrid[-1:1:300j, -1:1:300j]
+    shape = 200 * ((x / 0.6) ** 2 + (y / 0.8) ** 2 < 1) + 20 * np.sin(9 * x) * np.sin(8 * y)
+    return np.clip(shape, 0, 255).astype(np.uint8)
+
+
 def test_a_film_passes_in_grey_in_rgb_and_mirrored(film):
     assert check_pixels(film) == QualityReport()
     assert check_pixels(np.dstack([film] * 3)) == QualityReport()
@@ -96,16 +110,22 @@ def test_colour_is_doubted_then_refused(film):
 
 def test_what_is_no_film_is_named():
     assert reason(np.full((200, 200), 90, np.uint8)) == "blank"
-    page = Image.new("L", (400, 500), 250)
-    pen = ImageDraw.Draw(page)
-    for row in range(20, 480, 14):
-        pen.text((20, row), "Referral letter: cough for three days, no fever since yesterday", 10)
-    assert reason(np.asarray(page)) == "page"
-    y, x = np.mgrid[-1:1:300j, -1:1:300j]
-    head = 200 * ((x / 0.6) ** 2 + (y / 0.8) ** 2 < 1) + 20 * np.sin(9 * x) * np.sin(8 * y)
-    assert reason(np.clip(head, 0, 255).astype(np.uint8)) == "not_a_chest_film"
+    assert reason(letter()) == "page"
+    assert reason(head()) == "not_a_chest_film"
     noise = np.random.default_rng(0).integers(0, 256, (224, 224), np.uint8)
     assert reason(noise) in {"not_a_chest_film", "no_contrast"}
+
+
+def test_who_has_a_chest_film_that_is_taken_for_none_is_told_that_a_clinician_reads_it(
+    draw_film, statistics
+):
+    film = draw_film("normal", 0, height=224, width=240)
+    colours = np.dstack([film, film // 2, film // 3])
+    reports = [check_pixels(pixels) for pixels in (letter(), colours, 255 - film, head())]
+    reports.append(check_features(np.full(20, np.nan), statistics[1]))
+    reasons = [report.reason for report in reports]
+    assert reasons == ["page", "in_colour", "inverted", "not_a_chest_film", "foreign"]
+    assert all(report.message.endswith(" a clinician must read it") for report in reports)
 
 
 def test_for_another_organ_only_a_blank_picture_is_refused(film):
