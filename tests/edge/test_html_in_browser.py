@@ -9,11 +9,14 @@ import shutil
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from edge_xray.classifier import Classifier
+from edge_xray.reports import html
+from edge_xray.results import SkippedFilm
 from edge_xray.results_folder import ResultsFolder
 from edge_xray.scan import ScanOptions, scan
 from edge_xray.scan_command import run_of
@@ -125,6 +128,17 @@ def report(tmp_path_factory, write_film, tiny_model) -> Path:
 
 
 @pytest.fixture(scope="module")
+def odd_names(tmp_path_factory, tiny_model) -> Path:
+    names = ("IM  1.jpeg", "IM 1.jpeg", unicodedata.normalize("NFD", "José.jpeg"))
+    rows = [SkippedFilm(name, "", "damaged", "the file is damaged") for name in names]
+    run = run_of(Classifier(tiny_model), ScanOptions())
+    ((_, chunks),) = html.render_pages(rows, run, lambda row: b"")
+    path = tmp_path_factory.mktemp("odd") / "results.html"
+    path.write_text("".join(chunks), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     chromium = Chromium(tmp_path_factory.mktemp("profile"))
     yield chromium
@@ -172,6 +186,57 @@ def test_typing_and_ticking_filters(page):
     page.run("document.querySelector('input[value=none]').click()")
     assert "none" not in page.run(KINDS)
     assert page.run("shown.textContent") == "5 of 7 shown"
+
+
+def test_names_that_differ_in_blanks_alone_look_different(page, odd_names):
+    page.open(odd_names)
+    names = page.run("Array.from(document.querySelectorAll('td.file')).map(cell => cell.innerText)")
+    assert names[:2] == ["IM  1.jpeg", "IM 1.jpeg"]
+
+
+def test_a_name_from_a_mac_is_found_as_it_is_typed(page, odd_names):
+    page.open(odd_names)
+    for typed in ("José", unicodedata.normalize("NFD", "JOSÉ")):
+        page.run(f"search.value = '{typed}'; search.dispatchEvent(new Event('input'))")
+        assert page.run("shown.textContent") == "1 of 3 shown"
+
+
+def test_a_paper_says_which_films_it_lacks(page):
+    paper = "document.getElementById('on-paper').innerText"
+    seen = "document.getElementById('on-paper').getClientRects().length"
+    page.call("Emulation.setEmulatedMedia", media="print")
+    assert page.run(seen) == 0
+    page.run("search.value = 'BACTERIAL'; search.dispatchEvent(new Event('input'))")
+    page.run("document.querySelector('input[value=skipped]').click()")
+    assert page.run(seen) == 1
+    assert page.run(paper).strip() == (
+        "On this paper: only 2 of 7 films. "
+        "Left out: those marked “Not scored”; those without the words “bacterial”."
+    )
+    page.call("Emulation.setEmulatedMedia", media="screen")
+    assert page.run(seen) == 0
+    page.call("Emulation.setEmulatedMedia", media="print")
+    page.run("document.querySelector('input[value=skipped]').click()")
+    page.run("search.value = ''; search.dispatchEvent(new Event('input'))")
+    assert page.run(seen) == 0
+
+
+def test_a_phone_names_the_probability_and_keeps_the_columns_for_a_screen_reader(page):
+    name = "document.querySelector('td.p .name')"
+    assert page.run(f"{name}.getClientRects().length") == 0
+    page.call("Emulation.setDeviceMetricsOverride", **PHONE)
+    assert page.run(f"{name}.getClientRects().length") == 1
+    assert page.run(f"{name}.innerText") == "Probability of pneumonia"
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    named = [(node["role"]["value"], node["name"]["value"]) for node in nodes if "name" in node]
+    headers = [name.removesuffix(" ▲") for role, name in named if role == "columnheader"]
+    assert headers == ["Film and heat map", "File", "What to do", "Probability of pneumonia"]
+    roles = [role for role, _ in named]
+    assert (roles.count("table"), roles.count("row"), roles.count("cell")) == (1, 8, 28)
+    assert page.run("document.querySelector('thead').getBoundingClientRect().width") == 1
+    page.run("document.querySelector('#by-file button').focus()")
+    assert page.run("document.querySelector('thead').getBoundingClientRect().width") > 100
+    assert page.run("document.scrollingElement.scrollWidth") <= PHONE["width"]
 
 
 def test_it_fits_a_phone(page):

@@ -234,7 +234,7 @@ def test_the_report_loads_nothing_and_allows_only_itself():
 
 def test_the_report_says_what_a_reader_needs_once():
     page = _page(ROWS)
-    assert page.text.count(DISCLAIMER) == 1
+    assert page.text.count(DISCLAIMER) == page.text.count(words.NOT_SCORED_NOTE) == 1
     for words_ in (
         "Urgent",
         "See a clinician now.",
@@ -247,6 +247,21 @@ def test_the_report_says_what_a_reader_needs_once():
     assert "The file ends before the film does." in page.text
     assert "sensitivity 98.0 % (95.0–99.0)" in page.text
     assert "a" * 64 in page.text
+
+
+def test_that_not_scored_is_not_without_a_sign_is_said_only_where_there_are_such_films(monkeypatch):
+    assert words.NOT_SCORED_NOTE not in _page([SCORED, REVIEW]).text
+    said = [" ".join(_table("60", monkeypatch, many).split()) for many in (ROWS, [SCORED])]
+    assert [text.count(words.NOT_SCORED_NOTE) for text in said] == [1, 0]
+
+
+def test_the_paper_of_one_page_of_several_says_that_it_lacks_films():
+    (paper,) = (tags for tag, tags in _page(ROWS).tags if tags.get("id") == "on-paper")
+    assert "hidden" in paper
+    page = _page([SCORED] * (html.PAGE_FILMS + 1))
+    (paper,) = (tags for tag, tags in page.tags if tags.get("id") == "on-paper")
+    assert "hidden" not in paper
+    assert "On this paper: only 250 of 251 films · page 1 of 2." in page.text
 
 
 @given(rows)

@@ -83,6 +83,8 @@ def print_table(
             Text(f"… and {hidden} more in the report; films that were not scored stand last.")
         )
     console.print(Text(f"{tally}."))
+    if tally.not_scored:
+        console.print(Text(words.NOT_SCORED_NOTE))
     console.print(Text(f"Model {run.metadata.name} {run.metadata.version}, {run.point.name}."))
     console.print(Text(DISCLAIMER))
 

@@ -1,7 +1,8 @@
 """HTML: the triage list as one self-contained file, or as pages of `PAGE_FILMS` films each.
 
 Nothing is loaded from anywhere: styles, script and pictures are within, and a Content-Security-Policy
-allows these and nothing else. Without script the list reads the same; with it, it sorts and filters.
+allows these and nothing else. Without script the list reads the same; with it, it sorts and filters. A paper
+that lacks films of the list says so: it is handed on without what hides them.
 """
 
 from __future__ import annotations
@@ -108,14 +109,22 @@ def render(
             f'<p class="quiet">Colour shows what looked like {finding}: yellow a little, red most. '
             "Where no sign was found it was not enough.</p>\n"
         )
-    yield f"{_tally(tally)}</header>\n"
+    yield _tally(tally)
+    if tally.not_scored:
+        yield f'<p class="remarks">{escape(words.NOT_SCORED_NOTE)}</p>\n'
+    yield "</header>\n"
     yield _navigation(page, pages)
     yield _tools(pages)
-    yield (
-        '<main><table>\n<thead><tr><th scope="col" id="by-film">Film and heat map</th>'
-        '<th scope="col" id="by-file">File</th><th scope="col" id="by-urgency">What to do</th>'
-        f'<th scope="col" id="by-probability">Probability of {finding}</th></tr></thead>\n<tbody>\n'
-    )
+    # The roles are said because a table laid out as cards, on a phone, loses them in some browsers.
+    yield '<main><table role="table">\n<thead role="rowgroup"><tr role="row">'
+    for name, text in (
+        ("film", "Film and heat map"),
+        ("file", "File"),
+        ("urgency", "What to do"),
+        ("probability", f"Probability of {finding}"),
+    ):
+        yield f'<th role="columnheader" scope="col" id="by-{name}">{text}</th>'
+    yield f'</tr>\n{_on_paper(len(rows), tally.films, part)}</thead>\n<tbody role="rowgroup">\n'
     for place, row in enumerate(rows):
         yield _row(row, run, picture, place)
     yield "</tbody>\n</table></main>\n"
@@ -136,6 +145,16 @@ def _tally(tally: Tally) -> str:
         for kind, count in counts.items()
     )
     return f'<ul class="tally">{items}</ul>\n'
+
+
+def _on_paper(count: int, films: int, part: str) -> str:
+    """The row that only paper shows, under the headers of each sheet, where films are missing on it."""
+    hidden = " hidden" if count == films else ""
+    return (
+        f'<tr role="row" class="paper" id="on-paper" data-films="{films}"{hidden}>'
+        f'<td role="cell" colspan="4">On this paper: only <span id="on-paper-count">{count}</span> of {films} films{part}.'
+        '<span id="left-out"></span></td></tr>'
+    )
 
 
 def _navigation(page: int, pages: int) -> str:
@@ -177,12 +196,13 @@ def _row(row: Row, run: Run, picture: Picture, place: int) -> str:
     if isinstance(row, Prediction):
         size = f"<small>{escape(row.format)} {row.width}×{row.height}</small>"
     return (
-        f'<tr class="{kind}" data-kind="{kind}" data-place="{place}" data-p="{p}" '
+        f'<tr role="row" class="{kind}" data-kind="{kind}" data-place="{place}" data-p="{p}" '
         f'data-file="{escape(row.path)}">'
-        f'<td class="film">{_image(row, picture)}</td>'
-        f'<td class="file">{escape(row.path)}{size}{patient}</td>'
-        f'<td class="todo"><b>{escape(words.triage_words(row))}</b>{advice}{remarks}</td>'
-        f'<td class="p">{_probability(row, run)}</td></tr>\n'
+        f'<td role="cell" class="film">{_image(row, picture)}</td>'
+        f'<td role="cell" class="file">{escape(row.path)}{size}{patient}</td>'
+        f'<td role="cell" class="todo"><b>{escape(words.triage_words(row))}</b>{advice}{remarks}</td>'
+        f'<td role="cell" class="p"><span class="name">Probability of {escape(run.metadata.finding)}</span>'
+        f"{_probability(row, run)}</td></tr>\n"
     )
 
 

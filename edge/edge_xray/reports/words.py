@@ -14,6 +14,8 @@ TRIAGE_WORDS: Final = {
     "none": "No sign",
 }
 NOT_SCORED: Final = "Not scored"
+NOT_SCORED_NOTE: Final = "Not scored does not mean no sign: a clinician must read such films."
+"""Stands once in a list that has such films."""
 
 REVIEW_ADVICE: Final = "Not sure: a clinician must read this film soon."
 

@@ -6,8 +6,13 @@
   const search = document.getElementById("search");
   const order = document.getElementById("order");
   const shown = document.getElementById("shown");
+  const paper = document.getElementById("on-paper");
+  const onPaper = document.getElementById("on-paper-count");
+  const leftOut = document.getElementById("left-out");
   const boxes = Array.from(document.querySelectorAll("input[name=kind]"));
-  const text = rows.map((row) => (row.cells[1].textContent + row.cells[2].textContent).toLowerCase());
+  // A Mac writes é in two characters, a keyboard in one.
+  const fold = (words) => words.toLowerCase().normalize("NFC");
+  const text = rows.map((row) => fold(row.cells[1].textContent + row.cells[2].textContent));
   const compare = {
     urgency: (a, b) => a.dataset.place - b.dataset.place,
     probability: (a, b) => b.dataset.p - a.dataset.p,
@@ -24,7 +29,7 @@
     }
   }
   function filter() {
-    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const words = fold(search.value).split(/\s+/).filter(Boolean);
     const kinds = new Set(boxes.filter((box) => box.checked).map((box) => box.value));
     let count = 0;
     rows.forEach((row, index) => {
@@ -33,6 +38,16 @@
       count += visible;
     });
     shown.textContent = `${count} of ${rows.length} shown`;
+    paper.hidden = count === Number(paper.dataset.films);
+    onPaper.textContent = count;
+    leftOut.textContent = count === rows.length ? "" : ` Left out: ${reasons(words)}.`;
+  }
+  function reasons(words) {
+    const kinds = boxes.filter((box) => !box.checked).map((box) => `“${box.parentElement.textContent.trim()}”`);
+    return [
+      ...(kinds.length ? [`those marked ${kinds.join(", ")}`] : []),
+      ...(words.length ? [`those without the words “${words.join(" ")}”`] : []),
+    ].join("; ");
   }
   for (const [name, id] of Object.entries(headers)) {
     const header = document.getElementById(id);
