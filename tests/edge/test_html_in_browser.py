@@ -26,6 +26,8 @@ BROWSER = next(
 )
 PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
 ANSWER_SECONDS = 60.0
+MARGIN_MM = 12.0
+"""Of a printed report's pages."""
 
 pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
@@ -270,3 +272,20 @@ def test_it_prints_on_a4(page):
     width = page.run("matchMedia('print').matches")
     assert width is False
     assert b"/MediaBox [0 0 594" in pdf or b"/MediaBox [0 0 595" in pdf
+
+
+@pytest.mark.parametrize("name", ["lite0.evaluation", "tiny.evaluation", "comparison"])
+def test_what_a_clinical_lead_signs_loses_no_column_on_paper(browser, name):
+    (path,) = (Path(__file__).resolve().parents[2] / "models").glob(f"*{name}.html")
+    browser.open(path)
+    assert "A4 landscape" in path.read_text(encoding="utf-8")
+    inside = int((297.0 - 2 * MARGIN_MM) / 25.4 * 96)  # pixels of CSS
+    paper = {"width": inside, "height": 700, "deviceScaleFactor": 1, "mobile": False}
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    browser.call("Emulation.setDeviceMetricsOverride", **paper)
+    try:
+        # Tables that scroll on a screen are as wide as they are on paper.
+        assert browser.run("document.scrollingElement.scrollWidth") <= inside
+    finally:
+        browser.call("Emulation.setEmulatedMedia", media="")
+        browser.call("Emulation.clearDeviceMetricsOverride")
