@@ -30,7 +30,7 @@ from edge_xray.modes import to_mode
 from edge_xray.png_rows import check_rows
 from edge_xray.png_wide import read_wide_png
 from edge_xray.preprocess import reduction_factor
-from edge_xray.tiff_pieces import check_pieces
+from edge_xray.tiff_pieces import check_pieces, check_wide_colour
 
 if TYPE_CHECKING:
     from edge_xray.dicom_tags import DicomTags
@@ -269,8 +269,11 @@ def _decode_image(
         orientation = png_orientation(image.info)
         image = shown
     else:
+        tags = dict(getattr(image, "tag_v2", {}))
         image.load()
         width, height = image.size  # Pillow sets a TIFF upright while it loads it
+        if kind == "TIFF":
+            check_wide_colour(tags, image)
     if kind == "TIFF" and _is_wide_negative(image):
         image = ImageChops.invert(to_mode(image, "L"))
     if orientation != UPRIGHT:

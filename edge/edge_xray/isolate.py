@@ -179,8 +179,12 @@ class _Child:
         assert self._process.stdin is not None  # noqa: S101 - both are pipes
         assert self._process.stdout is not None  # noqa: S101
         self._requests, self._replies = self._process.stdin, self._process.stdout
-        with self._deadline(START_SECONDS):
-            ready = receive(self._replies, 0)
+        try:
+            with self._deadline(START_SECONDS):
+                ready = receive(self._replies, 0)
+        except BaseException:
+            self.kill()
+            raise
         if ready is None:
             self.kill()
             raise _no_child("the child process did not start")
@@ -238,7 +242,10 @@ class _Deadline:
         self._process.kill()
 
     def __enter__(self) -> None:
-        self._timer.start()
+        try:
+            self._timer.start()
+        except RuntimeError as error:  # no thread more is allowed
+            raise _no_child(str(error)) from error
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()

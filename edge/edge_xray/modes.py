@@ -33,8 +33,13 @@ def to_mode(image: Image.Image, wanted: str) -> Image.Image:
 
 
 def _on_black(image: Image.Image) -> Image.Image:
-    """Lay a picture with transparency on black, the colour of a film's unexposed surround."""
+    """Lay a picture with transparency on black, the colour of a film's unexposed surround.
+
+    One that would vanish altogether is shown as if nothing were transparent: some programs fill in no alpha.
+    """
     rgba = image.convert("RGBA")
+    if rgba.getchannel("A").getextrema() == (0, 0):
+        return rgba.convert("RGB")
     ground = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
     return Image.alpha_composite(ground, rgba).convert("RGB")
 

@@ -16,7 +16,7 @@ from edge_xray.errors import FilmError
 from edge_xray.headers import PngHeader
 
 _PIECE: Final = 1 << 16
-"""Bytes unpacked at a time: nothing of them is kept."""
+"""Bytes packed and unpacked at a time: nothing of them is kept, and what waits to be unpacked is copied each time."""
 
 
 def check_rows(
@@ -42,10 +42,12 @@ def check_rows(
         return
     engine = zlib.decompressobj()
     missing = png.decoded_bytes
+    view = memoryview(data)
     for kind, start, end in chunks:
-        packed = data[start:end] if kind == b"IDAT" else b""
-        while packed and missing > 0:
-            missing -= len(engine.decompress(packed, _PIECE))
-            packed = engine.unconsumed_tail
+        for begin in range(start, end, _PIECE) if kind == b"IDAT" else ():
+            packed: bytes | memoryview = view[begin : min(begin + _PIECE, end)]
+            while packed and missing > 0:
+                missing -= len(engine.decompress(packed, _PIECE))
+                packed = engine.unconsumed_tail
     if missing > 0:
         raise FilmError("truncated", "the PNG ends before the film does; copy or export it again")

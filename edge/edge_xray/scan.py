@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edge_xray.classifier import Classifier
 from edge_xray.decision import decide, p_finding
 from edge_xray.decode import DecodedFilm, quiet_decoders
-from edge_xray.errors import FilmError, OutputError, out_of_memory
+from edge_xray.errors import FilmError, OutputError, UsageError, out_of_memory
 from edge_xray.film_file import read_film, room_for
 from edge_xray.gate import Limits, check_film, check_scores
 from edge_xray.hardware import free_memory
@@ -113,7 +113,7 @@ def scan(
     Raises:
         ModelError: the model has no such operating point.
         OutputError: a picture or an overlay could not be written.
-        UsageError: a key for pseudonyms is named and cannot be used.
+        UsageError: a key for pseudonyms is named and cannot be used, or no worker can be started.
     """
     options = options or ScanOptions()
     found = find_films(paths, recursive=options.recursive)
@@ -147,7 +147,13 @@ def score_films(
     with ThreadPoolExecutor(jobs, "edge-xray", start_worker) as pool:
         try:
             for found in films:
-                pending.append(pool.submit(score, found))
+                try:
+                    pending.append(pool.submit(score, found))
+                except RuntimeError as error:
+                    raise UsageError(
+                        f"this machine lets no thread more be started ({error}); close other programs, raise "
+                        "the limit of processes or tasks, or scan with --jobs 1, then run the same command to go on"
+                    ) from error
                 while pending and (pending[0].done() or len(pending) >= jobs * FILMS_AHEAD):
                     yield pending.popleft().result()
             while pending:

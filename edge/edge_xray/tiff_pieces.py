@@ -1,14 +1,22 @@
-"""Strips and tiles that a TIFF does not hold: Pillow and libtiff leave some of them black, without a word."""
+"""What Pillow and libtiff read of a TIFF otherwise than it is meant, without a word.
+
+Strips and tiles that it does not hold are left black. Colours of 16 bits keep their upper 8, which are black in a film
+of 12, and are mixed up where each colour has strips of its own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
+from PIL import Image
+
 from edge_xray.errors import FilmError
 
 _WIDTH: Final = 256
 _HEIGHT: Final = 257
+_BITS: Final = 258
 _COMPRESSION: Final = 259
 _STRIP_OFFSETS: Final = 273
 _SAMPLES: Final = 277
@@ -24,6 +32,12 @@ _OLD_JPEG: Final = 6
 
 _EACH_SAMPLE: Final = 2
 """PlanarConfiguration of a picture whose samples have strips or tiles of their own."""
+
+_WIDE_BITS: Final = 16
+_COLOURS: Final = 3
+
+_LEAST_BRIGHT: Final = 64
+"""Level out of 255 that the upper 8 of 16 bits reach if 15 or 16 are used."""
 
 _HEADER_BYTES: Final = 8
 """Length of a TIFF's header; what is said to lie in it is nowhere."""
@@ -52,4 +66,24 @@ def check_pieces(tags: Mapping[int, Any]) -> None:
     if len(offsets) < pieces or min(offsets[:pieces]) < _HEADER_BYTES:
         raise FilmError(
             "truncated", "the TIFF lacks a part of the film; copy or export the film again"
+        )
+
+
+def check_wide_colour(tags: Mapping[int, Any], image: Image.Image) -> None:
+    """Refuse a TIFF of colours of 16 bits that were not read as they are meant.
+
+    Args:
+        tags: of its first picture, by number, as Pillow reads them.
+        image: loaded.
+
+    Raises:
+        FilmError: its colours have strips of their own, or fewer than 15 bits are used.
+    """
+    if tags.get(_SAMPLES, 1) < _COLOURS or _WIDE_BITS not in tags.get(_BITS, ()):
+        return
+    brightest = int(np.asarray(image.convert("RGB")).max())
+    if tags.get(_PLANES) == _EACH_SAMPLE or brightest < _LEAST_BRIGHT:
+        raise FilmError(
+            "unsupported_mode",
+            "a TIFF of colours of 16 bits is not read as it is meant; export the film as grey",
         )

@@ -9,6 +9,7 @@ import struct
 import sys
 import time
 import tracemalloc
+import types
 import zlib
 
 import numpy as np
@@ -886,3 +887,77 @@ def test_damaged_films_give_pixels_or_a_reason(data, film, encode, to_dicom):
     else:
         assert decoded.pixels.dtype == np.uint8
         assert decoded.pixels.ndim == (2 if spec.channels == 1 else 3)
+
+
+@pytest.mark.parametrize(
+    ("planes", "shift", "verdict"),
+    [(1, 0, ""), (1, 4, "unsupported_mode"), (2, 0, "unsupported_mode")],
+)
+def test_a_tiff_of_colours_of_16_bits_is_read_as_it_is_meant_or_refused(
+    planes, shift, verdict, film
+):
+    wide = (film.astype("<u2") * 257) >> shift
+    parts = [wide] * 3 if planes == 2 else [np.dstack([wide] * 3)]
+    data = _tiff16([part.tobytes() for part in parts], film.shape, planes)
+    if verdict:
+        assert refused(data).reason == verdict
+    else:
+        assert np.array_equal(decode(data, GREY).pixels, film)
+
+
+def _tiff16(strips: list[bytes], shape: tuple[int, int], planes: int) -> bytes:
+    """A little-endian TIFF of three colours of 16 bits, one strip for all or one for each."""
+    tags = 10
+    extra = 8 + 2 + 12 * tags + 4
+    body = extra + 6 + 8 * len(strips)
+    starts = [body + sum(map(len, strips[:place])) for place in range(len(strips))]
+    lengths = [len(strip) for strip in strips]
+    many = len(strips)
+    entries = [
+        *((256, 4, 1, shape[1]), (257, 4, 1, shape[0]), (258, 3, 3, extra), (259, 3, 1, 1)),
+        *((262, 3, 1, 2), (273, 4, many, starts[0] if many == 1 else extra + 6), (277, 3, 1, 3)),
+        (278, 4, 1, shape[0]),
+        (279, 4, many, lengths[0] if many == 1 else extra + 6 + 4 * many),
+        (284, 3, 1, planes),
+    ]
+    listed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    head = (
+        b"II*\0" + struct.pack("<IH", 8, tags) + listed + bytes(4) + struct.pack("<3H", 16, 16, 16)
+    )
+    return head + struct.pack(f"<{2 * many}I", *starts, *lengths) + b"".join(strips)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_film_whose_transparency_hides_all_of_it_is_shown(kind, film, encode):
+    clear = np.dstack([film, film, film, np.zeros_like(film)])
+    assert np.array_equal(decode(encode(clear, kind), GREY).pixels, film)
+
+
+def test_a_png_with_a_black_foot_in_one_large_chunk_is_counted_in_time(film):
+    rows, columns = 4000, 4000
+    pixels = np.random.default_rng(0).integers(0, 255, (rows, columns), np.uint8)
+    pixels[-1] = 0
+    stored = zlib.compress(np.insert(pixels, 0, 0, axis=1).tobytes(), 0)
+    header = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", stored), (b"IEND", b""))
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+    read: list[int] = []
+
+    class Engine:
+        def __init__(self):
+            self._engine = zlib.decompressobj()
+            self.unconsumed_tail = b""
+
+        def decompress(self, packed, most):
+            read.append(len(packed))
+            piece = self._engine.decompress(packed, most)
+            self.unconsumed_tail = self._engine.unconsumed_tail
+            return piece
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edge_xray.png_rows.zlib", types.SimpleNamespace(decompressobj=Engine))
+        assert decode(data, GREY).height == rows
+    assert sum(read) < 3 * len(stored)

@@ -352,3 +352,16 @@ stopper.join()
         start_new_session=True,
     )
     assert (ended.returncode, ended.stdout) == (0, "5000\n"), ended.stderr
+
+
+def test_where_no_thread_may_be_started_a_film_for_the_child_is_a_row(
+    encode, draw_film, monkeypatch
+):
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", refuse)
+    monkeypatch.setattr(isolate, "_idle", [])
+    with pytest.raises(FilmError) as caught:
+        decode_isolated(encode(draw_film("normal", 1), "TIFF"), SPEC)
+    assert caught.value.reason == "no_decoder_process"

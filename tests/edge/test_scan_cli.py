@@ -1023,3 +1023,14 @@ def test_a_command_without_its_extra_says_what_to_install(run, monkeypatch):
     assert (code, out) == (2, "")
     assert 'pip install ".[convert]"' in err
     assert len(err.splitlines()) == 1
+
+
+def test_where_no_worker_can_be_started_one_line_says_so(run, films, monkeypatch):
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    code, out, err = run("scan", "films", "--format", "csv")
+    assert (code, out) == (2, "")
+    assert "lets no thread more be started" in err
+    assert len(err.splitlines()) == 1
