@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from edge_xray import jpeg_filler
 from edge_xray.decode import REASONS, decode
 from edge_xray.errors import FilmError
 from edge_xray.metadata import InputSpec
@@ -627,6 +628,76 @@ def test_a_jpeg_that_lost_a_piece_is_not_read_as_a_whole_film(mode, size, draw_f
     # A loss that falls into line again shows no end that is made up; that is rare, and rarer in a large film.
     assert reasons.count("read") <= 4
     assert set(reasons) <= {"read", "damaged", "truncated"}
+
+
+def in_dicom(jpeg: bytes, film: np.ndarray, to_dicom, **tags) -> bytes:
+    return to_dicom(film, frame=jpeg, syntax="1.2.840.10008.1.2.4.50", **tags)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 2}])
+def test_a_jpeg_whose_tail_is_zeros_is_truncated_in_a_dicom_file_too(
+    options, draw_film, encode, to_dicom
+):
+    film = draw_film("viral", 7, height=664, width=880)
+    for mode in ("L", "RGB"):
+        whole = encode(Image.fromarray(film).convert(mode), "JPEG", quality=75, **options)
+        for share in (0.88, 0.9, 0.95, 0.98, 0.999):
+            tail = whole[: int(len(whole) * share)].ljust(len(whole), b"\0")
+            assert refused(tail).reason == "truncated"
+            if mode == "L":
+                pytest.importorskip("pydicom")
+                assert refused(in_dicom(tail, film, to_dicom)).reason == "truncated"
+                window = {"WindowCenter": 100, "WindowWidth": 90}
+                assert refused(in_dicom(tail, film, to_dicom, **window)).reason == "truncated"
+
+
+@pytest.mark.parametrize("behind", [b"\0", bytes(4096), b"\xff\xff", b"rest of a file"])
+def test_what_is_behind_the_end_mark_of_a_jpeg_does_not_matter(behind, film, encode):
+    for options in ({}, {"progressive": True}):
+        data = encode(film, "JPEG", **options)
+        assert np.array_equal(decode(data + behind, GREY).pixels, decode(data, GREY).pixels)
+
+
+@pytest.mark.parametrize("dicom", [False, True])
+def test_a_jpeg_with_a_hole_of_zeros_is_damaged(dicom, draw_film, encode, to_dicom):
+    film = draw_film("viral", 7, height=664, width=880)
+    film[-40:] = film[-40:] // 4  # no end in the grey that is filled with
+    whole = encode(film, "JPEG", quality=75)
+    reasons = []
+    for at in np.linspace(whole.index(b"\xff\xda") + 20, len(whole) - 2000, 12).astype(int):
+        data = whole[:at] + bytes(512) + whole[at + 512 :]
+        if dicom:
+            pytest.importorskip("pydicom")
+            data = in_dicom(data, film, to_dicom)
+        try:
+            decode(data, GREY)
+            reasons.append("read")
+        except FilmError as error:
+            reasons.append(error.reason)
+    assert reasons.count("read") <= 1
+    assert set(reasons) <= {"read", "damaged", "truncated"}
+
+
+@pytest.mark.parametrize("level", [0, 7, 127, 128, 129, 255])
+@pytest.mark.parametrize("corner", [0, 9, 30])
+def test_an_even_jpeg_whose_codes_are_zeros_is_whole(level, corner, encode):
+    even = np.full((1000, 900), level, np.uint8)
+    even[1000 - corner :, 900 - corner :] = np.random.default_rng(corner).integers(
+        0, 256, (corner, corner)
+    )
+    runs = 0
+    for options in ({"optimize": True}, {"progressive": True}, {"optimize": True, "quality": 100}):
+        for mode in ("L", "RGB"):
+            data = encode(Image.fromarray(even).convert(mode), "JPEG", **options)
+            runs += bytes(32) in data[data.index(b"\xff\xda") :]
+            assert decode(data, GREY).height == 1000
+    assert runs >= 2
+
+
+def test_a_jpeg_without_a_run_of_zeros_is_decoded_once(film, encode, monkeypatch):
+    data = encode(film, "JPEG")
+    monkeypatch.setattr(jpeg_filler, "_small", None)
+    assert decode(data, GREY).height == film.shape[0]
 
 
 @pytest.mark.parametrize("border", [3, 8, 16, 40])
