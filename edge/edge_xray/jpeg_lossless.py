@@ -45,6 +45,9 @@ _CODE_BITS: Final = 16
 _SCAN_END: Final = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _RESTART: Final = re.compile(rb"\xff[\xd0-\xd7]")
 
+_SPARE_BYTES: Final = 2
+"""Unread bytes that an interval may end with; more of them are left over by a piece that became zeros."""
+
 _CHUNK: Final = 1 << 15
 """Bytes of the stream looked up at a time; each takes some 50 bytes while it is."""
 
@@ -82,7 +85,8 @@ def decode_jpeg_lossless(data: bytes) -> NDArray[np.uint16]:
         uint16, (H, W), the samples as stored.
 
     Raises:
-        FilmError: the stream is damaged or cut, or of another process or in colour.
+        FilmError: the stream is damaged or cut, holds more data than samples, or is of another process
+            or in colour.
     """
     header = read_jpeg_header(data)
     if header.marker != _SOF_LOSSLESS or header.components != 1 or not 2 <= header.bits <= 16:
@@ -113,13 +117,17 @@ def decode_jpeg_lossless(data: bytes) -> NDArray[np.uint16]:
     rows = min(interval // header.width or header.height, header.height)
     pixels = np.zeros((-(-header.height // rows), rows, header.width), np.uint16)
     ending = _SCAN_END.search(data, scan)
-    stop = ending.start() if ending else len(data)
+    if not ending:
+        raise _truncated()
+    stop = ending.start()
     restarts = _RESTART.finditer(data, scan, stop)
     for top, part in zip(range(0, header.height, rows), pixels, strict=True):
         restart = next(restarts, None)
         wanted = part[: header.height - top].reshape(-1)
         _read_differences(data[scan : restart.start() if restart else stop], tables[table], wanted)
         scan = restart.end() if restart else stop
+    if stop - scan > _SPARE_BYTES:
+        raise _left_over()
     _add_predictions(pixels, predictor, 1 << (header.bits - shift - 1))
     pixels <<= np.uint16(shift)
     return pixels.reshape(-1, header.width)[: header.height]
@@ -154,7 +162,12 @@ def _read_tables(body: bytes) -> dict[int, _Table]:
 
 
 def _read_differences(segment: bytes, table: _Table, into: NDArray[np.uint16]) -> None:
-    """Fill ``into``, (n,) uint16, with the differences of one scan segment, modulo 65536."""
+    """Fill ``into``, (n,) uint16, with the differences of one scan segment, modulo 65536.
+
+    Raises:
+        FilmError: the segment ends before them, goes on behind them, or holds an unknown code.
+    """
+    segment = segment.rstrip(b"\xff")  # fill bytes before the marker
     coded = b""
     done = at = start = 0
     while done < into.size:
@@ -180,6 +193,8 @@ def _read_differences(segment: bytes, table: _Table, into: NDArray[np.uint16]) -
         if done == into.size:
             if at > 8 * len(coded):
                 raise _truncated()
+            if len(segment) - stop + len(coded) - -(-at // 8) > _SPARE_BYTES:
+                raise _left_over()
         elif stop >= len(segment):
             raise _truncated()
         at -= 8 * whole
@@ -271,6 +286,10 @@ def _add_predictions(pixels: NDArray[np.uint16], predictor: int, first: int) -> 
 
 def _damaged(what: str) -> FilmError:
     return FilmError("damaged", f"the lossless JPEG is damaged: {what}; copy the file again")
+
+
+def _left_over() -> FilmError:
+    return _damaged("it holds more data than the film takes")
 
 
 def _truncated() -> FilmError:

@@ -155,6 +155,35 @@ def test_every_cut_is_refused(draw_film):
             decode_jpeg_lossless(coded[:cut])
 
 
+@pytest.mark.parametrize("rows_a_restart", [0, 16])
+def test_data_left_over_are_a_hole_and_zeros_for_the_end_a_cut(rows_a_restart, draw_film):
+    film = draw_film()[:48, :90].astype(np.uint16)
+    coded = encode_lossless(film, 8, rows_a_restart=rows_a_restart)
+    scan = coded.index(b"\xff\xda") + 10
+    for at in np.linspace(scan + 10, len(coded) - 200, 8).astype(int):
+        with pytest.raises(FilmError) as caught:
+            decode_jpeg_lossless(coded[:at] + bytes(100) + coded[at + 100 :])
+        assert caught.value.reason in {"damaged", "truncated"}
+        with pytest.raises(FilmError) as caught:
+            decode_jpeg_lossless(coded[:at].ljust(len(coded), b"\0"))
+        assert caught.value.reason in {"damaged", "truncated"}
+    with pytest.raises(FilmError, match="holds more data than the film takes"):
+        decode_jpeg_lossless(coded[:-2] + bytes(9) + coded[-2:])
+    with pytest.raises(FilmError) as caught:
+        decode_jpeg_lossless(coded[:-2])
+    assert caught.value.reason == "truncated"
+
+
+@pytest.mark.parametrize("behind", [b"\xff", b"\0", b"\xff\xff\xff\xff"])
+def test_fill_bytes_and_a_spare_byte_before_a_marker_are_no_damage(behind, draw_film):
+    film = draw_film()[:30, :40].astype(np.uint16)
+    for rows_a_restart in (0, 7):
+        coded = encode_lossless(film, 8, rows_a_restart=rows_a_restart)
+        for marker in (b"\xff\xd0", b"\xff\xd9"):
+            coded = coded.replace(marker, behind + marker)
+        assert np.array_equal(decode_jpeg_lossless(coded + bytes(500)), film)
+
+
 def test_what_is_no_lossless_process_is_refused_in_words_for_a_nurse(draw_film):
     with pytest.raises(FilmError, match=r"\(predictor 8\) is not read; export the film") as caught:
         decode_jpeg_lossless(encode_lossless(draw_film()[:9, :9], 8, predictor=8))
