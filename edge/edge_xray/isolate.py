@@ -48,6 +48,10 @@ DECODE_BYTES: Final = 512 * 2**20
 IN_THREAD_BYTES: Final = 64 * 2**20
 """Memory up to which a JPEG or PNG is decoded in the worker thread."""
 
+IN_THREAD_SCANNED: Final = 200_000_000
+"""Pixels times scans up to which a JPEG of several scans is decoded in the worker thread: each scan goes
+over the whole picture. A progressive film of 10 scans and 12 million pixels has 120 million."""
+
 START_SECONDS: Final = 60.0
 """Time that a child may take to start: imports from a slow SD card."""
 
@@ -113,6 +117,8 @@ def is_bounded(data: bytes, spec: InputSpec) -> bool:
         needed = len(data) + 2 * jpeg.components * pixels // factor**2
         if jpeg.buffered:
             needed += 2 * jpeg.components * pixels  # all coefficients wait in memory
+            if jpeg.scans * pixels > IN_THREAD_SCANNED:
+                return False
         return pixels <= MAX_PIXELS and needed <= IN_THREAD_BYTES
     if data.startswith(headers.PNG_MAGIC):
         png = headers.read_png_header(data)

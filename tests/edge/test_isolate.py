@@ -278,6 +278,17 @@ def test_a_jpeg_in_separate_scans_counts_what_waits_in_memory():
     assert not is_bounded(coarse_jpeg(7000, 3), SPEC)
 
 
+def test_a_jpeg_of_many_scans_counts_what_each_goes_over(encode, monkeypatch):
+    film = encode(Image.effect_noise((3000, 4000), 20), "JPEG", progressive=True)
+    assert is_bounded(film, SPEC)
+    assert is_bounded(coarse_jpeg(1500, 60), SPEC)
+    slow = coarse_jpeg(2500, 60)
+    assert not is_bounded(slow, SPEC)
+    with monkeypatch.context() as hasty:
+        hasty.setattr(isolate, "decode_isolated", lambda *_: "in a child")
+        assert decode_guarded(slow, SPEC) == "in a child"
+
+
 @linux
 def test_a_jpeg_of_endless_scans_costs_neither_time_nor_memory():
     resource = pytest.importorskip("resource")
