@@ -188,6 +188,7 @@ def _check_header(dataset: Any) -> tuple[int, int]:
             "several_frames",
             f"the DICOM file holds {frames} frames; export one film as a file of its own",
         )
+    _lies_high(dataset)
     return width, height
 
 
@@ -261,7 +262,7 @@ def _full_picture(dataset: Any) -> Image.Image:
         stored = _lossless(dataset)
     else:
         _check_decoder(dataset)
-        stored = pixel_array(dataset)
+        stored = _lowered(dataset) if _lies_high(dataset) else pixel_array(dataset)
         if syntax in _JPEG_EIGHT_BIT:
             check_filler(Image.fromarray(stored.astype(np.uint8, copy=False)), _frame(dataset))
     photometric = str(dataset.get("PhotometricInterpretation", "")).strip()
@@ -296,6 +297,41 @@ def _lossless(dataset: Any) -> NDArray[Any]:
 
 def _samples(dataset: Any) -> int:
     return int(dataset.get("SamplesPerPixel") or 1)
+
+
+def _lies_high(dataset: Any) -> bool:
+    """Whether the samples leave the lowest bits unused, as those of old CR units do.
+
+    Raises:
+        FilmError: HighBit (0028,0102) puts them where they cannot be, or where no decoder finds them.
+    """
+    allocated, stored = dataset.get("BitsAllocated"), dataset.get("BitsStored")
+    high = dataset.get("HighBit")
+    if not all(isinstance(value, int) for value in (allocated, stored, high)):
+        return False
+    if stored >= allocated or high == stored - 1:
+        return False
+    compressed = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+    if compressed or _samples(dataset) != 1 or not stored <= high < allocated:
+        raise FilmError(
+            "unsupported_mode",
+            f"DICOM pixels of {stored} bits in {allocated} with HighBit {high} are not read; "
+            f"export the film uncompressed with HighBit {stored - 1}, or as JPEG",
+        )
+    return True
+
+
+def _lowered(dataset: Any) -> NDArray[Any]:
+    """Uncompressed samples that lie high; pydicom takes the lowest bits whatever HighBit says."""
+    from pydicom.pixels import pixel_array
+
+    allocated, bits = int(dataset.BitsAllocated), int(dataset.BitsStored)
+    signed = int(dataset.get("PixelRepresentation") or 0)
+    dataset.BitsStored, dataset.PixelRepresentation = allocated, 0
+    words = pixel_array(dataset).astype(f"u{allocated // 8}", copy=False)
+    dataset.BitsStored, dataset.PixelRepresentation = bits, signed
+    top: NDArray[Any] = words << (allocated - 1 - int(dataset.HighBit))
+    return top.view(f"{'i' if signed else 'u'}{allocated // 8}") >> (allocated - bits)
 
 
 def _signed(stored: NDArray[np.uint16], dataset: Any) -> NDArray[Any]:

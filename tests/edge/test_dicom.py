@@ -23,6 +23,7 @@ pydicom = pytest.importorskip("pydicom")
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR")
 
 SPEC = InputSpec(64, 64)
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -88,6 +89,48 @@ def test_wide_pixels_without_window_equal_the_png_of_them(bits, film, encode, to
     wide = film.astype(np.uint16) << (bits - 8)
     as_png = decode(encode(wide, "PNG"), SPEC).pixels
     assert np.array_equal(decode(to_dicom(wide, BitsStored=bits), SPEC).pixels, as_png)
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT_LITTLE, "1.2.840.10008.1.2.2"])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("high", [13, 14, 15])
+@pytest.mark.parametrize("bits", [9, 10, 12])
+def test_samples_that_lie_high_are_the_same_film(bits, high, signed, syntax, film, to_dicom):
+    lift = high - bits + 1
+    middle = 1 << (bits - 1)
+    low = (film.astype(np.int32) << (bits - 8)) - (middle if signed else 0)
+    # The bit below the film's lowest is not the film's.
+    raised = (low << lift) & ((1 << (high + 1)) - 1) | (1 << (lift - 1))
+    tags = {"BitsStored": bits, "PixelRepresentation": int(signed), "syntax": syntax}
+    for window in ({}, {"WindowCenter": 0 if signed else middle, "WindowWidth": middle}):
+        right = decode(to_dicom(low.astype(np.int16), **tags, **window), SPEC).pixels
+        left = decode(to_dicom(raised.astype(np.uint16), HighBit=high, **tags, **window), SPEC)
+        assert np.array_equal(left.pixels, right)
+        assert np.ptp(right) > 100
+
+
+@pytest.mark.parametrize("high", [5, 16, 99])
+def test_a_high_bit_that_cannot_be_is_refused_by_name(high, film, to_dicom):
+    error = refused(to_dicom(film.astype(np.uint16) << 4, BitsStored=12, HighBit=high))
+    assert error.reason == "unsupported_mode"
+    assert f"HighBit {high}" in str(error)
+
+
+def test_compressed_samples_that_lie_high_are_refused_by_name(film, to_dicom):
+    dataset = pydicom.dcmread(io.BytesIO(to_dicom(film.astype(np.uint16) << 4, BitsStored=12)))
+    dataset.compress(RLE)
+    dataset.HighBit = 15
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    error = refused(buffer.getvalue())
+    assert error.reason == "unsupported_mode"
+    assert "HighBit 15" in str(error)
+
+
+def test_a_high_bit_says_nothing_where_all_bits_are_used(film, encode, to_dicom):
+    assert np.array_equal(decode(to_dicom(film, HighBit=15), SPEC).pixels, film)
+    jpeg = to_dicom(film, frame=encode(film, "JPEG"), syntax=JPEG_BASELINE, HighBit=15)
+    assert np.ptp(decode(jpeg, SPEC).pixels) > 100
 
 
 def test_monochrome1_is_inverted_after_the_window(film, to_dicom):
