@@ -117,6 +117,7 @@ class DecodedFilm:
         height: rows in the file, upright.
         tags: what a DICOM file says of the film; None for every other format.
         colour: mean spread of the three colours of the file, in levels, 0..255; 0 for a grey file.
+        warnings: doubts of the decoder that the film's row carries, in plain words.
     """
 
     pixels: NDArray[np.uint8]
@@ -125,6 +126,7 @@ class DecodedFilm:
     height: int
     tags: DicomTags | None = None
     colour: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
 def decode(source: Path | bytes, spec: InputSpec) -> DecodedFilm:

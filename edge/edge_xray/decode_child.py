@@ -126,6 +126,7 @@ def _answer(spec: InputSpec, data: bytes) -> tuple[dict[str, Any], bytes | memor
         "height": film.height,
         "tags": None if film.tags is None else asdict(film.tags),
         "colour": film.colour,
+        "warnings": film.warnings,
     }
     return header, np.ascontiguousarray(film.pixels).data.cast("B")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from edge_xray.decode import (
     finish,
     load_jpeg,
 )
+from edge_xray.dicom_numbers import read_number, unread_numbers
 from edge_xray.dicom_tags import DicomTags, read_tags
 from edge_xray.errors import FilmError
 from edge_xray.film_file import HEAD_BYTES, is_dicom, read_file
@@ -53,6 +55,8 @@ _JPEG_2000: Final = frozenset(
 
 _PATIENT_ID: Final = 0x00100020
 
+_UNREAD: Final = "in the DICOM file is no number; the film was read as if it were not given"
+
 _J2K_START: Final = b"\xff\x4f\xff\x51"
 """Start of a JPEG 2000 codestream and of its size segment (ISO/IEC 15444-1, annex A)."""
 
@@ -80,11 +84,13 @@ def decode_dicom(data: bytes, spec: InputSpec) -> DecodedFilm:
         ) from error
     with decoder_errors():
         dataset = _read_dataset(data)
+        warnings = tuple(f"{keyword} {_UNREAD}" for keyword in unread_numbers(dataset))
         width, height = _check_header(dataset)
         image = _fast_jpeg(dataset, reduction_factor(width, height, spec))
         if image is None:
             image = _full_picture(dataset)
-        return finish(image, "DICOM", (width, height), spec, read_tags(dataset))
+        film = finish(image, "DICOM", (width, height), spec, read_tags(dataset))
+        return replace(film, warnings=warnings)
 
 
 def read_first_tags(path: Path) -> DicomTags:
@@ -182,12 +188,15 @@ def _check_header(dataset: Any) -> tuple[int, int]:
         )
     width, height = int(dataset.Columns), int(dataset.Rows)
     check_size(width, height)
-    frames = int(dataset.get("NumberOfFrames") or 1)
+    frames = int(read_number(dataset, "NumberOfFrames") or 1)
     if frames > 1:
         raise FilmError(
             "several_frames",
             f"the DICOM file holds {frames} frames; export one film as a file of its own",
         )
+    if "NumberOfFrames" in dataset:
+        # pydicom would stumble over one that cannot be read.
+        del dataset.NumberOfFrames
     _lies_high(dataset)
     return width, height
 

@@ -13,6 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_xray.dicom_numbers import read_number
+
 WHITE: Final = 255.0
 
 MAX_TABLE: Final = 1 << 17
@@ -71,7 +73,9 @@ def eight_bit_table(dataset: Any) -> NDArray[np.uint8] | None:
     Returns:
         uint8, (256,), or None when the picture's own least and greatest values decide.
     """
-    if _padding(dataset) is not None or (_window(dataset) is None and _has_modality(dataset)):
+    if _padding(dataset) is not None or (
+        _window(dataset) is None and _modality(dataset) is not None
+    ):
         return None
     return _shading(0.0, WHITE, dataset, False)(np.arange(256, dtype=np.float64))
 
@@ -91,7 +95,7 @@ def _padding(dataset: Any) -> tuple[int, int] | None:
 
 
 def _shading(low: float, high: float, dataset: Any, floating: bool) -> Shade:
-    modality = _modality(dataset) if _has_modality(dataset) else None
+    modality = _modality(dataset)
     window = _window(dataset)
     if window is None and modality is None and low >= 0 and not floating:
         display = _by_depth(high, int(dataset.get("BitsStored") or 8))
@@ -114,20 +118,14 @@ def _shading(low: float, high: float, dataset: Any, floating: bool) -> Shade:
     return shade
 
 
-def _has_modality(dataset: Any) -> bool:
-    if dataset.get("ModalityLUTSequence"):
-        return True
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-    if slope is None or intercept is None:
-        return False
-    return (float(slope), float(intercept)) != (1.0, 0.0) and float(slope) != 0.0
-
-
-def _modality(dataset: Any) -> Transform:
-    """The modality LUT, or else slope and intercept."""
+def _modality(dataset: Any) -> Transform | None:
+    """The modality LUT, or else slope and intercept; None if they leave the values what they are."""
     if dataset.get("ModalityLUTSequence"):
         return _lookup(dataset.ModalityLUTSequence[0], dataset)[0]
-    slope, intercept = float(dataset.RescaleSlope), float(dataset.RescaleIntercept)
+    slope = read_number(dataset, "RescaleSlope")
+    intercept = read_number(dataset, "RescaleIntercept")
+    if slope is None or intercept is None or slope == 0.0 or (slope, intercept) == (1.0, 0.0):
+        return None
     return lambda values: values * slope + intercept
 
 
@@ -148,7 +146,7 @@ def _window(dataset: Any) -> Transform | None:
     """The first VOI LUT or, without one, the first window; None if there is neither."""
     if dataset.get("VOILUTSequence"):
         return _voi_table(dataset)
-    centre, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
+    centre, width = read_number(dataset, "WindowCenter"), read_number(dataset, "WindowWidth")
     if centre is None or width is None:
         return None
     function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
@@ -200,12 +198,3 @@ def _entries(stored: Any, count: int, dataset: Any) -> NDArray[np.float64]:
         order = "<" if dataset.original_encoding[1] else ">"
         return np.frombuffer(stored, f"{order}u2", count).astype(np.float64)
     return np.frombuffer(stored, np.uint8, count).astype(np.float64)
-
-
-def _first(value: Any) -> float | None:
-    if value is None or value == "":
-        return None
-    try:
-        return float(value)
-    except TypeError:
-        return float(value[0]) if len(value) else None

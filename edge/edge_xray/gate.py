@@ -82,7 +82,7 @@ def check_film(film: DecodedFilm, metadata: ModelMetadata, limits: Limits) -> Qu
     chest = CHEST in use.body_part and frontal
     return _in_turn(
         limits,
-        QualityReport(),
+        QualityReport(warnings=film.warnings),
         lambda: check_intended_use(
             film.tags,
             use,

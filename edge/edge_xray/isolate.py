@@ -64,6 +64,9 @@ _END_SECONDS: Final = 1.0
 _MAX_MESSAGE: Final = 500
 """Longest sentence believed from a child, in characters."""
 
+_MAX_WARNINGS: Final = 8
+"""Most warnings believed from a child; the decoder has fewer."""
+
 _CHILD: Final = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]);"
     "from edge_xray.decode_child import serve; serve(int(sys.argv[2]))"
@@ -338,8 +341,7 @@ def _film(header: Mapping[str, Any], payload: bytes) -> DecodedFilm:
     try:
         if "reason" in header:
             reason = header["reason"] if header["reason"] in REASONS else "damaged"
-            message = "".join(c for c in str(header["message"]) if c.isprintable())
-            raise FilmError(reason, message[:_MAX_MESSAGE])
+            raise FilmError(reason, _plain(header["message"]))
         tags = header["tags"]
         if tags is not None:
             from edge_xray.dicom_tags import DicomTags
@@ -353,6 +355,11 @@ def _film(header: Mapping[str, Any], payload: bytes) -> DecodedFilm:
             int(header["height"]),
             tags,
             float(header["colour"]),
+            tuple(_plain(warning) for warning in header["warnings"][:_MAX_WARNINGS]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise FilmError("decoder_crashed", "the decoder gave no film; export it again") from error
+
+
+def _plain(text: Any) -> str:
+    return "".join(c for c in str(text) if c.isprintable())[:_MAX_MESSAGE]

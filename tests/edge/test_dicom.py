@@ -133,6 +133,53 @@ def test_a_high_bit_says_nothing_where_all_bits_are_used(film, encode, to_dicom)
     assert np.ptp(decode(jpeg, SPEC).pixels) > 100
 
 
+@pytest.mark.parametrize("written", ["2e,8", "N/A ", "nan ", "inf ", "----", "1e999", "\0\0\0\0"])
+@pytest.mark.parametrize(
+    "keyword", ["WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"]
+)
+def test_a_number_that_cannot_be_read_is_as_if_it_were_not_there(keyword, written, film, to_dicom):
+    written += " " * (len(written) % 2)
+    wide = film.astype(np.uint16) << 4
+    pair = ("WindowCenter", "WindowWidth")
+    pair = pair if keyword in pair else ("RescaleSlope", "RescaleIntercept")
+    place = "7" * len(written)
+    data = to_dicom(wide, BitsStored=12, **dict.fromkeys(pair, 2) | {keyword: place})
+    assert data.count(place.encode()) == 1
+    decoded = decode(data.replace(place.encode(), written.encode()), SPEC)
+    assert np.array_equal(decoded.pixels, film)
+    given = bool(written.strip("\0"))
+    assert [warning.split()[0] for warning in decoded.warnings] == [keyword] * given
+
+
+def test_a_decimal_comma_counts_as_a_point(film, to_dicom):
+    wide = film.astype(np.uint16) << 4
+    point = to_dicom(
+        wide,
+        BitsStored=12,
+        WindowCenter="900.5",
+        WindowWidth=["1200.5", "7"],
+        RescaleSlope="0.5",
+        RescaleIntercept="-0.7",
+    )
+    comma = point
+    for text in (b"900.5", b"1200.5", b"0.5 ", b"-0.7"):
+        comma = comma.replace(text, text.replace(b".", b","))
+    assert comma != point
+    decoded = decode(comma, SPEC)
+    assert np.array_equal(decoded.pixels, decode(point, SPEC).pixels)
+    assert decoded.warnings == decode(point, SPEC).warnings == ()
+
+
+@pytest.mark.parametrize("written", [b"?   ", b"\0\0\0\0", b"    ", b"1,0 "])
+def test_a_number_of_frames_that_cannot_be_read_is_one(written, film, encode, to_dicom):
+    for compressed in ({}, {"frame": encode(film, "JPEG"), "syntax": JPEG_BASELINE}):
+        data = to_dicom(film, NumberOfFrames=7777, **compressed)
+        assert data.count(b"7777") == 1
+        decoded = decode(data.replace(b"7777", written), SPEC)
+        assert np.array_equal(decoded.pixels, decode(to_dicom(film, **compressed), SPEC).pixels)
+        assert len(decoded.warnings) == written.startswith(b"?")
+
+
 def test_monochrome1_is_inverted_after_the_window(film, to_dicom):
     wide = film.astype(np.uint16) * 16
     shown = decode(

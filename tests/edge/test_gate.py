@@ -33,6 +33,11 @@ def test_a_film_in_range_passes_without_a_word(model, sound):
     assert check_film(film, model.metadata, Limits()).reason is None
 
 
+def test_a_doubt_of_the_decoder_stands_on_the_row(model, sound):
+    film = replace(_film(sound), warnings=("a doubt",))
+    assert "a doubt" in check_film(film, model.metadata, Limits()).warnings
+
+
 @pytest.mark.parametrize(
     ("tags", "reason", "limits"),
     [
