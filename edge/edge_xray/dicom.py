@@ -21,12 +21,20 @@ from edge_xray import headers
 from edge_xray.decode import (
     MAX_PIXELS,
     DecodedFilm,
-    check_size,
     decoder_errors,
     finish,
     load_jpeg,
 )
-from edge_xray.dicom_numbers import read_number, unread_numbers
+from edge_xray.dicom_header import (
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+    check_header,
+    check_length,
+    lies_high,
+    sample_count,
+)
+from edge_xray.dicom_numbers import unread_numbers
 from edge_xray.dicom_tags import DicomTags, read_tags
 from edge_xray.errors import FilmError
 from edge_xray.film_file import HEAD_BYTES, is_dicom, read_file
@@ -40,10 +48,7 @@ __all__ = ["MAX_INFLATED_BYTES", "DicomTags", "decode_dicom", "read_first_tags",
 MAX_INFLATED_BYTES: Final = 3 * MAX_PIXELS
 """Most that a deflated file may unpack to: the largest film in three bytes a pixel."""
 
-_IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
-_EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
-_EXPLICIT_BIG: Final = "1.2.840.10008.1.2.2"
 _JPEG_EIGHT_BIT: Final = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
 _JPEG_LOSSLESS: Final = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
 _JPEG_FAMILY: Final = frozenset(
@@ -83,9 +88,9 @@ def decode_dicom(data: bytes, spec: InputSpec) -> DecodedFilm:
             "set the machine up",
         ) from error
     with decoder_errors():
-        dataset = _read_dataset(data)
+        dataset, stream = _read_dataset(data)
         warnings = tuple(f"{keyword} {_UNREAD}" for keyword in unread_numbers(dataset))
-        width, height = _check_header(dataset)
+        width, height = check_header(dataset, stream)
         image = _fast_jpeg(dataset, reduction_factor(width, height, spec))
         if image is None:
             image = _full_picture(dataset)
@@ -112,38 +117,52 @@ def read_first_tags(path: Path) -> DicomTags:
             if not is_dicom(head):
                 return DicomTags()
             if _file_meta(head)[1] == _DEFLATED:
-                return read_tags(_read_dataset(read_file(path)))
+                return read_tags(_read_dataset(read_file(path))[0])
             stream.seek(0)
             return read_tags(read_partial(stream, lambda tag, *_: tag > _PATIENT_ID, force=True))
     except (OSError, FilmError):
         return DicomTags()
 
 
-def _read_dataset(data: bytes) -> Any:
+def _read_dataset(data: bytes) -> tuple[Any, bytes]:
+    """The dataset, and what it was read from: the file, or what a deflated file inflates to."""
     import pydicom
     from pydicom.dataset import FileMetaDataset
     from pydicom.filereader import read_dataset
 
-    end, syntax = _file_meta(data)
+    end, syntax, sop_class = _file_meta(data)
+    if end > len(data):
+        raise _header_cut()
+    stream = _inflate(data[end:]) if syntax == _DEFLATED else data
+    try:
+        if syntax == _DEFLATED:
+            dataset = read_dataset(io.BytesIO(stream), False, True)
+        else:
+            dataset = pydicom.dcmread(io.BytesIO(stream), force=True)
+    except struct.error as error:
+        # Nothing but the end of the file leaves too few bytes for a number.
+        raise _header_cut() from error
     if syntax == _DEFLATED:
-        inflated = _inflate(data[end:])
-        dataset = read_dataset(io.BytesIO(inflated), False, True)
-        syntax = _EXPLICIT_LITTLE
-    else:
-        dataset = pydicom.dcmread(io.BytesIO(data), force=True)
-        if not syntax:
-            implicit, little = dataset.original_encoding
-            syntax = _IMPLICIT_LITTLE if implicit else _EXPLICIT_LITTLE
-            syntax = syntax if little else _EXPLICIT_BIG
+        syntax = EXPLICIT_LITTLE
+    elif not syntax:
+        implicit, little = dataset.original_encoding
+        syntax = IMPLICIT_LITTLE if implicit else EXPLICIT_LITTLE
+        syntax = syntax if little else EXPLICIT_BIG
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
-    return dataset
+    if sop_class:
+        dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.UID(sop_class)
+    return dataset, stream
 
 
-def _file_meta(data: bytes) -> tuple[int, str]:
-    """Where the file meta information ends, and the transfer syntax it names (PS3.10 7.1)."""
+def _header_cut() -> FilmError:
+    return FilmError("truncated", "the DICOM file ends within its header; copy it again")
+
+
+def _file_meta(data: bytes) -> tuple[int, str, str]:
+    """Where the file meta information ends; the transfer syntax and SOP class it names (PS3.10 7.1)."""
     at = 132 if data[128:132] == b"DICM" else 0
-    syntax = ""
+    uids = {0x0002: "", 0x0010: ""}
     while data[at : at + 2] == b"\x02\0" and at + 8 <= len(data):
         element, vr = struct.unpack_from("<H2s", data, at + 2)
         if vr in (b"OB", b"UN", b"OW", b"SQ", b"UT"):
@@ -152,10 +171,11 @@ def _file_meta(data: bytes) -> tuple[int, str]:
             start, length = at + 12, int.from_bytes(data[at + 8 : at + 12], "little")
         else:
             start, length = at + 8, int.from_bytes(data[at + 6 : at + 8], "little")
-        if element == 0x0010:
-            syntax = data[start : start + min(length, 64)].decode("ascii", "replace").strip("\0 ")
+        if element in uids:
+            uid = data[start : start + min(length, 64)].decode("ascii", "replace")
+            uids[element] = uid.strip("\0 ")
         at = start + length
-    return at, syntax
+    return at, uids[0x0010], uids[0x0002]
 
 
 def _inflate(deflated: bytes) -> bytes:
@@ -171,34 +191,6 @@ def _inflate(deflated: bytes) -> bytes:
     if not engine.eof:
         raise FilmError("truncated", "the deflated DICOM file ends early; copy it again")
     return data
-
-
-def _check_header(dataset: Any) -> tuple[int, int]:
-    """Refuse what is no single picture of a sane size; returns its width and height."""
-    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        if "Rows" in dataset or not len(dataset):
-            # pydicom gives nothing at all of a file that ends within compressed pixels.
-            raise FilmError("truncated", "the DICOM file ends before its pixels; copy it again")
-        raise FilmError(
-            "no_picture", "the DICOM file holds no picture (a report or a plan); export the film"
-        )
-    if dataset.get("Rows") is None or dataset.get("Columns") is None:
-        raise FilmError(
-            "damaged", "the DICOM file does not say its picture's size; export it again"
-        )
-    width, height = int(dataset.Columns), int(dataset.Rows)
-    check_size(width, height)
-    frames = int(read_number(dataset, "NumberOfFrames") or 1)
-    if frames > 1:
-        raise FilmError(
-            "several_frames",
-            f"the DICOM file holds {frames} frames; export one film as a file of its own",
-        )
-    if "NumberOfFrames" in dataset:
-        # pydicom would stumble over one that cannot be read.
-        del dataset.NumberOfFrames
-    _lies_high(dataset)
-    return width, height
 
 
 def _frame(dataset: Any) -> bytes:
@@ -236,7 +228,7 @@ def _fast_jpeg(dataset: Any, factor: int) -> Image.Image | None:
     """
     if str(dataset.file_meta.TransferSyntaxUID) not in _JPEG_EIGHT_BIT:
         return None
-    if _samples(dataset) != 1 or int(dataset.BitsAllocated) != 8:
+    if sample_count(dataset) != 1 or int(dataset.BitsAllocated) != 8:
         return None
     frame = _frame(dataset)
     with Image.open(io.BytesIO(frame), formats=("JPEG",)) as image:
@@ -267,11 +259,11 @@ def _full_picture(dataset: Any) -> Image.Image:
 
     stored: NDArray[Any]
     syntax = str(dataset.file_meta.TransferSyntaxUID)
-    if syntax in _JPEG_LOSSLESS and _samples(dataset) == 1:
+    if syntax in _JPEG_LOSSLESS and sample_count(dataset) == 1:
         stored = _lossless(dataset)
     else:
         _check_decoder(dataset)
-        stored = _lowered(dataset) if _lies_high(dataset) else pixel_array(dataset)
+        stored = _lowered(dataset) if lies_high(dataset) else pixel_array(dataset)
         if syntax in _JPEG_EIGHT_BIT:
             check_filler(Image.fromarray(stored.astype(np.uint8, copy=False)), _frame(dataset))
     photometric = str(dataset.get("PhotometricInterpretation", "")).strip()
@@ -302,32 +294,6 @@ def _lossless(dataset: Any) -> NDArray[Any]:
             raise
     stored: NDArray[Any] = pixel_array(dataset)
     return stored
-
-
-def _samples(dataset: Any) -> int:
-    return int(dataset.get("SamplesPerPixel") or 1)
-
-
-def _lies_high(dataset: Any) -> bool:
-    """Whether the samples leave the lowest bits unused, as those of old CR units do.
-
-    Raises:
-        FilmError: HighBit (0028,0102) puts them where they cannot be, or where no decoder finds them.
-    """
-    allocated, stored = dataset.get("BitsAllocated"), dataset.get("BitsStored")
-    high = dataset.get("HighBit")
-    if not all(isinstance(value, int) for value in (allocated, stored, high)):
-        return False
-    if stored >= allocated or high == stored - 1:
-        return False
-    compressed = dataset.file_meta.TransferSyntaxUID.is_encapsulated
-    if compressed or _samples(dataset) != 1 or not stored <= high < allocated:
-        raise FilmError(
-            "unsupported_mode",
-            f"DICOM pixels of {stored} bits in {allocated} with HighBit {high} are not read; "
-            f"export the film uncompressed with HighBit {stored - 1}, or as JPEG",
-        )
-    return True
 
 
 def _lowered(dataset: Any) -> NDArray[Any]:
@@ -371,3 +337,5 @@ def _check_decoder(dataset: Any) -> None:
         )
     if syntax.is_encapsulated:
         _frame(dataset)
+    else:
+        check_length(dataset)

@@ -421,17 +421,76 @@ def test_a_jpeg_bomb_inside_a_small_picture_is_refused(film, encode, to_dicom):
         ({"Rows": 16}, "too_small"),
         ({"Rows": None}, "damaged"),
         ({"PhotometricInterpretation": "HSV"}, "unsupported_mode"),
-        ({"Rows": 500}, "damaged"),
+        ({"Rows": 500}, "truncated"),
     ],
 )
 def test_what_is_no_single_sound_picture_is_refused_by_name(tags, reason, film, to_dicom):
     assert refused(to_dicom(film, **tags)).reason == reason
 
 
-def test_every_cut_of_a_file_is_refused_or_has_all_its_pixels(film, to_dicom):
+@pytest.mark.parametrize("syntax", [EXPLICIT_LITTLE, "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"])
+def test_every_cut_of_a_film_is_told_as_such(syntax, film, to_dicom):
+    data = to_dicom(film, syntax=syntax, StudyDate="20200315")
+    pixels = len(data) - film.size
+    for cut in (*range(133, pixels + 2), *range(pixels + 2, len(data) - 1, 97), len(data) - 1):
+        assert refused(data[:cut]).reason == "truncated", cut
+
+
+def test_a_film_whose_header_is_damaged_is_called_neither_cut_nor_a_report(film, to_dicom):
     data = to_dicom(film)
-    for cut in range(len(data) - film.size - 40, len(data) - 1, 97):
-        assert refused(data[:cut]).reason in {"truncated", "damaged", "no_picture"}
+    name = data.index(b"PN\x08\0Doe^Jane")
+    for length in (b"\0\x20", b"\xff\xff"):
+        broken = data[: name + 2] + length + data[name + 4 :]
+        assert refused(broken).reason == "damaged"
+
+
+PICTURELESS = {
+    **dict.fromkeys(("Rows", "Columns", "BitsAllocated", "HighBit", "PixelData")),
+    **dict.fromkeys(("PixelRepresentation", "SamplesPerPixel", "PhotometricInterpretation")),
+}
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "modality", "reason"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.88.33", "SR", "no_picture"),
+        ("1.2.840.10008.5.1.4.1.1.11.1", None, "no_picture"),
+        ("1.2.840.10008.5.1.4.1.1.104.1", "DX", "no_picture"),
+        ("1.2.840.10008.5.1.4.1.1.481.3", None, "no_picture"),
+        ("1.2.840.10008.1.3.10", None, "no_picture"),
+        ("1.2.3.4", "RTPLAN", "no_picture"),
+        # Of a class that is not known, or of none.
+        ("1.2.3.4", None, "no_picture"),
+        (None, "KO", "no_picture"),
+        (None, None, "truncated"),
+        # These have pixels, so that they were lost.
+        ("1.2.840.10008.5.1.4.1.1.1", None, "truncated"),
+        ("1.2.840.10008.5.1.4.1.1.7", "DOC", "truncated"),
+        ("1.2.840.10008.5.1.4.1.1.481.2", "RTDOSE", "truncated"),
+        ("1.2.840.10008.5.1.4.1.1.66.4", "SEG", "truncated"),
+    ],
+)
+def test_only_what_never_has_pixels_is_called_a_report(sop_class, modality, reason, film, to_dicom):
+    tags = PICTURELESS | {"SOPClassUID": sop_class, "Modality": modality}
+    for preamble in (True, False):
+        if sop_class or not preamble:
+            assert refused(to_dicom(film, preamble=preamble, **tags)).reason == reason
+
+
+def test_a_cut_file_of_an_unknown_class_is_no_report(film, to_dicom):
+    data = to_dicom(film, **PICTURELESS, SOPClassUID="1.2.3.4", Modality=None)
+    assert refused(data).reason == "no_picture"
+    assert refused(data[:-1]).reason == "truncated"
+
+
+@pytest.mark.parametrize("missing", [2, 3, 4000])
+@pytest.mark.parametrize("bits", [8, 12])
+def test_pixels_that_are_too_few_are_told_as_a_cut(bits, missing, film, to_dicom):
+    stored = film if bits == 8 else film.astype(np.uint16)
+    few = to_dicom(stored, BitsStored=bits, PixelData=stored.tobytes()[:-missing])
+    error = refused(few)
+    assert error.reason == "truncated"
+    assert f"of {stored.nbytes};" in str(error)
 
 
 def test_every_cut_within_compressed_pixels_is_told_as_such(film, encode, to_dicom):
