@@ -26,7 +26,11 @@ _AGE: Final = re.compile(r"0*(\d{1,3}) *([DWMY]?)(?:EARS?|RS?|ONTHS?|EEKS?|AYS?)
 alone is one of years."""
 
 _TAKEN: Final = (
-    *("StudyDate", "AcquisitionDate", "ContentDate", "SeriesDate", "AcquisitionDateTime"),
+    "StudyDate",
+    "AcquisitionDate",
+    "ContentDate",
+    "SeriesDate",
+    "AcquisitionDateTime",
 )
 """Where the day of a film may stand, best first."""
 
