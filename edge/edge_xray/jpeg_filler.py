@@ -85,8 +85,10 @@ def _leaves_data_over(data: bytes) -> bool:
     filler. It is not told of one that ends in that grey anyway, nor of one in several scans, whose others
     cover for what one of them lacks.
     """
+    if _ZEROS not in data or read_jpeg_header(data).buffered:
+        return False
     start, end = _first_scan(data)
-    if data.find(_ZEROS, start, end) < 0 or read_jpeg_header(data).buffered:
+    if data.find(_ZEROS, start, end) < 0:
         return False
     end = max(start, end - _BLOCK_BYTES * jpeg_blocks(data))
     small = _small(data)
