@@ -1,4 +1,4 @@
-# Needs Python 3.10 or newer and make; everything else is installed into .venv and .venv-dev here.
+# Needs make and Python 3.10 or newer, for the tests 3.13 at most; everything else is installed into .venv and .venv-dev here.
 
 PYTHON ?= python3
 SOURCES := edge converter trainer samples docs tests benchmarks
@@ -51,10 +51,12 @@ test-arm: $(DEV)/.installed
 
 $(VENV)/.installed: EXTRAS := dicom
 $(DEV)/.installed: EXTRAS := dev
+# Tensorflow has no wheel for a newer one.
+$(DEV)/.installed: NEWEST := 13
 
 .PRECIOUS: %/bin/python %/.installed
 %/bin/python:
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("$(PYTHON) is Python " + sys.version.split()[0] + "; edge-xray needs 3.10 or newer. Name one: make PYTHON=python3.11 demo")'
+	@$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info[:2] <= (3, $(or $(NEWEST),99)) or sys.exit("$(PYTHON) is Python " + sys.version.split()[0] + "; $* needs 3.10 $(if $(NEWEST),to 3.$(NEWEST),or newer). Name one: make PYTHON=python3.11 $(MAKECMDGOALS)")'
 	$(PYTHON) -m venv --clear $*
 
 clean:

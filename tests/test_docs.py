@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,24 @@ def test_make_commands_named_in_the_docs_exist() -> None:
         ):
             assert target in targets, f"{page.name} names `make {target}`"
     assert {"demo", "test"} <= set(re.findall(r"^make (\S+)$", read("README.md"), re.M))
+
+
+def test_make_says_which_python_it_needs(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / "python-of-another-version"
+    for version, goal, words in (
+        ("3, 14", "test", "needs 3.10 to 3.13. Name one: make PYTHON=python3.11 test"),
+        ("3, 9", "demo", "needs 3.10 or newer. Name one: make PYTHON=python3.11 demo"),
+    ):
+        pretend = f"import sys; sys.version_info = ({version}, 0); $2"
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{pretend}"\n')
+        python.chmod(0o755)
+        finished = subprocess.run(
+            ["make", f"PYTHON={python}", goal], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert finished.returncode == 2
+        assert words in finished.stderr
 
 
 def test_the_exit_codes_are_those_of_the_program() -> None:

@@ -14,6 +14,7 @@ import pytest
 import tree_sitter
 import tree_sitter_powershell
 import typer
+from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
 from edge_xray import kit, kit_wheels, toolbox
@@ -124,6 +125,14 @@ def test_markers_are_read_as_the_target_reads_them(
     assert names(wheels) == expected
     machine = TARGETS[target].tags[0].rsplit("_", 1)[-1]
     assert all("none-any" in w.path.name or machine in w.path.name for w in wheels)
+
+
+def test_a_decoder_without_a_wheel_for_a_python_is_not_asked_for_there() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    requirement = Requirement(re.search(r'^  "(pyjpegls.*)",$', text, re.M)[1])
+    target = TARGETS["linux-x86_64"]
+    assert requirement.marker.evaluate(target.environment("3.13"))
+    assert not requirement.marker.evaluate(target.environment("3.14"))
 
 
 def test_a_missing_wheel_is_named_with_what_to_do(
