@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from edge_xray._extras import require
 from edge_xray.classifier import Classifier
 from edge_xray.decision import decide
 from edge_xray.decode import decode
@@ -359,7 +360,11 @@ def make_samples(root: Path, split: Path | None, seed: int, out: Path) -> list[P
 
     Returns:
         The files written, in order.
+
+    Raises:
+        UsageError: the data cannot serve, or the ``dicom`` extra is not installed.
     """
+    require("dicom", "make_samples", ["pydicom"])
     root = labelled_root(root)
     films = usable_films(root, split)
     out.mkdir(parents=True, exist_ok=True)

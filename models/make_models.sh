@@ -5,7 +5,7 @@
 #   models/make_models.sh chest_xray [runs]
 #
 # chest_xray is the Kaggle copy of the Guangzhou films, resized to 224x224 with Pillow's bicubic filter.
-# Needs the extras train and convert, and about six hours on two cores. An interrupted run goes
+# Needs the extras dicom, train and convert, and about six hours on two cores. An interrupted run goes
 # on. Nothing else should run while the last part measures times.
 set -euo pipefail
 

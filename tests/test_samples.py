@@ -20,7 +20,7 @@ from PIL import Image
 
 from edge_xray.classifier import Classifier
 from edge_xray.decode import decode
-from edge_xray.errors import FilmError
+from edge_xray.errors import FilmError, MissingExtraError
 from edge_xray.labelled import Split, SplitFilm, file_sha256, read_labelled_folder
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess, reduction_factor
@@ -162,6 +162,15 @@ def test_too_few_patients_is_one_line(small_folder: Path, tmp_path: Path) -> Non
     assert finished.stderr.splitlines() == [
         "make_samples: class normal: expected films of at least 32 patients, found 1"
     ]
+
+
+def test_without_the_dicom_extra_nothing_is_written(
+    script: ModuleType, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(MissingExtraError, match=r"pip install \"\.\[dicom\]\""):
+        script.make_samples(small_folder, None, 3, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("model", ["edge-xray-lite0", "edge-xray-tiny"])
