@@ -70,7 +70,8 @@ def too_few_films(films: int, accuracy_drop: float) -> str:
     )
     return (
         f"One film of {films} is {1 / films:.2%}, more than the {accuracy_drop:.2%} of accuracy that may be "
-        f"lost: on so few films a single one decides. Judge {enough}, or allow more with --max-accuracy-drop."
+        f"lost: on so few films a single one decides. Judge {enough}, or allow more: each "
+        "check has an option of its name, --max-accuracy-drop, --max-flips and so on."
     )
 
 

@@ -208,6 +208,8 @@ def test_a_budget_that_int8_misses_names_layers_and_auto_keeps_it(
     assert code == 1
     assert "int8 loses too much" in said and "CONV_2D" in said and "--keep-float auto" in said
     assert "on so few films a single one decides. Judge on 200 films or more" in said
+    # The check that failed is not that of accuracy.
+    assert "each check has an option of its name" in said
     code, _, said = run_cli(*arguments, *narrow, "--keep-float", "auto")
     assert code == 0
     assert "left in float" in said and "NOT KEPT" not in said
