@@ -183,6 +183,24 @@ def test_what_the_clinical_lead_is_told_is_what_was_measured() -> None:
     assert f"of {called_viral} films that it called viral, {bacterial[2]} were" in words
 
 
+def test_what_the_readme_promises_is_what_was_measured() -> None:
+    evaluation = json.loads(read("models/edge-xray-lite0.evaluation.json"))
+    words = " ".join(read("README.md").split())
+    assert f"Of {evaluation['data']['films']} films that it had not learned from" in words
+    for name, end in (("sensitivity", "of the pneumonias"), ("specificity", "of the normal films")):
+        value, low, high = (100 * evaluation["test"][name][key] for key in ("value", "low", "high"))
+        assert re.search(rf"{value:.1f} % \({low:.1f} to {high:.1f}\) {end}", words), name
+
+
+def test_what_the_nurse_is_told_of_missed_films_is_what_was_measured() -> None:
+    _, bacterial, viral = json.loads(read("models/edge-xray-lite0.evaluation.json"))["classes"][
+        "confusion"
+    ]
+    one_in = (sum(bacterial) + sum(viral)) / (bacterial[0] + viral[0])
+    assert round(one_in) == 18
+    assert "misses about one pneumonia in eighteen" in read("docs/clinic.md")
+
+
 def test_what_the_nurse_is_told_of_rare_numbers_is_what_was_measured() -> None:
     rows = re.findall(
         r"\| stated (0\.\d\d) \| (\d\.\d{3}) .*\| (\d+) \|",
