@@ -2,7 +2,7 @@
 
     python benchmarks/ct_pictures.py VOLUME… --model MODEL.tflite [--model …] [--pictures DIR] [--json FILE]
 
-Needs `pip install SimpleITK`. A volume is any file it reads, in Hounsfield units. From each come projections
+Needs `pip install SimpleITK scipy`. A volume is any file it reads, in Hounsfield units. From each come projections
 (a parallel beam, water at 0.02 per millimetre, shown linearly, as a logarithm and with harder edges of the
 window) and slices, in the windows of lung and of soft tissue. None is a child's film from the front, so none
 should be scored. A projection of a CT is softer than an X-ray film: what is found here about views
@@ -53,10 +53,12 @@ def read_volume(path: Path) -> tuple[NDArray[np.float32], tuple[float, float, fl
     """A CT in Hounsfield units, (z, y, x) with the head last, and the spacing of its axes in millimetres.
 
     Raises:
-        UsageError: SimpleITK cannot read it as a volume.
+        UsageError: SimpleITK cannot read it as a volume, or is not installed.
     """
-    import SimpleITK
-
+    try:
+        import SimpleITK
+    except ImportError as error:
+        raise UsageError("CT volumes are read by SimpleITK: pip install SimpleITK") from error
     try:
         image = SimpleITK.DICOMOrient(SimpleITK.ReadImage(str(path)), "LPS")
     except RuntimeError as error:

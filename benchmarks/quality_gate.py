@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from edge_xray.classifier import Classifier
 from edge_xray.decode import DecodedFilm, decode
-from edge_xray.errors import EdgeXrayError
+from edge_xray.errors import EdgeXrayError, FilmError, UsageError
 from edge_xray.gate import Limits, check_film, check_scores
 from edge_xray.labelled import Split, labelled_root
+from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
 
 Pixels = NDArray[np.uint8]
@@ -111,6 +112,18 @@ def verdict(film: Pixels, classifier: Classifier) -> Verdict:
     return Verdict(report.reason or "", bool(report.warnings), found)
 
 
+def pixels_of(path: Path, spec: InputSpec) -> Pixels:
+    """A film's grey values as the device decodes it.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return decode(path, spec).pixels
+    except FilmError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
 def share(hits: Sequence[bool]) -> str:
     """Percent of hits, or a dash where there is nothing to count."""
     return f"{sum(hits) / len(hits):.1%}" if hits else "–"
@@ -129,7 +142,7 @@ def main() -> int:
         classifier = Classifier(arguments.model)
         root = labelled_root(arguments.data)
         part = Split.read(arguments.split).part(arguments.part)
-        films = [decode(root / film.path, classifier.metadata.input).pixels for film in part]
+        films = [pixels_of(root / film.path, classifier.metadata.input) for film in part]
         metadata = classifier.metadata
         positive = dict(zip(metadata.label_names, metadata.positive, strict=True))
         ill = [positive.get(film.label, False) for film in part]

@@ -200,27 +200,40 @@ def main() -> int:
         parser.add_argument(f"--{kind}", help=f"the network as {kind}", required=kind == "int8")
     parser.add_argument("--films", type=Path, help="films to enlarge; default: the composites")
     parser.add_argument("--size", choices=("clinic", "small"), default="clinic")
-    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--count", type=int, default=100, help="N; with few, noise is all there is")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="also write the rows here")
     arguments = parser.parse_args()
+    if min(arguments.count, arguments.rounds) < 1:
+        parser.error("--count and --rounds must be 1 or more")
     models = {
         kind: str(Path(value).resolve())
         for kind in ("int8", "float", "keras", "onnx")
         if (value := getattr(arguments, kind))
     }
+    for kind, value in models.items():
+        if not Path(value).exists():
+            parser.error(f"--{kind} {value}: no such file")
     found = (
         sorted(path for path in arguments.films.rglob("*.jp*g"))
         if arguments.films
         else sorted((ROOT / "samples").glob("[bnv]*-[0-9].jpeg"))
     )
+    if not found:
+        parser.error(f"--films {arguments.films}: expected JPEGs in it, found none")
     sides = CLINIC_SIDES if arguments.size == "clinic" else SMALL_SIDES
     with tempfile.TemporaryDirectory(prefix="edge-xray-benchmark-") as scratch:
         once, twice = Path(scratch) / "once", Path(scratch) / "twice"
-        make_films(once, found, sides, arguments.count)
-        make_films(twice, found, sides, 2 * arguments.count)
-        size = median(path.stat().st_size for path in twice.iterdir())
-        rows = compare(contenders(models), once, twice, models, arguments.count, arguments.rounds)
+        try:
+            make_films(once, found, sides, arguments.count)
+            make_films(twice, found, sides, 2 * arguments.count)
+            size = median(path.stat().st_size for path in twice.iterdir())
+            rows = compare(
+                contenders(models), once, twice, models, arguments.count, arguments.rounds
+            )
+        except RuntimeError as error:
+            print(f"scan: {error}", file=sys.stderr)
+            return 1
     print(
         f"{arguments.count} films of {sides[0]} x {sides[1]}, {size / 1000:.0f} kB each, median of "
         f"{arguments.rounds}; {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n"

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from edge_xray_trainer.architectures import ARCHITECTURES
 from edge_xray_trainer.normalization import norms_of, run_fused
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.training import architecture_of, build_network, logits_model
@@ -44,7 +45,7 @@ def seconds(model: keras.Model, batch: tuple[Any, Any], steps: int) -> float:
 def main() -> int:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(description="Time a training step.")
-    parser.add_argument("--architecture", default="tiny")
+    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="tiny")
     parser.add_argument("--input-size", type=int, default=0, help="0: the architecture's own")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)

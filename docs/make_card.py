@@ -301,6 +301,9 @@ def main() -> int:
     except EdgeXrayError as error:
         print(f"make_card: {error}", file=sys.stderr)
         return int(error.exit_code)
+    except FileNotFoundError as error:
+        print(f"make_card: {error.filename}: no such file", file=sys.stderr)
+        return 2
     target = model.with_name(f"{model.stem}.card.md")
     target.write_text(text, encoding="utf-8")
     print(target)

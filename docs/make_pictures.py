@@ -7,6 +7,7 @@ Needs the shipped model, the dicom extra and Chromium. Writes docs/pictures/.
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import re
@@ -81,6 +82,9 @@ def browser_picture(browser: str, page: Path, size: tuple[int, int], target: Pat
 
 def main() -> int:
     """Scan once and make every picture."""
+    argparse.ArgumentParser(
+        description="Make the pictures of the docs; takes no options."
+    ).parse_args()
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         sys.stderr.write(f"expected one of {', '.join(BROWSERS)} on the path, found none\n")

@@ -5,6 +5,7 @@ python docs/make_reference.py [--check]
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import os
@@ -95,12 +96,15 @@ def reasons_page() -> str:
     return "".join(parts)
 
 
-def main(arguments: list[str]) -> int:
-    """Write the pages, or compare them with ``--check``."""
+def main() -> int:
+    """Parse the command line and write the pages, or compare them."""
+    parser = argparse.ArgumentParser(description="Write docs/cli.md and docs/reasons.md.")
+    parser.add_argument("--check", action="store_true", help="write nothing: exit 1 if they differ")
+    check = parser.parse_args().check
     stale = []
     for name, text in (("cli.md", cli_page()), ("reasons.md", reasons_page())):
         path = FOLDER / name
-        if arguments != ["--check"]:
+        if not check:
             path.write_text(text, encoding="utf-8")
         elif not path.is_file() or path.read_text(encoding="utf-8") != text:
             stale.append(f"docs/{name}")
@@ -110,4 +114,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

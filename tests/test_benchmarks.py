@@ -42,7 +42,34 @@ def test_a_contender_that_fails_is_an_error(tmp_path: Path) -> None:
     network = tmp_path / "none.tflite"
     network.write_bytes(b"none")
     done = run("benchmarks/scan.py", "--int8", str(network), "--count", "1", "--rounds", "1")
-    assert done.returncode != 0 and "none.tflite" in done.stderr
+    assert done.returncode == 1 and "none.tflite" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+LITE0 = "models/edge-xray-lite0.tflite"
+RECORD = ("--record", "models/edge-xray-lite0.record.json")
+OF_SHIPPED = ("--split", "models/split.json")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("benchmarks/scan.py", "--int8", "none"), "/none: no such file"),
+        (("benchmarks/scan.py", "--int8", LITE0, "--films", "models"), "expected JPEGs in it"),
+        (("benchmarks/scan.py", "--int8", LITE0, "--count", "0"), "must be 1 or more"),
+        (("benchmarks/quality_gate.py", LITE0, "--data", "samples", *OF_SHIPPED), ".jpeg: "),
+        (("benchmarks/training_step.py", "--architecture", "none"), "'none'"),
+        (("docs/make_card.py", "none.tflite", *RECORD), "none.tflite: no such file"),
+        (("docs/make_reference.py", "--chekc"), "--chekc"),
+        (("docs/make_pictures.py", "--none"), "--none"),
+    ],
+    ids=lambda value: Path(value[0]).name if isinstance(value, tuple) else "",
+)
+def test_wrong_use_of_a_script_is_one_line(words: tuple[str, ...], said: str) -> None:
+    done = run(*words)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 def test_installed_size() -> None:
