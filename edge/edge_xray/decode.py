@@ -162,7 +162,7 @@ def decoder_errors() -> Iterator[None]:
     """
     try:
         yield
-    except FilmError:
+    except (FilmError, KeyboardInterrupt, SystemExit):
         raise
     except UnidentifiedImageError as error:
         raise FilmError(
@@ -172,7 +172,7 @@ def decoder_errors() -> Iterator[None]:
         ) from error
     except (MemoryError, Image.DecompressionBombError) as error:
         raise FilmError("too_large", "the film does not fit into the memory allowed") from error
-    except Exception as error:
+    except BaseException as error:  # the panic of a decoder written in Rust is no Exception
         if "truncated" in str(error).lower():
             raise FilmError(
                 "truncated", "the file ends before the film does; copy it again from where it came"

@@ -127,6 +127,18 @@ def test_compressed_samples_that_lie_high_are_refused_by_name(film, to_dicom):
     assert "HighBit 15" in str(error)
 
 
+def test_run_lengths_of_more_than_the_picture_holds_are_damaged(film, to_dicom):
+    # pylibjpeg-rle panics on them, in a way that is no Exception.
+    dataset = pydicom.dcmread(io.BytesIO(to_dicom(film.astype(np.uint16) << 4, BitsStored=12)))
+    dataset.compress(RLE)
+    whole = io.BytesIO()
+    dataset.save_as(whole)
+    frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
+    data = whole.getvalue().replace(frame, frame[:64] + b"\x81\0" * (len(frame) // 2 - 32))
+    assert len(data) == len(whole.getvalue())
+    assert refused(data).reason == "damaged"
+
+
 def test_a_high_bit_says_nothing_where_all_bits_are_used(film, encode, to_dicom):
     assert np.array_equal(decode(to_dicom(film, HighBit=15), SPEC).pixels, film)
     jpeg = to_dicom(film, frame=encode(film, "JPEG"), syntax=JPEG_BASELINE, HighBit=15)
