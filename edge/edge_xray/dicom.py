@@ -42,6 +42,7 @@ from edge_xray.jpeg_filler import check_filler
 from edge_xray.jpeg_lossless import decode_jpeg_lossless
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import reduction_factor
+from edge_xray.run_lengths import check_run_lengths
 
 __all__ = ["MAX_INFLATED_BYTES", "DicomTags", "decode_dicom", "read_first_tags", "read_tags"]
 
@@ -49,6 +50,7 @@ MAX_INFLATED_BYTES: Final = 3 * MAX_PIXELS
 """Most that a deflated file may unpack to: the largest film in three bytes a pixel."""
 
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+_RUN_LENGTHS: Final = "1.2.840.10008.1.2.5"
 _JPEG_EIGHT_BIT: Final = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
 _JPEG_LOSSLESS: Final = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
 _JPEG_FAMILY: Final = frozenset(
@@ -336,6 +338,8 @@ def _check_decoder(dataset: Any) -> None:
             "export the film uncompressed",
         )
     if syntax.is_encapsulated:
-        _frame(dataset)
+        frame = _frame(dataset)
+        if syntax == _RUN_LENGTHS:
+            check_run_lengths(frame, int(dataset.Rows) * int(dataset.Columns))
     else:
         check_length(dataset)

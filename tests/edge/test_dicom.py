@@ -127,16 +127,43 @@ def test_compressed_samples_that_lie_high_are_refused_by_name(film, to_dicom):
     assert "HighBit 15" in str(error)
 
 
-def test_run_lengths_of_more_than_the_picture_holds_are_damaged(film, to_dicom):
-    # pylibjpeg-rle panics on them, in a way that is no Exception.
-    dataset = pydicom.dcmread(io.BytesIO(to_dicom(film.astype(np.uint16) << 4, BitsStored=12)))
+def run_lengths(pixels, to_dicom) -> tuple[bytes, bytes]:
+    """A DICOM file of run lengths, and the frame in it, which begins with a header of 64 bytes."""
+    dataset = pydicom.dcmread(io.BytesIO(to_dicom(pixels)))
     dataset.compress(RLE)
-    whole = io.BytesIO()
-    dataset.save_as(whole)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
     frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
-    data = whole.getvalue().replace(frame, frame[:64] + b"\x81\0" * (len(frame) // 2 - 32))
-    assert len(data) == len(whole.getvalue())
-    assert refused(data).reason == "damaged"
+    return buffer.getvalue(), frame
+
+
+def test_a_decoder_that_panics_tells_of_a_damaged_film(film, to_dicom, monkeypatch):
+    # That of pylibjpeg-rle, on run lengths of more than the picture holds, is no Exception.
+    monkeypatch.setattr("edge_xray.dicom.check_run_lengths", lambda *_: None)
+    data, frame = run_lengths(film.astype(np.uint16) << 4, to_dicom)
+    broken = frame[:64] + b"\x81\0" * (len(frame) // 2 - 32)
+    assert refused(data.replace(frame, broken)).reason == "damaged"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
+def test_run_lengths_that_are_whole_are_read(dtype, film, to_dicom):
+    # An odd number of rows and columns leaves a segment to be filled up with a zero.
+    pixels = film[:89, :107].astype(dtype) << (4 * (np.dtype(dtype).itemsize - 1))
+    data, _ = run_lengths(pixels, to_dicom)
+    assert np.array_equal(decode(data, SPEC).pixels, decode(to_dicom(pixels), SPEC).pixels)
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_run_lengths_with_a_hole_or_more_than_they_need_are_damaged(dtype, place, film, to_dicom):
+    data, frame = run_lengths(film.astype(dtype), to_dicom)
+    at = 64 + int(place * (len(frame) - 64))
+    for broken in (
+        frame[:at] + bytes(64) + frame[at + 64 :],
+        frame[:at] + b"\xff" * 64 + frame[at + 64 :],
+        frame[:at] + frame[at + 64 :] + bytes(64),
+    ):
+        assert refused(data.replace(frame, broken)).reason == "damaged"
 
 
 def test_a_high_bit_says_nothing_where_all_bits_are_used(film, encode, to_dicom):
