@@ -1,7 +1,7 @@
 """Stored values of a DICOM picture to grey as its window asks: modality LUT, VOI LUT, inversion.
 
 The order is that of PS3.4 annex N.2: stored values, modality transformation, VOI transformation, and
-only then the inversion that MONOCHROME1 asks for. pydicom reads the dataset; its own lookup of tables takes
+only then the inversion that MONOCHROME1, a PresentationLUTShape of INVERSE, or both together ask for. pydicom reads the dataset; its own lookup of tables takes
 neither entries of one byte each nor a depth of 9 bits, which the standard allows.
 """
 
@@ -108,6 +108,8 @@ def _shading(low: float, high: float, dataset: Any, floating: bool) -> Shade:
     else:
         display = window
     inverted = str(dataset.get("PhotometricInterpretation")) == "MONOCHROME1"
+    # A film of MONOCHROME1 has it as well, for one and the same inversion (PS3.3 C.8.11.3).
+    inverted |= str(dataset.get("PresentationLUTShape")).strip().upper() == "INVERSE"
 
     def shade(values: NDArray[np.float64]) -> NDArray[np.uint8]:
         if modality is not None:

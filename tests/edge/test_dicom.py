@@ -235,6 +235,26 @@ def test_monochrome1_is_inverted_after_the_window(film, to_dicom):
     assert np.array_equal(shown, 255 - np.rint(window).astype(np.uint8))
 
 
+@pytest.mark.parametrize(
+    ("photometric", "shape"),
+    [
+        ("MONOCHROME1", None),
+        ("MONOCHROME1", "INVERSE"),
+        ("MONOCHROME2", "INVERSE"),
+        ("MONOCHROME2", " inverse"),
+    ],
+)
+def test_a_negative_is_inverted_once_however_it_says_so(photometric, shape, film, encode, to_dicom):
+    said = {"PhotometricInterpretation": photometric, "PresentationLUTShape": shape}
+    with pydicom.config.disable_value_validation():
+        negative = to_dicom(255 - film, **said)
+        jpeg = to_dicom(film, frame=encode(255 - film, "JPEG"), syntax=JPEG_BASELINE, **said)
+    assert np.array_equal(decode(negative, SPEC).pixels, film)
+    assert np.abs(decode(jpeg, SPEC).pixels.astype(int) - film).mean() < 5
+    upright = to_dicom(film, PresentationLUTShape="IDENTITY")
+    assert np.array_equal(decode(upright, SPEC).pixels, film)
+
+
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 def test_windows_agree_with_pydicoms(function, film, to_dicom):
     pydicom = pytest.importorskip("pydicom")
