@@ -31,6 +31,7 @@ from edge_xray.dicom_header import (
     IMPLICIT_LITTLE,
     check_header,
     check_length,
+    fill_in,
     lies_high,
     sample_count,
 )
@@ -91,7 +92,8 @@ def decode_dicom(data: bytes, spec: InputSpec) -> DecodedFilm:
         ) from error
     with decoder_errors():
         dataset, stream = _read_dataset(data)
-        warnings = tuple(f"{keyword} {_UNREAD}" for keyword in unread_numbers(dataset))
+        warnings = fill_in(dataset)
+        warnings += tuple(f"{keyword} {_UNREAD}" for keyword in unread_numbers(dataset))
         width, height = check_header(dataset, stream)
         image = _fast_jpeg(dataset, reduction_factor(width, height, spec))
         if image is None:

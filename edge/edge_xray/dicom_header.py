@@ -46,6 +46,39 @@ _PICTURES: Final = frozenset(
 """SOP classes with pixels whose names do not say Image: parametric map, segmentation, dose."""
 
 
+_GREY: Final = ("MONOCHROME1", "MONOCHROME2")
+
+
+def fill_in(dataset: Any) -> tuple[str, ...]:
+    """Fill in what a grey film's file leaves out of how its samples are stored, and put in order how it is written.
+
+    Returns:
+        What was assumed, in plain words.
+    """
+    photometric = str(dataset.get("PhotometricInterpretation") or "").strip(" \0").upper()
+    if photometric:
+        dataset.PhotometricInterpretation = photometric
+    if photometric not in ("", *_GREY) or dataset.get("SamplesPerPixel") not in (None, 1):
+        return ()
+    assumed = {
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "BitsStored": dataset.get("BitsAllocated"),
+        "PixelRepresentation": 0,
+    }
+    missing = {
+        keyword: value
+        for keyword, value in assumed.items()
+        if "PixelData" in dataset and dataset.get(keyword) in (None, "")
+    }
+    for keyword, value in missing.items():
+        setattr(dataset, keyword, value)
+    return tuple(
+        f"the DICOM file does not say its {keyword}; the film was read as if it were {value}"
+        for keyword, value in missing.items()
+    )
+
+
 def check_header(dataset: Any, stream: bytes) -> tuple[int, int]:
     """Refuse what is no single picture of a sane size.
 

@@ -255,6 +255,44 @@ def test_a_negative_is_inverted_once_however_it_says_so(photometric, shape, film
     assert np.array_equal(decode(upright, SPEC).pixels, film)
 
 
+@pytest.mark.parametrize(
+    "left_out",
+    ["SamplesPerPixel", "PhotometricInterpretation", "BitsStored", "PixelRepresentation"],
+)
+def test_what_a_file_leaves_out_of_how_grey_is_stored_is_assumed_and_said(
+    left_out, film, encode, to_dicom
+):
+    for compressed in ({}, {"frame": encode(film, "JPEG"), "syntax": JPEG_BASELINE}):
+        whole = to_dicom(film, HighBit=7, **compressed)
+        dataset = pydicom.dcmread(io.BytesIO(whole))
+        del dataset[left_out]
+        lacking = io.BytesIO()
+        dataset.save_as(lacking)
+        decoded = decode(lacking.getvalue(), SPEC)
+        assert np.array_equal(decoded.pixels, decode(whole, SPEC).pixels)
+        assert [left_out in warning for warning in decoded.warnings] == [True]
+
+
+def test_colours_without_their_kind_are_not_taken_for_grey(film, to_dicom):
+    colours = np.dstack([film] * 3)
+    for left_out in ("SamplesPerPixel", "PhotometricInterpretation"):
+        assert refused(to_dicom(colours, **{left_out: None})).reason == "damaged"
+
+
+@pytest.mark.parametrize("written", [b"monochrome1 ", b" MONOCHROME1", b"Monochrome1\0"])
+def test_a_photometric_interpretation_is_read_however_it_is_written(
+    written, film, encode, to_dicom
+):
+    negative = 255 - film
+    for compressed in ({}, {"frame": encode(negative, "JPEG"), "syntax": JPEG_BASELINE}):
+        proper = to_dicom(negative, PhotometricInterpretation="MONOCHROME1", **compressed)
+        odd = proper.replace(b"MONOCHROME1 ", written)
+        assert odd != proper
+        decoded = decode(odd, SPEC)
+        assert np.array_equal(decoded.pixels, decode(proper, SPEC).pixels)
+        assert decoded.warnings == ()
+
+
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 def test_windows_agree_with_pydicoms(function, film, to_dicom):
     pydicom = pytest.importorskip("pydicom")
