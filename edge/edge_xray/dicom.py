@@ -33,6 +33,7 @@ from edge_xray.dicom_header import (
     check_length,
     fill_in,
     lies_high,
+    raw_data,
     sample_count,
 )
 from edge_xray.dicom_numbers import unread_numbers
@@ -92,7 +93,7 @@ def decode_dicom(data: bytes, spec: InputSpec) -> DecodedFilm:
         ) from error
     with decoder_errors():
         dataset, stream = _read_dataset(data)
-        warnings = fill_in(dataset)
+        warnings = fill_in(dataset) + raw_data(dataset)
         warnings += tuple(f"{keyword} {_UNREAD}" for keyword in unread_numbers(dataset))
         width, height = check_header(dataset, stream)
         image = _fast_jpeg(dataset, reduction_factor(width, height, spec))

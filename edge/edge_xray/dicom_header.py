@@ -46,6 +46,9 @@ _PICTURES: Final = frozenset(
 """SOP classes with pixels whose names do not say Image: parametric map, segmentation, dose."""
 
 
+_FOR_PROCESSING: Final = "FOR PROCESSING"
+"""PresentationIntentType (0008,0068) of raw data, and how the names of their SOP classes end."""
+
 _GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 
 
@@ -76,6 +79,16 @@ def fill_in(dataset: Any) -> tuple[str, ...]:
     return tuple(
         f"the DICOM file does not say its {keyword}; the film was read as if it were {value}"
         for keyword, value in missing.items()
+    )
+
+
+def raw_data(dataset: Any) -> tuple[str, ...]:
+    """A doubt about a film that is no film yet: what the detector measured, for a program to make one of."""
+    kind = f"{dataset.get('PresentationIntentType')} {_sop_class(dataset).name}"
+    if _FOR_PROCESSING not in kind.upper():
+        return ()
+    return (
+        "the file holds the detector's raw data; export the film as the X-ray machine shows it",
     )
 
 
@@ -151,10 +164,7 @@ def lies_high(dataset: Any) -> bool:
 
 
 def _without_pixels(dataset: Any, stream: bytes) -> FilmError:
-    from pydicom.uid import UID
-
-    said = dataset.file_meta.get("MediaStorageSOPClassUID") or dataset.get("SOPClassUID")
-    sop_class = UID(str(said or ""))
+    sop_class = _sop_class(dataset)
     if "Image" not in sop_class.name and sop_class not in _PICTURES:
         modality = read_tags(dataset).modality
         known = _PICTURELESS_CLASS.fullmatch(sop_class) or modality in _PICTURELESS_MODALITIES
@@ -171,6 +181,13 @@ def _without_pixels(dataset: Any, stream: bytes) -> FilmError:
             "the DICOM file's header is damaged and does not lead to its pixels; copy it again",
         )
     return FilmError("truncated", "the DICOM file ends before its pixels; copy it again")
+
+
+def _sop_class(dataset: Any) -> Any:
+    from pydicom.uid import UID
+
+    said = dataset.file_meta.get("MediaStorageSOPClassUID") or dataset.get("SOPClassUID")
+    return UID(str(said or ""))
 
 
 def _is_whole(dataset: Any, stream: bytes) -> bool:

@@ -293,6 +293,20 @@ def test_a_photometric_interpretation_is_read_however_it_is_written(
         assert decoded.warnings == ()
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"PresentationIntentType": "FOR PROCESSING"},
+        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1.1"},
+    ],
+)
+def test_raw_data_of_the_detector_are_doubted(said, film, to_dicom):
+    decoded = decode(to_dicom(film, **said), SPEC)
+    assert np.array_equal(decoded.pixels, film)
+    assert ["raw data" in warning for warning in decoded.warnings] == [True]
+    assert decode(to_dicom(film, PresentationIntentType="FOR PRESENTATION"), SPEC).warnings == ()
+
+
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 def test_windows_agree_with_pydicoms(function, film, to_dicom):
     pydicom = pytest.importorskip("pydicom")
