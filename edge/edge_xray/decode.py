@@ -357,8 +357,6 @@ def load_jpeg(image: Image.Image, data: bytes, wanted: str, factor: int) -> None
             mode = "RGB"  # no luma in the file, and libjpeg makes none
         image.draft(mode, (image.width // factor, image.height // factor))
     image.load()
-    if image.mode not in ("L", "RGB", "YCbCr"):
-        return
     check_filler(image, data)
 
 

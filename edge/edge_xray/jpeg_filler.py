@@ -21,8 +21,9 @@ from PIL import Image
 from edge_xray.errors import FilmError
 from edge_xray.headers import check_jpeg_end, jpeg_blocks, jpeg_segments, read_jpeg_header
 
-FILLER: Final = 128
-"""What libjpeg fills with: the level of a block whose coefficients are all zero."""
+FILLER: Final = (127, 128)
+"""What libjpeg fills with: 128, the level of a block whose coefficients are all zero; 127 in a CMYK that is stored
+as a negative, as Adobe does."""
 
 SHORT_SHARE: Final = 0.01
 """Share of the rows, all filled, from which the data count as cut short."""
@@ -52,7 +53,7 @@ def check_filler(image: Image.Image, data: bytes) -> None:
     zeros is decoded again without the last of its data: nothing changes if they were left over.
 
     Args:
-        image: loaded, of mode ``L``, ``RGB`` or ``YCbCr``, perhaps at reduced scale.
+        image: loaded, perhaps at reduced scale.
         data: the file.
 
     Raises:
@@ -62,14 +63,18 @@ def check_filler(image: Image.Image, data: bytes) -> None:
     if _leaves_data_over(data):
         raise _damaged()
     rows = max(1, round(image.height * SHORT_SHARE))
-    bottom = image.crop((0, image.height - rows, image.width, image.height)).convert("L")
-    if bottom.getpixel((image.width - 1, rows - 1)) != FILLER:
+    bottom = np.asarray(image.crop((0, image.height - rows, image.width, image.height)))
+    if not _is_filler(bottom[-1, -1]):
         return
     if np.array_equal(_small(data), _small(_with_more(data))):
         return
-    if bottom.getextrema() == (FILLER, FILLER):
+    if _is_filler(bottom):
         raise FilmError("truncated", "the JPEG ends before the film does; copy or export it again")
     raise _damaged()
+
+
+def _is_filler(pixels: NDArray[np.uint8]) -> bool:
+    return bool(np.isin(pixels, FILLER).all())
 
 
 def _damaged() -> FilmError:
@@ -92,7 +97,7 @@ def _leaves_data_over(data: bytes) -> bool:
         return False
     end = max(start, end - _BLOCK_BYTES * jpeg_blocks(data))
     small = _small(data)
-    if (small[-1, -1] == FILLER).all():
+    if _is_filler(small[-1, -1]):
         return False
     return np.array_equal(small, _small(data[:end] + _EOI))
 

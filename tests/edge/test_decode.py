@@ -609,10 +609,11 @@ def png_claiming(width: int, height: int) -> bytes:
     )
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("size", [(90, 110), (664, 880), (1003, 1341)])
 def test_a_jpeg_that_lost_a_piece_is_not_read_as_a_whole_film(mode, size, draw_film, encode):
-    image = Image.fromarray(draw_film("viral", 7, height=size[0], width=size[1])).convert(mode)
+    film = Image.fromarray(draw_film("viral", 7, height=size[0], width=size[1]))
+    image = film.convert("RGB").convert(mode)
     data = encode(image, "JPEG", quality=90)
     assert (decode(data, GREY).height, decode(data, GREY).width) == size
     scan = data.index(b"\xff\xda") + 20
@@ -639,8 +640,9 @@ def test_a_jpeg_whose_tail_is_zeros_is_truncated_in_a_dicom_file_too(
     options, draw_film, encode, to_dicom
 ):
     film = draw_film("viral", 7, height=664, width=880)
-    for mode in ("L", "RGB"):
-        whole = encode(Image.fromarray(film).convert(mode), "JPEG", quality=75, **options)
+    for mode in ("L", "RGB", "CMYK"):
+        colours = Image.fromarray(film).convert("RGB").convert(mode)
+        whole = encode(colours, "JPEG", quality=75, **options)
         for share in (0.88, 0.9, 0.95, 0.98, 0.999):
             tail = whole[: int(len(whole) * share)].ljust(len(whole), b"\0")
             assert refused(tail).reason == "truncated"
@@ -701,10 +703,11 @@ def test_a_jpeg_without_a_run_of_zeros_is_decoded_once(film, encode, monkeypatch
 
 
 @pytest.mark.parametrize("border", [3, 8, 16, 40])
-@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_a_grey_margin_of_the_level_of_missing_data_is_a_margin(mode, border, film, encode):
     for sides in ((border, border, border, 0), (0, 0, 0, border), (border,) * 4):
-        framed = ImageOps.expand(Image.fromarray(film), sides, fill=128).convert(mode)
+        framed = ImageOps.expand(Image.fromarray(film), sides, fill=128).convert("RGB")
+        framed = framed.convert(mode)
         for options in ({}, {"progressive": True}):
             decoded = decode(encode(framed, "JPEG", quality=90, **options), GREY)
             assert (decoded.width, decoded.height) == framed.size
