@@ -186,10 +186,10 @@ def _lookup(item: Any, dataset: Any) -> tuple[Transform, NDArray[np.float64]]:
 
 
 def _entries(stored: Any, count: int, dataset: Any) -> NDArray[np.float64]:
-    """The entries of a table, of one byte each where it is too short for two.
+    """The entries of a table, of one byte each where there are as many bytes.
 
     Raises:
-        ValueError: it is too short for one, too.
+        ValueError: it has too few of either.
     """
     if not isinstance(stored, bytes):
         words = np.atleast_1d(np.asarray(stored, np.int64)) & 0xFFFF
@@ -199,4 +199,6 @@ def _entries(stored: Any, count: int, dataset: Any) -> NDArray[np.float64]:
     if len(stored) >= 2 * count:
         order = "<" if dataset.original_encoding[1] else ">"
         return np.frombuffer(stored, f"{order}u2", count).astype(np.float64)
+    if len(stored) > count + count % 2:
+        raise ValueError("a lookup table lacks entries of two bytes")
     return np.frombuffer(stored, np.uint8, count).astype(np.float64)

@@ -371,10 +371,13 @@ def test_tables_of_every_depth_and_way_to_store_them_are_looked_up(
     assert np.array_equal(shown[0], table[ramp[0]])
 
 
-def test_a_table_that_is_too_short_is_damaged(film, to_dicom):
+@pytest.mark.parametrize(
+    "entries", [bytes(200), np.arange(255, dtype="<u2").tobytes(), bytes(range(256)) + b"\0\0"]
+)
+def test_a_table_that_is_too_short_is_damaged(entries, film, to_dicom):
     item = pydicom.Dataset()
     item.add_new((0x0028, 0x3002), "US", [256, 0, 8])
-    item.add_new((0x0028, 0x3006), "OW", bytes(200))
+    item.add_new((0x0028, 0x3006), "OW", entries)
     assert refused(to_dicom(film, VOILUTSequence=[item])).reason == "damaged"
 
 
