@@ -62,6 +62,22 @@ def test_operating_points_keep_their_rules_on_any_scores(
         assert point.sensitivity.low <= point.sensitivity.value <= point.sensitivity.high
 
 
+@pytest.mark.parametrize(("films", "each_side"), [(20, 1), (60, 1), (200, 4), (510, 10)])
+def test_a_person_decides_on_the_films_nearest_a_threshold_as_many_on_either_side(
+    films: int, each_side: int
+) -> None:
+    draw = np.random.default_rng(films)
+    positive = np.arange(films) % 2 == 0
+    scores = 1 / (1 + np.exp(-draw.normal(0, 2, films)))
+    for point in fit_operating_points(scores, positive, np.arange(films), "films"):
+        review = (point.review_low <= scores) & (scores < point.review_high)
+        sides = scores < point.threshold, scores >= point.threshold
+        for side in sides:
+            assert (review & side).sum() == min(each_side, side.sum())
+        nearest = np.abs(np.searchsorted(np.sort(scores), scores) - sides[0].sum() + 0.5)
+        assert nearest[review].max(initial=0) <= each_side
+
+
 def test_a_rule_for_fewer_alarms_never_gives_more_where_all_films_are_told_apart() -> None:
     positive = np.arange(400) >= 100
     scores = np.concatenate([np.linspace(0.01, 0.2, 100), np.linspace(0.4, 0.99, 300)])

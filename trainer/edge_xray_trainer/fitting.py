@@ -198,7 +198,8 @@ def _review_interval(scores: NDArray[np.float64], threshold: float) -> tuple[flo
     below, above = np.sort(scores[scores < threshold])[::-1], np.sort(scores[scores >= threshold])
     count = max(1, round(REVIEW_SHARE * len(scores)))
     low = float(below[min(count, len(below)) - 1]) if below.size else threshold
-    high = float(above[min(count, len(above)) - 1]) if above.size else threshold
+    # The upper end is itself no review: it lies behind the last score that is one.
+    high = _above(scores, above[min(count, len(above)) - 1]) if above.size else threshold
     return low, high
 
 
