@@ -100,6 +100,9 @@ def test_softmax_and_sigmoid_outputs_become_the_logits_they_came_from():
     assert probabilities(to_logits(shares, "softmax"), same, POSITIVE) == pytest.approx(shares)
     two = probabilities(to_logits(np.array([0.8]), "sigmoid"), same, (False, True))
     assert two == pytest.approx([0.2, 0.8])
+    films = to_logits(np.array([[0.8], [0.5], [0.1]]), "sigmoid")
+    assert probabilities(films, same, (False, True))[:, 1] == pytest.approx([0.8, 0.5, 0.1])
+    assert to_logits(np.array([0.8, 0.5]), "sigmoid") == pytest.approx([np.log(4), 0.0])
     assert np.isfinite(to_logits(np.array([0.0, 1.0]), "softmax")).all()
     assert np.isfinite(to_logits(np.array([1.0]), "sigmoid")).all()
 
@@ -107,12 +110,17 @@ def test_softmax_and_sigmoid_outputs_become_the_logits_they_came_from():
 @pytest.mark.parametrize(
     ("shares", "label", "triage"),
     [
+        ((0.99, 0.01, 0.00), "normal", "none"),
         ((0.75, 0.20, 0.05), "normal", "none"),
         ((0.65, 0.30, 0.05), "normal", "review"),
         ((0.55, 0.30, 0.15), "bacterial", "review"),
         ((0.45, 0.30, 0.25), "bacterial", "urgent"),
         ((0.45, 0.20, 0.35), "viral", "supportive"),
         ((0.02, 0.18, 0.80), "viral", "supportive"),
+        # At each end of the interval, and at the line.
+        ((0.70, 0.30, 0.00), "normal", "review"),
+        ((0.60, 0.40, 0.00), "bacterial", "review"),
+        ((0.50, 0.50, 0.00), "bacterial", "urgent"),
     ],
 )
 def test_the_operating_point_decides_and_not_the_largest_share(shares, label, triage):
