@@ -327,6 +327,52 @@ def test_windows_agree_with_pydicoms(function, film, to_dicom):
     assert np.abs(decode(data, SPEC).pixels - expected).max() <= 0.6
 
 
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_a_window_without_width_is_none_and_the_narrowest_is_a_step(function, film, to_dicom):
+    window = {"WindowCenter": 100, "VOILUTFunction": function}
+    assert np.array_equal(decode(to_dicom(film, WindowWidth=0, **window), SPEC).pixels, film)
+    step = decode(to_dicom(film, WindowWidth=1, **window), SPEC).pixels
+    assert (step[film < 98] <= 1).all() and (step[film > 102] >= 254).all()
+    if function == "LINEAR":
+        # PS3.3 C.11.2.1.2.1: what is not above 99.5 is black.
+        assert np.array_equal(step, np.where(film > 99, 255, 0))
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(1, 0), (0, 0), (0, 40)])
+def test_a_rescale_that_changes_nothing_or_leaves_nothing_is_none(slope, intercept, film, to_dicom):
+    dull = film // 2 + 30
+    shown = decode(to_dicom(dull, RescaleSlope=slope, RescaleIntercept=intercept), SPEC)
+    assert np.array_equal(shown.pixels, dull)
+
+
+def test_values_of_fewer_than_8_bits_are_spread_over_the_greys(film, to_dicom):
+    few = film >> 2
+    shown = decode(to_dicom(few, BitsStored=6), SPEC).pixels
+    assert np.array_equal(shown, np.rint(few * (255 / 63)).astype(np.uint8))
+
+
+def test_values_too_far_apart_for_a_table_and_fractions_are_shown_alike(draw_film, to_dicom):
+    film = draw_film("viral", 3, height=300, width=200)
+
+    def windowed(scale, **tags):
+        return {
+            "WindowCenter": 100.0 * scale,
+            "WindowWidth": 90.0 * scale,
+            "VOILUTFunction": "LINEAR_EXACT",
+        } | tags
+
+    expected = decode(to_dicom(film, **windowed(1)), SPEC).pixels
+    wide = to_dicom(film.astype(np.uint32) * 2000, **windowed(2000))
+    assert np.array_equal(decode(wide, SPEC).pixels, expected)
+    parts = to_dicom(
+        film.astype(np.uint32),
+        PixelData=None,
+        FloatPixelData=(film / 512).astype("<f4").tobytes(),
+        **windowed(1 / 512),
+    )
+    assert np.array_equal(decode(parts, SPEC).pixels, expected)
+
+
 def test_a_voi_table_and_a_modality_table_are_looked_up(to_dicom):
     from pydicom.dataset import Dataset
 
@@ -371,6 +417,24 @@ def test_tables_of_every_depth_and_way_to_store_them_are_looked_up(
     assert np.array_equal(shown[0], table[ramp[0]])
 
 
+@pytest.mark.parametrize("first", [-300, 0, 1000])
+def test_values_beyond_the_ends_of_a_table_get_its_ends(first, to_dicom):
+    item = pydicom.Dataset()
+    item.add_new((0x0028, 0x3002), "SS" if first < 0 else "US", [256, first, 8])
+    item.add_new((0x0028, 0x3006), "OW", np.arange(255, -1, -1, dtype="<u2").tobytes())
+    ramp = np.tile(np.arange(-50, 310, 5, dtype=np.int16), (64, 1)) + np.int16(first)
+    shown = decode(to_dicom(ramp, VOILUTSequence=[item]), SPEC).pixels
+    assert np.array_equal(shown[0], 255 - np.clip(ramp[0] - first, 0, 255))
+
+
+def test_a_table_of_all_values_of_16_bits_has_no_room_for_its_length(film, to_dicom):
+    item = pydicom.Dataset()
+    item.add_new((0x0028, 0x3002), "US", [0, 0, 16])
+    item.add_new((0x0028, 0x3006), "OW", np.arange(1 << 16, dtype="<u2")[::-1].tobytes())
+    shown = decode(to_dicom(film.astype(np.uint16) * 257, VOILUTSequence=[item]), SPEC).pixels
+    assert np.array_equal(shown, 255 - film)
+
+
 @pytest.mark.parametrize(
     "entries", [bytes(200), np.arange(255, dtype="<u2").tobytes(), bytes(range(256)) + b"\0\0"]
 )
@@ -411,14 +475,22 @@ def test_all_values_of_the_padding_range_are_black_and_set_no_contrast(
     assert without[:, :20].min() > 0
 
 
-def test_a_window_on_a_jpeg_frame_is_applied_before_reducing(draw_film, encode, to_dicom):
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"WindowCenter": 120, "WindowWidth": 40},
+        {"RescaleSlope": 2, "RescaleIntercept": -9},
+        {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 60},
+    ],
+)
+def test_a_jpeg_frame_is_shown_as_its_tags_say_before_reducing(tags, draw_film, encode, to_dicom):
     film = draw_film("normal", 1, height=600, width=600)
     jpeg = encode(film, "JPEG", quality=95)
     stored = np.asarray(Image.open(io.BytesIO(jpeg)))
-    window = {"WindowCenter": 120, "WindowWidth": 40}
-    raw = decode(to_dicom(stored, **window), SPEC).pixels
-    framed = decode(to_dicom(stored, frame=jpeg, syntax=JPEG_BASELINE, **window), SPEC).pixels
+    raw = decode(to_dicom(stored, **tags), SPEC).pixels
+    framed = decode(to_dicom(stored, frame=jpeg, syntax=JPEG_BASELINE, **tags), SPEC).pixels
     assert np.array_equal(raw, framed)
+    assert not np.array_equal(raw, decode(to_dicom(stored), SPEC).pixels)
 
 
 def test_colour_and_palette_pictures_become_grey_with_their_colour_noted(film, to_dicom):
