@@ -16,6 +16,7 @@ import pytest
 from edge_xray.cli import main
 from edge_xray.labelled import Split
 from edge_xray.metadata import DISCLAIMER
+from edge_xray.model_file import attach_to_keras, read_metadata
 
 
 def run(*arguments):
@@ -211,7 +212,6 @@ def test_corruptions_are_of_the_same_film_whatever_the_network_takes(
     from edge_xray.decode import decode
     from edge_xray.labelled import SplitFilm
     from edge_xray.metadata import InputSpec
-    from edge_xray.model_file import read_metadata
     from edge_xray.preprocess import preprocess
     from edge_xray_trainer.scoring import prepare
 
@@ -311,6 +311,22 @@ def test_wrong_use_is_one_line_and_exit_2(lone_keras, film_folder, capsys, argum
     assert words in error and "Traceback" not in error
 
 
+def test_a_network_that_gives_no_numbers_is_refused_in_one_line(
+    tiny_keras, film_folder, tmp_path, capsys
+):
+    import keras
+
+    network = keras.saving.load_model(tiny_keras)
+    bias = network.get_layer("evidence").bias
+    bias.assign([0.0, float("nan"), 0.0])
+    network.save(tmp_path / "broken.keras")
+    attach_to_keras(tmp_path / "broken.keras", read_metadata(tiny_keras))
+    assert run(tmp_path / "broken.keras", "--data", film_folder, "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "broken.keras: gives no number for 120 of 120 films" in error
+    assert error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
 def test_split_of_other_films_is_refused(tiny_keras, film_folder, tiny_split, tmp_path, capsys):
     shutil.copytree(film_folder, tmp_path / "data")
     changed = tmp_path / "data" / "train" / Split.read(tiny_split).part("test")[0].path
@@ -326,7 +342,6 @@ def test_other_region_four_classes_colour_softmax(tmp_path, capsys):
     from PIL import Image
 
     from edge_xray.metadata import InputSpec, Label, ModelMetadata, OperatingPoint
-    from edge_xray.model_file import attach_to_keras
 
     names = {"no tumour": "none", "artefact": "none", "glioma": "urgent", "meningioma": "urgent"}
     keras.utils.set_random_seed(0)
@@ -384,7 +399,6 @@ def untrained(path, names):
     import keras
 
     from edge_xray.metadata import InputSpec, Label, ModelMetadata, OperatingPoint
-    from edge_xray.model_file import attach_to_keras
 
     keras.utils.set_random_seed(0)
     head = keras.layers.Dense(len(names), activation="softmax")

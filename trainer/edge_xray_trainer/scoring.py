@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_xray.calibration import probabilities
 from edge_xray.decision import decide
 from edge_xray.decode import decode
-from edge_xray.errors import FilmError, UsageError
+from edge_xray.errors import FilmError, ModelError, UsageError
 from edge_xray.labelled import (
     LabelledFilm,
     Split,
@@ -281,9 +281,19 @@ def score(
         pixels: each uint8, (1, H, W, C).
         point: the operating point.
         done: called after each film.
+
+    Raises:
+        ModelError: the model gives no number for some of them.
     """
     metadata = scorer.metadata
-    shares = probabilities(scorer.logits(pixels, done), metadata.calibration, metadata.positive)
+    logits = scorer.logits(pixels, done)
+    silent = int((~np.isfinite(logits).all(axis=1)).sum())
+    if silent:
+        raise ModelError(
+            f"{scorer.file}: gives no number for {silent} of {len(logits)} films, so nothing can be measured: "
+            "its weights or its arithmetic broke down; train it again, or name another model"
+        )
+    shares = probabilities(logits, metadata.calibration, metadata.positive)
     decisions = [decide(row, metadata, point) for row in shares]
     decided = np.array([metadata.label_names.index(d.label) for d in decisions], np.int64)
     return Scored(
