@@ -20,7 +20,8 @@ from edge_xray.measures import (
     perfect_auc_limit,
     wilson,
 )
-from edge_xray_converter.budget import Budget, judge
+from edge_xray.metadata import Estimate
+from edge_xray_converter.budget import Budget, judge, too_few_films
 from edge_xray_converter.paired import Outcome, compare
 
 LABELS = ("normal", "bacterial", "viral")
@@ -148,6 +149,44 @@ def test_models_of_other_labels_are_not_held_to_each_other_s_labels():
             "accuracy drop", "sensitivity drop", "AUC drop", "flips", "mean shift",
         ]  # fmt: skip
         assert all(check.passed for check in checks)
+
+
+LIMITS = {
+    "accuracy drop": ("accuracy", "accuracy_drop"),
+    "label accuracy drop": ("class_accuracy", "label_accuracy_drop"),
+    "sensitivity drop": ("sensitivity", "sensitivity_drop"),
+    "AUC drop": ("auc", "auc_drop"),
+    "pair AUC drop": ("pair_auc", "pair_auc_drop"),
+}
+
+
+@pytest.mark.parametrize("name", [*LIMITS, "flips", "mean shift"])
+def test_each_loss_is_held_to_its_own_limit(name):
+    model = random_outcome(0)
+    _, (same,) = compare([model, model], [str(i) for i in range(120)], resamples=10)
+    for loss, kept in ((0.05, True), (0.0501, False), (-0.5, True)):
+        if name in LIMITS:
+            figure, field = LIMITS[name]
+            figures = dataclasses.replace(
+                same.differences, **{figure: Estimate(-loss, math.nan, math.nan)}
+            )
+            comparison = dataclasses.replace(same, differences=figures)
+        elif name == "flips":
+            field, flips = "flips", tuple(range(max(0, round(1e4 * loss))))
+            comparison = dataclasses.replace(same, label_flips=flips)
+        else:
+            field, comparison = "mean_shift", dataclasses.replace(same, mean_shift=loss)
+        budget = dataclasses.replace(Budget(*[0.0] * 7), **{field: 0.05})
+        checks = {check.name: check for check in judge(comparison, 10_000, budget)}
+        assert list(checks) == [*LIMITS, "flips", "mean shift"]
+        assert checks.pop(name).passed == kept
+        assert all(check.passed and check.limit == 0.0 for check in checks.values())
+
+
+def test_one_film_of_so_few_is_more_than_may_be_lost():
+    assert too_few_films(200, 0.005) == too_few_films(0, 0.005) == ""
+    assert "Judge on 200 films or more" in too_few_films(199, 0.005)
+    assert "One film of 5 is 20.00%" in too_few_films(5, 0.0)
 
 
 def test_the_order_of_the_labels_is_no_other_label():

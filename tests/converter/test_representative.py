@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from edge_xray.decode import decode
 from edge_xray.errors import UsageError
 from edge_xray.labelled import Split, SplitFilm, file_sha256
 from edge_xray.metadata import InputSpec
+from edge_xray.preprocess import preprocess
 from edge_xray_converter.representative import draw_representative, refuse_overlap
 
 
@@ -43,8 +46,12 @@ def test_patients_come_before_second_films_of_a_patient(film_folder, tiny_split)
 
 def test_inputs_are_what_the_device_would_see(film_folder, tiny_split):
     drawn = draw_representative(film_folder, Split.read(tiny_split), films=3)
-    inputs = list(drawn.inputs(InputSpec(32, 32)))
-    assert [(film.shape, film.dtype.name) for film in inputs] == [((1, 32, 32, 1), "uint8")] * 3
+    for spec in (InputSpec(32, 32), InputSpec(24, 40, 3, "bilinear")):
+        inputs = list(drawn.inputs(spec))
+        assert len(inputs) == 3
+        for film, pixels in zip(drawn.films, inputs, strict=True):
+            seen = preprocess(decode(drawn.root / film.path, spec).pixels, spec)
+            assert pixels.dtype == "uint8" and np.array_equal(pixels, seen)
 
 
 def test_a_film_that_changed_since_the_split_is_refused(write_film, tmp_path):

@@ -746,6 +746,12 @@ def test_headers_alone_refuse(data, reason):
     assert refused(data).reason == reason
 
 
+def test_a_scan_of_a_component_that_the_picture_lacks_is_refused(film, encode):
+    data = bytearray(encode(film, "JPEG", progressive=True))
+    data[data.rindex(b"\xff\xda") + 5] = 9
+    assert refused(bytes(data)).reason in {"truncated", "damaged"}
+
+
 def test_a_progressive_jpeg_of_very_many_scans_is_refused(film, encode):
     data = encode(film, "JPEG", progressive=True)
     scan = data.index(b"\xff\xda")
@@ -972,15 +978,24 @@ def test_a_tiff_of_colours_of_16_bits_is_read_as_it_is_meant_or_refused(
 ):
     wide = (film.astype("<u2") * 257) >> shift
     parts = [wide] * 3 if planes == 2 else [np.dstack([wide] * 3)]
-    data = _tiff16([part.tobytes() for part in parts], film.shape, planes)
+    data = _tiff_of_colours([part.tobytes() for part in parts], film.shape, planes)
     if verdict:
         assert refused(data).reason == verdict
     else:
         assert np.array_equal(decode(data, GREY).pixels, film)
 
 
-def _tiff16(strips: list[bytes], shape: tuple[int, int], planes: int) -> bytes:
-    """A little-endian TIFF of three colours of 16 bits, one strip for all or one for each."""
+def test_a_tiff_that_lacks_one_colour_is_refused(film):
+    whole = _tiff_of_colours([film.tobytes()] * 3, film.shape, 2, bits=8)
+    assert np.array_equal(decode(whole, GREY).pixels, film)
+    for change in (lambda offsets: [*offsets[:2], 0], lambda offsets: offsets[:2]):
+        assert refused(with_entry(whole, 273, change)).reason == "truncated"
+
+
+def _tiff_of_colours(
+    strips: list[bytes], shape: tuple[int, int], planes: int, bits: int = 16
+) -> bytes:
+    """A little-endian TIFF of three colours, one strip for all or one for each."""
     tags = 10
     extra = 8 + 2 + 12 * tags + 4
     body = extra + 6 + 8 * len(strips)
@@ -996,7 +1011,11 @@ def _tiff16(strips: list[bytes], shape: tuple[int, int], planes: int) -> bytes:
     ]
     listed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
     head = (
-        b"II*\0" + struct.pack("<IH", 8, tags) + listed + bytes(4) + struct.pack("<3H", 16, 16, 16)
+        b"II*\0"
+        + struct.pack("<IH", 8, tags)
+        + listed
+        + bytes(4)
+        + struct.pack("<3H", bits, bits, bits)
     )
     return head + struct.pack(f"<{2 * many}I", *starts, *lengths) + b"".join(strips)
 

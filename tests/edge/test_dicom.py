@@ -795,6 +795,7 @@ def test_age_comes_from_the_age_or_else_from_the_dates(tags, expected, film, to_
 @pytest.mark.parametrize(
     ("born", "taken", "verdict"),
     [
+        ("20210505", "20210505", "0 months old"),
         ("20210505", "20220504", "11 months old"),
         ("20210505", "20220505", None),
         ("20200505", "20210505", None),

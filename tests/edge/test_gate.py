@@ -57,6 +57,22 @@ def test_each_limit_has_its_option_and_the_row_says_so(model, sound, tags, reaso
     assert check_film(film, model.metadata, other).reason == reason
 
 
+@pytest.mark.parametrize(
+    ("use", "reason"),
+    [
+        ({"body_part": ("CHEST",), "views": ("AP", "LL")}, "inverted"),
+        ({"body_part": ("CHEST",), "views": ()}, "inverted"),
+        ({"body_part": ("CHEST",), "views": ("LL",)}, None),
+        ({"body_part": ("HAND",), "views": ("AP",)}, None),
+    ],
+)
+def test_what_a_chest_from_the_front_looks_like_is_asked_of_no_other_film(
+    model, sound, use, reason
+):
+    metadata = replace(model.metadata, intended_use=replace(model.metadata.intended_use, **use))
+    assert check_film(_film(255 - sound), metadata, Limits()).reason == reason
+
+
 def test_what_cannot_be_read_is_refused_whatever_is_lifted(model):
     blank = _film(np.full((90, 110), 128, np.uint8))
     assert check_film(blank, model.metadata, Limits(True, True, True)).reason == "blank"

@@ -67,3 +67,14 @@ def test_pictures_fit_their_boxes_whatever_the_film(shape):
     full = Image.open(io.BytesIO(overlay_png(pixels, finding)))
     assert max(full.size) <= OVERLAY_SIDE
     assert full.width <= shape[1]
+
+
+def test_a_report_shows_the_film_and_beside_it_the_heat_map():
+    film = np.full((150, 200), 100, np.uint8)
+    finding = np.zeros((6, 8), np.float32)
+    finding[1, 6] = 4.0
+    pair = np.asarray(Image.open(io.BytesIO(report_picture(film, finding)))).astype(int)
+    left, gap, right = pair[:, :198], pair[:, 202 : 200 + PICTURE_GAP - 1], pair[:, 204:]
+    assert np.abs(left - 100).max() <= 3 and gap.max() < 30
+    redness = right[:, :, 0] - right[:, :, 2]
+    assert redness[37, 162] > 80 and redness[100:, :100].max() <= 3

@@ -76,6 +76,17 @@ def test_a_film_done_again_counts_once(tmp_path):
         assert journal.records["film1"] == {"again": True}
 
 
+def test_a_journal_that_something_else_changes_is_told(tmp_path):
+    path = tmp_path / JOURNAL_NAME
+    with Journal.open(tmp_path, "model") as journal:
+        journal.append("film0", record(0))
+        journal.flush()
+        path.write_bytes(path.read_bytes().replace(b"film0", b"film9"))
+        for read in (lambda: journal.records["film0"], lambda: list(journal.records)):
+            with pytest.raises(OutputError, match="was changed by something else"):
+                read()
+
+
 def test_another_model_starts_fresh_and_says_so(tmp_path):
     fill(tmp_path)
     with Journal.open(tmp_path, "another model") as journal:

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from edge_xray.features import feature_score
 from edge_xray.metadata import FeatureStatistics
+from edge_xray.pixel_statistics import CHEST_TEMPLATE, Layout
 from edge_xray.quality import (
     QUALITY_REASONS,
     QualityReport,
@@ -79,6 +80,24 @@ def test_exposure_far_out_of_range_is_named_and_a_little_is_not(film):
     assert reason(100 + film // 8) == "no_contrast"
     assert reason((film * 0.8).astype(np.uint8)) is None
     assert reason((255 * (film / 255) ** 0.7).astype(np.uint8)) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "refused", "doubts"),
+    [
+        (12, "too_dark", []),
+        (40, None, ["the film is dark"]),
+        (80, None, []),
+        (150, None, ["the film is bright"]),
+        (190, "too_bright", []),
+    ],
+)
+def test_exposure_alone_is_doubted_then_refused(film, low, refused, doubts):
+    dark, light = np.percentile(film, (5, 95))
+    shown = np.clip(np.rint((film - dark) * (50 / (light - dark)) + low), 0, 255)
+    report = check_pixels(shown.astype(np.uint8))
+    assert report.reason == refused
+    assert [text for text in report.warnings if text.endswith(("dark", "bright"))] == doubts
 
 
 def test_a_black_margin_around_a_film_is_doubted_and_hides_nothing(film):
@@ -147,6 +166,23 @@ def test_for_another_organ_only_a_blank_picture_is_refused(film):
 def test_any_picture_gets_a_verdict(pixels):
     report = check_pixels(pixels)
     assert report.reason is None or report.reason in QUALITY_REASONS
+
+
+def test_a_few_bright_dots_on_black_get_a_verdict():
+    dots = np.zeros((128, 128), np.uint8)
+    dots[::7, ::7] = 200
+    assert reason(dots) in QUALITY_REASONS
+
+
+def test_the_mean_film_is_one_in_the_units_of_every_table():
+    layout = Layout(0.0, CHEST_TEMPLATE, np.zeros((128, 128), np.uint8), 1.0)
+    over = Layout(0.0, CHEST_TEMPLATE[::-1], layout.grey, 1.0)
+    # The tables were scaled to a median of 1; the mean film is a little clearer than the median one.
+    assert layout.likeness[0] == pytest.approx(1.0, abs=0.01)
+    assert 1.0 < layout.uprightness < 1.3 and over.uprightness == -layout.uprightness
+    assert 1.0 < layout.bases < 1.3 and layout.bases_upside_down == over.bases < -1.0
+    turned = Layout(0.0, np.rot90(CHEST_TEMPLATE), layout.grey, 1.0)
+    assert turned.likeness == pytest.approx([*layout.likeness[1:], layout.likeness[0]])
 
 
 @pytest.fixture(scope="module")

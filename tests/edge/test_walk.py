@@ -93,6 +93,10 @@ def test_a_film_named_by_a_way_that_is_not_walked_is_kept(folder):
     named = folder / "link" / "c.dcm"
     assert without_repeats([folder, named]) == [folder, named]
     assert without_repeats([folder, folder / "sub" / "c.dcm"]) == [folder]
+    deep = folder / "sub" / "back" / "sub" / "c.dcm"
+    (folder / "sub" / "back").symlink_to(folder)
+    assert deep.is_file()
+    assert without_repeats([folder, deep]) == [folder, deep]
 
 
 def test_one_path_spelled_twice_is_one(folder, monkeypatch):

@@ -59,11 +59,28 @@ def test_noise_of_a_grey_film_is_that_of_three_channels_turned_grey():
     assert np.std(noisy) == pytest.approx(0.08 * 255 * 0.668, rel=0.03)
 
 
+@pytest.mark.parametrize(
+    ("name", "deviation"),
+    [
+        ("gaussian_noise", 0.08),
+        # Of a level of 0.4: what the light of 80 photons at most varies by, and a fifth of the level.
+        ("shot_noise", np.sqrt(0.4 / 80)),
+        ("speckle_noise", 0.4 * 0.2),
+    ],
+)
+def test_noise_has_the_strength_of_its_definition(name, deviation):
+    flat = np.full((224, 224, 3), 102, np.uint8)
+    noisy = corrupt(flat, BY_NAME[name], 5)
+    assert np.std(noisy) == pytest.approx(deviation * 255, rel=0.02)
+    assert noisy.mean() == pytest.approx(102 - 0.5, abs=0.3)  # truncated, not rounded
+
+
 def test_impulse_noise_strikes_its_share():
     colour = np.full((224, 224, 3), 128, np.uint8)
     struck = corrupt(colour, BY_NAME["impulse_noise"], 5)
     assert np.mean(struck != 128) == pytest.approx(0.02, rel=0.1)
     assert set(np.unique(struck)) == {0, 128, 255}
+    assert np.mean(struck[struck != 128] == 255) == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize("name", [name for name in BY_NAME if not name.endswith("noise")])
@@ -79,6 +96,15 @@ def test_gamma_and_brightness_by_hand():
     assert darker.ravel()[[0, 128, 255]].tolist() == [0, int(255.999 * (128 / 255) ** 1.6), 255]
     brighter = corrupt(ramp, BY_NAME["brightness_up"], 5)
     assert brighter.ravel()[[0, 100, 255]].tolist() == [0, 150, 255]
+    # Contrast is towards the mean grey, 128.
+    flatter = corrupt(ramp, BY_NAME["contrast_down"], 5)
+    assert flatter.ravel()[[0, 128, 255]].tolist() == [76, 128, 178]
+
+
+def test_pixelated_films_are_of_as_many_blocks_as_are_left():
+    ramp = np.tile(np.arange(200, dtype=np.uint8), (200, 1))
+    for severity, left in zip(SEVERITIES, (160, 140, 120, 100, 80), strict=True):
+        assert len(np.unique(corrupt(ramp, BY_NAME["pixelate"], severity)[0])) == left
 
 
 def test_blur_keeps_a_flat_film_and_the_mean(film):

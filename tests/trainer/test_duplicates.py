@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageFilter
 
 from edge_xray.quality import is_blank
@@ -58,6 +59,25 @@ def test_copy_saved_again_is_near(again):
 def test_different_films_are_far():
     hashes = np.stack([film_hash(np.asarray(smooth_film(seed))) for seed in range(30)])
     assert list(near_pairs(hashes, NEAR_DISTANCE)) == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(arrays(np.uint64, st.tuples(st.integers(0, 9), st.integers(1, 4))), st.integers(0, 256))
+def test_near_pairs_are_those_that_differ_in_no_more_bits(hashes, most):
+    bits = [
+        (i, j, sum(int(word).bit_count() for word in hashes[i] ^ hashes[j]))
+        for i in range(len(hashes))
+        for j in range(i + 1, len(hashes))
+    ]
+    assert list(near_pairs(hashes, most)) == [pair for pair in bits if pair[2] <= most]
+
+
+def test_copies_are_found_however_far_apart_they_stand():
+    hashes = np.random.default_rng(0).integers(0, 2**63, (4100, 4), np.uint64)
+    for first, second, bits in ((5, 4099, 0), (2047, 2048, 3), (4095, 4097, 26), (9, 4096, 27)):
+        hashes[second] = hashes[first]
+        hashes[second, 0] ^= np.uint64((1 << bits) - 1)
+    assert sorted(near_pairs(hashes)) == [(5, 4099, 0), (2047, 2048, 3), (4095, 4097, 26)]
 
 
 def test_groups_join_bytes_and_pixels():
