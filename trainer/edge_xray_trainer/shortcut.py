@@ -3,7 +3,7 @@
 Films of two classes often come from different machines, years or wards, and their borders (collimation,
 markers, padding) give that away. A network that reads the border scores well on such films and fails
 elsewhere (DeGrave, Janizek & Lee 2021, "AI for radiographic COVID-19 detection selects shortcuts over
-signal"). `border_score` tells how much the border of a data set gives away; `VARIANTS` tell how much a
+signal"). `border_scores` tells how much the border of a data set gives away; `VARIANTS` tell how much a
 trained network makes of it.
 """
 
