@@ -113,6 +113,20 @@ def test_blur_keeps_a_flat_film_and_the_mean(film):
     assert corrupt(film, BY_NAME["gaussian_blur"], 5).mean() == pytest.approx(film.mean(), abs=1)
 
 
+@pytest.mark.parametrize(("severity", "width", "deviation"), [(1, 3, 0.8), (5, 11, 2.0)])
+def test_blur_is_a_gaussian_of_its_width(severity, width, deviation):
+    # OpenCV's rule: 0.3 * ((width - 1) / 2 - 1) + 0.8.
+    edge = np.zeros((40, 40), np.uint8)
+    edge[:, 20:] = 255
+    places = np.arange(width) - width // 2
+    weights = np.exp(-0.5 * (places / deviation) ** 2)
+    steps = np.cumsum(weights) / weights.sum() * 255
+    blurred = corrupt(edge, BY_NAME["gaussian_blur"], severity)
+    first = 20 - width // 2
+    assert (blurred[:, :first] == 0).all() and (blurred[:, first + width :] == 255).all()
+    assert np.abs(blurred[:, first : first + width] - steps).max() <= 1
+
+
 def test_unknown_severity_is_refused(film):
     with pytest.raises(ValueError, match="severity must be one of"):
         corrupt(film, CORRUPTIONS[0], 6)
