@@ -58,6 +58,8 @@ def fill_in(dataset: Any) -> tuple[str, ...]:
     Returns:
         What was assumed, in plain words.
     """
+    if "PixelData" not in dataset:
+        return ()
     photometric = str(dataset.get("PhotometricInterpretation") or "").strip(" \0").upper()
     if photometric:
         dataset.PhotometricInterpretation = photometric
@@ -70,9 +72,7 @@ def fill_in(dataset: Any) -> tuple[str, ...]:
         "PixelRepresentation": 0,
     }
     missing = {
-        keyword: value
-        for keyword, value in assumed.items()
-        if "PixelData" in dataset and dataset.get(keyword) in (None, "")
+        keyword: value for keyword, value in assumed.items() if dataset.get(keyword) in (None, "")
     }
     for keyword, value in missing.items():
         setattr(dataset, keyword, value)
