@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_xray.durable import output_errors
+from edge_xray.durable import output_errors, write_atomically
 from edge_xray.errors import OutputError
 
 
@@ -19,11 +19,11 @@ def check_name(output: Path) -> None:
 
 
 def write_output(path: Path, data: bytes) -> None:
-    """Write a file, with the folders above it.
+    """Write a file whole or not at all, with the folders above it.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written; one that was there is as it was.
     """
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    write_atomically(path, data)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edge_xray.durable import write_atomically
 from edge_xray.errors import UsageError
 from edge_xray.labelled_files import (
     DICOM_PATIENT,
@@ -301,8 +302,12 @@ class Split:
         }
 
     def write(self, path: Path) -> None:
-        """Write as JSON."""
-        path.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+        """Write as JSON, whole or not at all.
+
+        Raises:
+            OutputError: it cannot be written; one that was there is as it was.
+        """
+        write_atomically(path, (json.dumps(self.to_dict(), indent=1) + "\n").encode())
 
     @classmethod
     def read(cls, path: Path) -> Split:

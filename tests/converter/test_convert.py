@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -325,6 +328,22 @@ def test_an_output_that_cannot_be_written_is_exit_3(run_cli, tiny_keras, film_fo
     code, _, err = run_cli("convert", tiny_keras, "--float32", "-o", tmp_path / "file" / "x.tflite")
     assert code == 3
     assert "cannot be written" in err
+
+
+def test_a_full_disk_leaves_the_model_that_was_there(
+    run_cli, tiny_keras, tiny_float, tmp_path, monkeypatch
+):
+    kept = Path(shutil.copy(tiny_float, tmp_path / "kept.tflite"))
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    code, _, err = run_cli("convert", tiny_keras, "--float16", "-o", kept)
+    assert code == 3
+    assert "No space left on device" in err
+    assert kept.read_bytes() == tiny_float.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.tflite"]
 
 
 @pytest.mark.parametrize(

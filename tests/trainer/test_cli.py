@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -99,6 +100,25 @@ def test_split_writes_folds_and_stand_ins(film_folder: Path, tmp_path: Path) -> 
     for film in Split.read(held).films:
         if film.label == "normal":
             assert (film.part == "test") == ("NORMAL2-" in film.path)
+
+
+def test_a_full_disk_leaves_the_split_that_was_there(
+    film_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    kept = tmp_path / "split.json"
+    assert main(["split", str(film_folder), "-o", str(kept)]) == 0
+    before = kept.read_bytes()
+    monkeypatch.setattr("os.fsync", full)
+    capsys.readouterr()
+    assert main(["split", str(film_folder), "--seed", "1", "-o", str(kept)]) == 3
+    assert "No space left on device" in capsys.readouterr().err
+    assert kept.read_bytes() == before
 
 
 def test_another_scan_of_other_classes_trains_with_options_alone(

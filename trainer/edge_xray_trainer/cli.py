@@ -22,7 +22,6 @@ from rich.progress import (
 )
 
 from edge_xray._extras import require
-from edge_xray.durable import output_errors
 from edge_xray.errors import OutputError, UsageError
 from edge_xray_trainer.keras_start import start_keras
 
@@ -319,8 +318,7 @@ def split_command(
         made = make_split(films, sha256, groups, seed=seed, note=note)
     if hold_out:
         made = hold_out_films(made, hold_out)
-    with output_errors(output):
-        made.write(output)
+    made.write(output)
     typer.echo(made.note, err=True)
     for part in sorted({film.part for film in made.films}):
         typer.echo(f"{part}: {len(made.part(part))} films", err=True)

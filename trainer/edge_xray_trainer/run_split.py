@@ -87,9 +87,7 @@ def write_split(split: Split, path: Path) -> None:
     with suppress(UsageError):  # a broken file is no split
         if path.exists() and Split.read(path) == split:
             return
-    temporary = path.with_name("writing-" + path.name)
-    split.write(temporary)
-    temporary.replace(path)
+    split.write(path)
 
 
 def _read(source: Path, test_fold: int | None) -> Split:
