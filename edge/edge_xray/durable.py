@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from edge_xray._compat import Self
 from edge_xray.errors import FileInUseError, OutputError
 
 LOCK_NAME: Final = "scan.lock"
@@ -124,16 +125,18 @@ def sync_folder(folder: Path) -> None:
 class FolderLock:
     """One owner a folder: a lock that ends with its process, beside its process number."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = LOCK_NAME, work: str = "scan") -> None:
         """Take the folder.
 
         Args:
             folder: exists.
+            name: of the lock file in it.
+            work: what keeps the folder, for the message.
 
         Raises:
             OutputError: another process owns it, or the lock file cannot be written.
         """
-        path = folder / LOCK_NAME
+        path = folder / name
         with output_errors(path):
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | BINARY, 0o666)
         try:
@@ -144,7 +147,7 @@ class FolderLock:
                     free = not _alive(owner)
             if not free:
                 raise OutputError(
-                    f"{folder}: another scan writes here (process {owner or 'unknown'}); "
+                    f"{folder}: another {work} writes here (process {owner or 'unknown'}); "
                     "wait for it, stop it, or name another folder with --output"
                 )
             with output_errors(path):
@@ -154,6 +157,14 @@ class FolderLock:
         except BaseException:
             os.close(self._file)
             raise
+
+    def __enter__(self) -> Self:
+        """The folder is taken already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the folder back."""
+        self.release()
 
     def release(self) -> None:
         """Give the folder back. The file stays: unlinking it would let two owners lock two files."""

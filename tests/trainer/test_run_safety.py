@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from edge_xray.cli import main
+from edge_xray.errors import OutputError
 from edge_xray.labelled import Split, file_sha256
 from edge_xray.model_file import read_metadata
 from edge_xray_trainer.checkpoints import run_fingerprint
 from edge_xray_trainer.options import TrainingOptions
+from edge_xray_trainer.run import Listener, RunRequest, run
 
 QUICK = ("--architecture", "baseline", "--input-size", "28", "--epochs", "1", "--batch-size", "16")
 
@@ -221,6 +223,23 @@ def test_sigterm_ends_training_as_ctrl_c_does(film_folder: Path, tmp_path: Path)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "Traceback" not in said
+
+
+def test_a_second_run_in_one_folder_is_kept_out(film_folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    options = TrainingOptions(architecture="baseline", input_size=28, epochs=2, batch_size=16)
+    request = RunRequest(film_folder, output, options)
+    refused = []
+
+    def again(_: object) -> None:
+        before = contents(output)
+        with pytest.raises(OutputError, match="another run writes here") as error:
+            run(request)
+        refused.append(error.value)
+        assert contents(output) == before
+
+    result = run(request, Listener(epoch=again))
+    assert len(refused) == len(result.state.epochs) == 2
 
 
 def average(runs: list[Path], data: Path, output: Path) -> int:

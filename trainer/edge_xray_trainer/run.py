@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_xray.calibration import probabilities
-from edge_xray.durable import output_errors
+from edge_xray.durable import FolderLock, output_errors
 from edge_xray.errors import UsageError
 from edge_xray.labelled import Split, labelled_root
 from edge_xray.metadata import FeaturePooling, InputSpec, ModelMetadata, OperatingPoint
@@ -64,6 +64,9 @@ from edge_xray_trainer.training import (
 CURVES_FILE = "curves.png"
 RUN_FILES = (STATE_FILE, BEST_FILE, MODEL_FILE, RECORD_FILE, SPLIT_FILE)
 """What --restart throws away."""
+
+LOCK_FILE = "run.lock"
+"""Keeps a second run out of the folder: both would write one checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,7 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
 
     Raises:
         UsageError: films, split or options cannot serve; the message says what to do.
+        OutputError: the folder cannot be written to, or another run writes there.
     """
     tell = listener or Listener()
     output, options = request.output, request.options
@@ -181,32 +185,36 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
     # Nothing was written or removed so far: whatever is refused is refused above.
     with output_errors(output):
         output.mkdir(parents=True, exist_ok=True)
-        if request.restart:
-            for name in RUN_FILES:
-                (output / name).unlink(missing_ok=True)
-        write_split(split, output / SPLIT_FILE)
-    began = datetime.now(timezone.utc)
-    network, state = train(
-        output,
-        options,
-        sets["train"],
-        sets["validation"],
-        positive=task.positive,
-        split_fingerprint=split.fingerprint(),
-        targets=targets,
-        learned_from=learned_from,
-        on_step=lambda done, total, loss: tell.progress(f"Training, loss {loss:.3f}", done, total),
-        on_epoch=tell.epoch,
-        on_resume=lambda done: tell.note(f"Going on after {done} finished epochs."),
-    )
-    tell.note("Fitting score calibration, operating points and the quality gate.")
-    metadata = fit_metadata(request, network, sets, task, spec, split, state, tell.progress)
-    # A checkpoint of before it was kept does not tell what was learned from.
-    state = replace(state, learned_from=state.learned_from or learned_from)
-    with output_errors(output):
-        draw_curves(state, output / CURVES_FILE)
-        record = make_record(options, request.data.name, metadata, split, state, began)
-        write_finished(output, network, metadata, record)
+    with FolderLock(output, LOCK_FILE, "run"):
+        with output_errors(output):
+            if request.restart:
+                for name in RUN_FILES:
+                    (output / name).unlink(missing_ok=True)
+            write_split(split, output / SPLIT_FILE)
+        began = datetime.now(timezone.utc)
+        network, state = train(
+            output,
+            options,
+            sets["train"],
+            sets["validation"],
+            positive=task.positive,
+            split_fingerprint=split.fingerprint(),
+            targets=targets,
+            learned_from=learned_from,
+            on_step=lambda done, total, loss: tell.progress(
+                f"Training, loss {loss:.3f}", done, total
+            ),
+            on_epoch=tell.epoch,
+            on_resume=lambda done: tell.note(f"Going on after {done} finished epochs."),
+        )
+        tell.note("Fitting score calibration, operating points and the quality gate.")
+        metadata = fit_metadata(request, network, sets, task, spec, split, state, tell.progress)
+        # A checkpoint of before it was kept does not tell what was learned from.
+        state = replace(state, learned_from=state.learned_from or learned_from)
+        with output_errors(output):
+            draw_curves(state, output / CURVES_FILE)
+            record = make_record(options, request.data.name, metadata, split, state, began)
+            write_finished(output, network, metadata, record)
     return RunResult(output / MODEL_FILE, output / RECORD_FILE, metadata, state)
 
 
