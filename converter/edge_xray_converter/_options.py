@@ -31,6 +31,7 @@ AucDrop = Annotated[float, _share("Of finding against none.")]
 PairAucDrop = Annotated[float, _share("Between the two findings, if there are two.")]
 Flips = Annotated[float, _share("Films that get another label, as a share.")]
 MeanShift = Annotated[float, _share("Mean change of the probability of a finding.")]
+Refusals = Annotated[float, _share("Films that the device would no longer score, as a share.")]
 
 InputRange = Annotated[
     str | None,

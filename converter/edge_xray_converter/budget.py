@@ -24,6 +24,8 @@ class Budget:
         pair_auc_drop: of telling two positive classes apart; wider, for fewer films tell.
         flips: share of films that get another label.
         mean_shift: mean absolute difference of the probability of a finding.
+        refusals: share of films that the device would no longer score, for its gate is drawn by the features of
+            the float network.
     """
 
     accuracy_drop: float = 0.005
@@ -33,6 +35,7 @@ class Budget:
     pair_auc_drop: float = 0.01
     flips: float = 0.03
     mean_shift: float = 0.02
+    refusals: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ def judge(comparison: Comparison, films: int, budget: Budget) -> list[Check]:
         ("pair AUC drop", -differences.pair_auc.value, budget.pair_auc_drop),
         ("flips", len(comparison.label_flips) / films, budget.flips),
         ("mean shift", comparison.mean_shift, budget.mean_shift),
+        ("refusals", comparison.refusals, budget.refusals),
     )
     return [
         Check(name, loss, limit, loss <= limit + TOLERANCE)

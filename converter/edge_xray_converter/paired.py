@@ -50,6 +50,8 @@ class Outcome:
         truth_positive: bool, (n,).
         labels: the model's labels, in the order of `probabilities`.
         pair: two positive classes to tell apart, if the model has just two; else None.
+        refused: bool, (n,), films that the device would not score, by the model's features; None if it has no
+            such gate.
     """
 
     probabilities: NDArray[np.float64]
@@ -60,6 +62,7 @@ class Outcome:
     truth_positive: NDArray[np.bool_]
     labels: tuple[str, ...]
     pair: tuple[str, str] | None
+    refused: NDArray[np.bool_] | None = None
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -109,6 +112,8 @@ class Comparison:
         agreement: share of films that do not flip.
         largest_shift: largest difference of the probability of a finding, 0..1.
         mean_shift: mean absolute difference of it.
+        refusals: share of films that the candidate's gate refuses and the reference's does not; NaN if one of
+            them has none.
     """
 
     differences: Figures
@@ -120,6 +125,7 @@ class Comparison:
     agreement: float
     largest_shift: float
     mean_shift: float
+    refusals: float
 
 
 def compare(
@@ -272,4 +278,11 @@ def _comparison(
         float(1.0 - other.mean()),
         float(shift.max()),
         float(shift.mean()),
+        _refusals(reference, candidate),
     )
+
+
+def _refusals(reference: Outcome, candidate: Outcome) -> float:
+    if reference.refused is None or candidate.refused is None:
+        return math.nan
+    return float((candidate.refused & ~reference.refused).mean())

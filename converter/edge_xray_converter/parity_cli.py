@@ -58,6 +58,7 @@ def parity_command(
     max_pair_auc_drop: options.PairAucDrop = 0.01,
     max_flips: options.Flips = 0.03,
     max_mean_shift: options.MeanShift = 0.02,
+    max_refusals: options.Refusals = 0.03,
     resamples: Annotated[
         int, typer.Option(min=100, help="Draws of patients for the intervals.")
     ] = 2000,
@@ -130,6 +131,7 @@ def parity_command(
         max_pair_auc_drop,
         max_flips,
         max_mean_shift,
+        max_refusals,
     )
     command = shlex.join(["edge-xray", *map(_without_folders, sys.argv[1:])])
     making = Making(resamples, seed, timing, show_films, command)

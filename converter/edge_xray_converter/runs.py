@@ -23,6 +23,7 @@ from edge_xray.errors import FilmError, ModelError, UsageError
 from edge_xray.labelled import SplitFilm, file_sha256
 from edge_xray.metadata import InputSpec, ModelMetadata, OperatingPoint
 from edge_xray.preprocess import preprocess
+from edge_xray.quality import check_features
 from edge_xray.walk import printable
 from edge_xray_converter.describe import carries_metadata
 from edge_xray_converter.paired import Outcome
@@ -102,7 +103,15 @@ class Run:
             positive[truth],
             metadata.label_names,
             (pair[0], pair[1]) if len(pair) == 2 else None,
+            self._refused(),
         )
+
+    def _refused(self) -> NDArray[np.bool_] | None:
+        statistics = self.model.metadata.features
+        features = [scores.features for scores in self.scores if scores.features is not None]
+        if statistics is None or not features:
+            return None
+        return np.array([check_features(own, statistics).reason is not None for own in features])
 
 
 @dataclass(frozen=True)

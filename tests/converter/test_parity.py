@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from edge_xray.labelled import Split, SplitFilm, file_sha256
 from edge_xray.metadata import DISCLAIMER
+from edge_xray.model_file import read_metadata
 from edge_xray_converter.record import SCHEMA_FILE
 
 
@@ -155,6 +157,23 @@ def test_no_films_hides_names_and_pictures(
     for ending in (".json", ".html", ".md"):
         text = (tmp_path / f"bare{ending}").read_text(encoding="utf-8")
         assert "data:image/jpeg" not in text and "viral/" not in text
+
+
+def test_a_candidate_whose_gate_lets_no_film_pass_fails(
+    run_cli, tiny_float, parity_films, repack, tmp_path
+):
+    statistics = read_metadata(tiny_float).features
+    closed = replace(statistics, unlike=0.0, foreign=0.0)
+    strict = repack(tiny_float, tmp_path / "strict.tflite", features=closed)
+    words = (
+        "parity", tiny_float, strict, "--data", parity_films / "films", "-o", tmp_path / "r",
+        "--no-timing", "--resamples", 100,
+    )  # fmt: skip
+    code, _, err = run_cli(*words)
+    assert code == 1
+    assert "strict.tflite: refusals 100.00 %, allowed 3.00 %" in err
+    assert "refusals | 100.00 % | 3.00 % |" in (tmp_path / "r.md").read_text(encoding="utf-8")
+    assert run_cli(*words, "--max-refusals", 1)[0] == 0
 
 
 def test_flipped_films_are_shown_with_both_heat_maps(
