@@ -59,7 +59,7 @@ class ModelError(EdgeXrayError):
 
 
 class OutputError(EdgeXrayError):
-    """Results could not be written: disk full, read-only, or another scan owns the folder."""
+    """Results could not be written: disk full, read-only, or another scan or training owns the folder."""
 
     exit_code = ExitCode.OUTPUT
 

@@ -157,6 +157,11 @@ def _corrupt_film(data: Path) -> list[str]:
     return []
 
 
+def _broken_link(data: Path) -> list[str]:
+    (data / "PNEUMONIA" / "person0_virus_0.png").symlink_to("nowhere.png")
+    return []
+
+
 def _unknown_label(data: Path) -> list[str]:
     name = sorted((data / "NORMAL").iterdir())[0].name
     table = data.parent / "labels.csv"
@@ -175,6 +180,7 @@ def _no_name(data: Path) -> list[str]:
         (_empty_class, "the class folder is empty; expected films in it, or remove it"),
         (_one_class, "expected at least two classes (one folder each)"),
         (_corrupt_film, "films cannot be read, the first: PNEUMONIA/"),
+        (_broken_link, "films cannot be read, the first: PNEUMONIA/person0_virus_0.png"),
         (_unknown_label, "has the unknown label 'zebra'; expected one of"),
         (_no_name, "expected a name like person12_bacteria_34.jpeg"),
     ],

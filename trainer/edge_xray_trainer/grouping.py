@@ -70,7 +70,6 @@ def grouped_films(
     root = labelled_root(data)
     if patients is not None:
         films = read_labels(patients, films)
-    sha256 = [file_sha256(root / film.path) for film in films]
     hashes: list[NDArray[np.uint64]] = []
     blank: list[bool] = []
     damaged = []
@@ -86,6 +85,8 @@ def grouped_films(
             f"{len(damaged)} of {len(films)} films cannot be read, the first: {damaged[0]}. "
             "Mend or remove them; `edge-xray audit` lists them all"
         )
+    # Of films that can be read: a link to nothing is one of the damaged.
+    sha256 = [file_sha256(root / film.path) for film in films]
     copies = duplicate_groups(sha256, np.array(hashes), blank=blank)
     groups, note = film_groups(films, copies)
     if any(blank):
