@@ -11,6 +11,8 @@ _NO_RUN: Final = 128
 """A run's first byte that stands for nothing; below it so many bytes and one follow as they are, above it one
 that is repeated (PS3.5 annex G.3.1)."""
 
+_FILLING: Final = bytes((0, _NO_RUN))
+
 _GIVES: Final = [n + 1 if n < _NO_RUN else 257 - n if n > _NO_RUN else 0 for n in range(256)]
 _TAKES: Final = [n + 2 if n < _NO_RUN else 2 if n > _NO_RUN else 1 for n in range(256)]
 """Bytes of the picture that a run gives, and bytes of the file that it takes, by its first byte."""
@@ -26,7 +28,7 @@ def check_run_lengths(frame: bytes, pixels: int) -> None:
         pixels: rows times columns.
 
     Raises:
-        FilmError: a segment is full before its data end, which only zeros may fill up, or never.
+        FilmError: a segment is full before its data end, which only zeros and runs of nothing may fill up, or never.
     """
     segments = int.from_bytes(frame[:4], "little")
     starts = struct.unpack_from(f"<{segments}I", frame, 4)
@@ -36,7 +38,7 @@ def check_run_lengths(frame: bytes, pixels: int) -> None:
             run = frame[at]
             got += _GIVES[run]
             at += _TAKES[run]
-        if got != pixels or at > end or any(frame[at:end]):
+        if got != pixels or at > end or frame[at:end].strip(_FILLING):
             raise FilmError(
                 "damaged", "a part of the film's data is missing or broken; copy or export it again"
             )

@@ -153,6 +153,15 @@ def test_run_lengths_that_are_whole_are_read(dtype, film, to_dicom):
     assert np.array_equal(decode(data, SPEC).pixels, decode(to_dicom(pixels), SPEC).pixels)
 
 
+def test_run_lengths_may_end_with_runs_of_nothing(film, to_dicom):
+    data, frame = run_lengths(film, to_dicom)
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    dataset.PixelData = pydicom.encaps.encapsulate([frame + b"\x80\0"])
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    assert np.array_equal(decode(buffer.getvalue(), SPEC).pixels, film)
+
+
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_run_lengths_with_a_hole_or_more_than_they_need_are_damaged(dtype, place, film, to_dicom):
