@@ -326,8 +326,11 @@ def test_a_long_table_says_how_many_it_leaves_out(monkeypatch):
 
 
 def test_probabilities_in_words():
-    assert [words.percent(p) for p in (0.0, 0.004, 0.5, 0.994, 0.996, 1.0)] == [
-        *("<1 %", "<1 %", "50 %", "99 %", ">99 %", ">99 %")
+    assert [words.percent(p) for p in (0.0, 0.004, 0.005, 0.0051, 0.5)] == [
+        *("<1 %", "<1 %", "<1 %", "1 %", "50 %")
+    ]
+    assert [words.percent(p) for p in (0.994, 0.9949, 0.995, 0.996, 1.0)] == [
+        *("99 %", "99 %", ">99 %", ">99 %", ">99 %")
     ]
     said = [words.probability_words(p) for p in (0.0, 0.05, 0.3, 0.6, 0.9)]
     assert said == ["very low", "low", "moderate", "high", "very high"]

@@ -58,7 +58,7 @@ def sentence(text: str) -> str:
 
 def percent(p: float) -> str:
     """A probability as whole percent; never 0 or 100, which no model may claim."""
-    if p < 0.005:
+    if p <= 0.005:  # which would be rounded to the even 0
         return "<1 %"
     if p >= 0.995:
         return ">99 %"
