@@ -53,7 +53,8 @@ def read_wide_png(
         for values, hidden in zip(samples, struct.unpack(">3H", key[0]), strict=True):
             clear &= values == hidden
         alpha = np.where(clear, 0, _OPAQUE).astype(np.uint16)
-    if alpha is not None and int(alpha.min()) < _OPAQUE:
+    # One that would vanish altogether is shown, as one of 8 bits is: some programs fill in no alpha.
+    if alpha is not None and alpha.any() and int(alpha.min()) < _OPAQUE:
         for values in samples:
             shown = values.astype(np.uint32)
             shown *= alpha

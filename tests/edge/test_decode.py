@@ -1026,6 +1026,13 @@ def test_a_film_whose_transparency_hides_all_of_it_is_shown(kind, film, encode):
     assert np.array_equal(decode(encode(clear, kind), GREY).pixels, film)
 
 
+@pytest.mark.parametrize(("colour", "channels"), [(4, 1), (6, 3)])
+def test_a_wide_png_whose_transparency_hides_all_of_it_is_shown(colour, channels, film):
+    wide = film.astype(np.uint16) * 257
+    data = wide_png(np.dstack([wide] * channels + [np.zeros_like(wide)]), colour)
+    assert np.array_equal(decode(data, GREY).pixels, film)
+
+
 def test_a_png_with_a_black_foot_in_one_large_chunk_is_counted_in_time(film):
     rows, columns = 4000, 4000
     pixels = np.random.default_rng(0).integers(0, 255, (rows, columns), np.uint8)
