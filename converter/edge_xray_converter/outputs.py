@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_xray.durable import output_errors, write_atomically
+from edge_xray.durable import output_errors, write_named
 from edge_xray.errors import OutputError
 
 
@@ -26,4 +26,4 @@ def write_output(path: Path, data: bytes) -> None:
     """
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, data)
+    write_named(path, data)

@@ -107,6 +107,21 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
         sync_folder(path.parent)
 
 
+def write_named(path: Path, data: bytes) -> None:
+    """Write a file that a person named, as `write_atomically` does: behind a link, the file it leads to.
+
+    What is no file, ``/dev/stdout`` or another pipe, is written to and not replaced.
+
+    Raises:
+        OutputError: it cannot be written; a file that was there is as it was.
+    """
+    with output_errors(path):
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+        else:
+            write_atomically(Path(os.path.realpath(path)), data)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable; Windows has no such call and needs none.
 

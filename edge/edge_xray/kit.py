@@ -17,7 +17,7 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any, Final
 
-from edge_xray.durable import write_atomically
+from edge_xray.durable import write_named
 from edge_xray.errors import UsageError
 from edge_xray.kit_docs import render_docs
 from edge_xray.kit_model import read_kit_model, with_model
@@ -203,7 +203,7 @@ def build_kit(
             f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())
         ).encode()
         data = pack(files)
-    write_atomically(output, data)
+    write_named(output, data)
     names = tuple(f"{item.name} {item.version}" for item in wheels)
     return Kit(output, identifier, len(data), names)
 

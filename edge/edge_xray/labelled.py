@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge_xray.durable import write_atomically
+from edge_xray.durable import write_named
 from edge_xray.errors import UsageError
 from edge_xray.labelled_files import (
     DICOM_PATIENT,
@@ -307,7 +307,7 @@ class Split:
         Raises:
             OutputError: it cannot be written; one that was there is as it was.
         """
-        write_atomically(path, (json.dumps(self.to_dict(), indent=1) + "\n").encode())
+        write_named(path, (json.dumps(self.to_dict(), indent=1) + "\n").encode())
 
     @classmethod
     def read(cls, path: Path) -> Split:

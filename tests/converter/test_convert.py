@@ -346,6 +346,13 @@ def test_a_full_disk_leaves_the_model_that_was_there(
     assert [path.name for path in tmp_path.iterdir()] == ["kept.tflite"]
 
 
+def test_a_model_that_a_link_leads_to_is_replaced_and_not_the_link(run_cli, tiny_keras, tmp_path):
+    link = tmp_path / "latest.tflite"
+    link.symlink_to("model-1.tflite")
+    assert run_cli("convert", tiny_keras, "--float16", "-o", link)[0] == 0
+    assert link.is_symlink() and read_metadata(tmp_path / "model-1.tflite")
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

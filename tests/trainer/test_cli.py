@@ -121,6 +121,18 @@ def test_a_full_disk_leaves_the_split_that_was_there(
     assert kept.read_bytes() == before
 
 
+def test_a_split_goes_where_a_link_leads_and_into_a_pipe(film_folder: Path, tmp_path: Path) -> None:
+    kept, link, pipe = tmp_path / "kept.json", tmp_path / "link.json", tmp_path / "pipe"
+    link.symlink_to(kept.name)
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    for output in (link, pipe):
+        assert main(["split", str(film_folder), "-o", str(output)]) == 0
+    assert link.is_symlink() and pipe.is_fifo()
+    with os.fdopen(reader, "rb") as stream:
+        assert stream.read() == kept.read_bytes()
+
+
 def test_another_scan_of_other_classes_trains_with_options_alone(
     tmp_path: Path, draw_film: Callable[..., np.ndarray]
 ) -> None:
