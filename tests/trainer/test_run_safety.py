@@ -352,6 +352,18 @@ def test_a_run_cut_off_at_its_end_leaves_nothing_that_looks_finished(
     assert record["model_sha256"] == file_sha256(own / "model.keras")
 
 
+def test_a_model_without_the_state_it_came_from_is_not_replaced(
+    own: Path, film_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own / "state.keras").unlink()
+    before = contents(own)
+    assert train(film_folder, own) == 2
+    said = capsys.readouterr().err
+    assert "holds a model.keras and no state.keras" in said and "--restart" in said
+    assert contents(own) == before
+    assert train(film_folder, own, "--restart") == 0
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "no zip"])
 def test_a_damaged_checkpoint_is_one_line(
     own: Path, film_folder: Path, capsys: pytest.CaptureFixture[str], damage: str

@@ -219,9 +219,18 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
 
 
 def _kept_state(request: RunRequest, split: Split, task: Task) -> TrainingState | None:
-    """What the run's folder holds of this very run; None if nothing."""
+    """What the run's folder holds of this very run; None if nothing.
+
+    Raises:
+        UsageError: it holds another run, or a model and nothing to go on from.
+    """
     path = request.output / STATE_FILE
     if not path.exists():
+        if (request.output / MODEL_FILE).exists():
+            raise UsageError(
+                f"{request.output} holds a {MODEL_FILE} and no {STATE_FILE}, so this would train anew and replace "
+                "that model: choose another folder with -o, or begin again there with --restart"
+            )
         return None
     return read_state(path, run_fingerprint(request.options, split.fingerprint(), task.names))
 
