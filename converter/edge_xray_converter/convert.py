@@ -26,7 +26,7 @@ from edge_xray_converter.flatbuffer import Graph, read_graph
 from edge_xray_converter.keep_float import choose_float
 from edge_xray_converter.layers import LayerError
 from edge_xray_converter.outputs import check_name, write_output
-from edge_xray_converter.packing import pack
+from edge_xray_converter.packing import golden_logits, pack
 from edge_xray_converter.representative import (
     REPRESENTATIVE_FILMS,
     draw_representative,
@@ -207,12 +207,13 @@ def _write_int8(
     representative = draw_representative(data, split, films=how.films, seed=how.seed)
     training = {**metadata.training, "representative": representative.record()}
     metadata = replace(metadata, quantization="int8", training=training)
+    whole = network.exporter.whole("float32")
+    golden_logits(whole, metadata)  # Integers hide that a network gives no numbers.
     ranged = measured(network, representative.inputs(metadata.input))
     trial = None
     wanted = how.check or how.keep_float == KEEP_AUTO
     untried = why_untried(split) if wanted else ""
     if wanted and split is not None and not untried:
-        whole = network.exporter.whole("float32")
         trial = prepare_trial(data, split, metadata, whole, how.budget, seed=how.seed)
     ranking: list[LayerError] = []
     keep: tuple[str, ...] = ()

@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_xray.classifier import GOLDEN_INPUTS, Classifier, golden_input
+from edge_xray.errors import ModelError
 from edge_xray.metadata import GoldenVectors, ModelMetadata
 from edge_xray.model_file import pack_model
 from edge_xray_converter.flatbuffer import read_graph
@@ -39,7 +41,25 @@ def pack(network: bytes, metadata: ModelMetadata) -> bytes:
         The packed model file.
 
     Raises:
-        ModelError: the network's tensors contradict the metadata.
+        ModelError: the network's tensors contradict the metadata, or it gives no numbers.
+    """
+    logits = golden_logits(network, metadata)
+    golden = GoldenVectors(
+        tuple(tuple(float(value) for value in row) for row in logits),
+        _tolerance(network, metadata, float(np.abs(logits).max())),
+    )
+    return pack_model(network, replace(metadata, golden=golden))
+
+
+def golden_logits(network: bytes, metadata: ModelMetadata) -> NDArray[np.float64]:
+    """What a network says of the golden inputs: (`GOLDEN_INPUTS`, classes).
+
+    Args:
+        network: the flatbuffer.
+        metadata: its record.
+
+    Raises:
+        ModelError: the network's tensors contradict the metadata, or it gives no numbers.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
@@ -51,11 +71,12 @@ def pack(network: bytes, metadata: ModelMetadata) -> bytes:
                 for index in range(GOLDEN_INPUTS)
             ]
         )
-    golden = GoldenVectors(
-        tuple(tuple(float(value) for value in row) for row in logits),
-        _tolerance(network, metadata, float(np.abs(logits).max())),
-    )
-    return pack_model(network, replace(metadata, golden=golden))
+    if not np.isfinite(logits).all():
+        raise ModelError(
+            f"model {metadata.name}: gives no numbers for the drawn pictures that a conversion is tried with: its "
+            "weights or its arithmetic broke down; train it again, or name another model"
+        )
+    return logits
 
 
 def _tolerance(network: bytes, metadata: ModelMetadata, largest: float) -> float:

@@ -12,7 +12,7 @@ import pytest
 
 from edge_xray.classifier import Classifier
 from edge_xray.labelled import Split
-from edge_xray.model_file import parse_metadata, read_metadata, split_packed
+from edge_xray.model_file import attach_to_keras, parse_metadata, read_metadata, split_packed
 from edge_xray_converter.flatbuffer import read_graph
 from edge_xray_converter.keep_float import choose_float
 from edge_xray_converter.layers import LayerError
@@ -383,6 +383,24 @@ def test_an_operation_without_an_integer_form_is_named(run_cli, film_folder, tmp
     )  # fmt: skip
     assert code == 2
     assert "no integer form" in err and "SIN" in err and "\n" not in err
+
+
+@pytest.mark.parametrize("kind", [("--int8",), ("--int8", "--no-check"), ("--float32",)])
+def test_a_network_that_gives_no_numbers_is_refused_in_one_line(
+    run_cli, tiny_keras, tiny_split, film_folder, tmp_path, kind
+):
+    import keras
+
+    network = keras.saving.load_model(tiny_keras)
+    network.get_layer("evidence").bias.assign([0.0, float("nan"), 0.0])
+    network.save(tmp_path / "broken.keras")
+    attach_to_keras(tmp_path / "broken.keras", read_metadata(tiny_keras))
+    code, _, err = run_cli(
+        "convert", tmp_path / "broken.keras", *kind, "--data", film_folder, "--split", tiny_split,
+    )  # fmt: skip
+    assert code == 2
+    assert "edge-xray-test: gives no numbers" in err and "\n" not in err
+    assert not (tmp_path / "broken.tflite").exists()
 
 
 def test_a_changed_network_is_noticed(converted):
