@@ -21,6 +21,9 @@ _OWNER_BYTES: Final = 32
 _NO_LOCKS_HERE: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 """How file systems say that they know no locks (some network shares, FUSE)."""
 
+_NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+"""How file systems say that they sync no folders (some network shares, folders shared with a virtual machine)."""
+
 _LOCK_OFFSET: Final = 1 << 20
 """Byte locked on Windows, where a lock hides the bytes it covers: far behind the process number."""
 
@@ -133,6 +136,9 @@ def sync_folder(folder: Path) -> None:
     file = os.open(folder, os.O_RDONLY | BINARY)
     try:
         os.fsync(file)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(file)
 

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,23 @@ def test_a_disk_that_refuses_is_exit_3_and_the_next_scan_goes_on(
     assert len(rows) == FILMS + 1
     journal = (tmp_path / "out" / "journal.jsonl").read_text().splitlines()
     assert len(journal) == len(set(journal)) == FILMS + 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders are not synced there")
+def test_a_file_system_that_syncs_no_folders_takes_results(
+    films, tiny_model, tmp_path, monkeypatch
+):
+    sync, refused = os.fsync, []
+
+    def files_only(file: int) -> None:
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            refused.append(file)
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    words = ["scan", str(films), "-o", str(tmp_path / "out"), "-m", str(tiny_model)]
+    assert main(words) == 0 and refused
 
 
 def _failing(real, error: OSError, after: int):
