@@ -182,7 +182,8 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
         network = build_network(options, len(task.names))
         if options.initial:
             load_initial_weights(network, Path(options.initial), task.names)
-    # Nothing was written or removed so far: whatever is refused is refused above.
+    # Nothing was written or removed so far: whatever is refused is refused above,
+    # but a second run beside one at work.
     with output_errors(output):
         output.mkdir(parents=True, exist_ok=True)
     with FolderLock(output, LOCK_FILE, "run"):
