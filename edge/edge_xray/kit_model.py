@@ -81,7 +81,7 @@ def with_model(wheel: Path, model: KitModel, folder: Path) -> Path:
         known = index["models"]
     except (OSError, zipfile.BadZipFile, StopIteration, KeyError, ValueError) as error:
         raise UsageError(f"{wheel}: expected a wheel of edge-xray ({error!r})") from error
-    if model.name in known:
+    if model.name.casefold() in map(str.casefold, known):
         raise UsageError(
             f"{model.name}{MODEL_SUFFIX}: edge-xray ships a model of that name; give the file, and its "
             f"{REPORT_SUFFIX}, another one"

@@ -74,7 +74,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    models = {"default": "edge-xray-lite0", "models": {}}
+    lite0 = {"file": "edge-xray-lite0.tflite", "sha256": "0" * 64}
+    models = {"default": "edge-xray-lite0", "models": {"edge-xray-lite0": lite0}}
     return fake_wheel(
         tmp_path_factory.mktemp("project"),
         "edge-xray",
@@ -425,6 +426,18 @@ def test_a_model_that_may_go_to_no_clinic(
         kit.build_kit("rpi64", "3.11", tmp_path / "k.zip", source=ROOT, wheel=project, model=model)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "k.zip").exists()
+
+
+@pytest.mark.parametrize("name", ["edge-xray-lite0", "Edge-XRay-Lite0"])
+def test_a_model_may_not_take_the_place_of_a_shipped_one(
+    name: str, project: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    # Where case does not count in names, as on Windows, two that differ in it alone are one file.
+    model = tmp_path / f"{name}.tflite"
+    model.write_bytes(tiny_model.read_bytes())
+    _report(model)
+    with pytest.raises(UsageError, match="edge-xray ships a model of that name"):
+        kit.build_kit("rpi64", "3.11", tmp_path / "k.zip", source=ROOT, wheel=project, model=model)
 
 
 def _flipped(data: bytes) -> bytes:
