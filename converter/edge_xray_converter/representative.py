@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from edge_xray.decode import decode
 from edge_xray.errors import FilmError, UsageError
-from edge_xray.labelled import Split, SplitFilm, file_sha256, labelled_root, read_labelled_folder
+from edge_xray.labelled import (
+    Split,
+    SplitFilm,
+    file_sha256,
+    film_sha256,
+    labelled_root,
+    read_labelled_folder,
+)
 from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
 from edge_xray.quality import is_blank
@@ -108,7 +115,7 @@ def draw_representative(
     drawn = draw_films(pool, films, seed)
     if split is None:
         drawn = [
-            SplitFilm(f.path, f.label, f.patient, f.group, file_sha256(root / f.path), "")
+            SplitFilm(f.path, f.label, f.patient, f.group, film_sha256(root / f.path), "")
             for f in drawn
         ]
     return RepresentativeSet(

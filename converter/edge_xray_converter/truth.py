@@ -12,7 +12,7 @@ from edge_xray.labelled import (
     LabelledFilm,
     Split,
     SplitFilm,
-    file_sha256,
+    film_sha256,
     labelled_root,
     read_labelled_folder,
     read_labels,
@@ -88,7 +88,7 @@ def read_parity_set(
 
 def _hashed(root: Path, film: LabelledFilm) -> SplitFilm:
     return SplitFilm(
-        film.path, film.label, film.patient, film.patient, file_sha256(root / film.path), ""
+        film.path, film.label, film.patient, film.patient, film_sha256(root / film.path), ""
     )
 
 

@@ -231,6 +231,14 @@ def file_sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def film_sha256(path: Path) -> str:
+    """`file_sha256` of a film; empty of one that cannot be read, as a link to nothing: its decoding tells that."""
+    try:
+        return file_sha256(path)
+    except OSError:
+        return ""
+
+
 @dataclass(frozen=True)
 class SplitFilm:
     """One film of a split file.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,23 @@ def test_patients_of_a_whole_folder_come_from_a_csv_or_are_said_to_be_unknown(
     table.write_text("path,patient\nviral/0.png,somebody\n", encoding="utf-8")
     code, _, err = run_cli(*command, *with_split)
     assert code == 2 and "was made with other patients" in err and "\n" not in err
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="links need a right of their own on this system"
+)
+def test_a_broken_link_is_a_film_that_could_not_be_read(run_cli, tiny_float, write_film, tmp_path):
+    for index in range(4):
+        for label in ("normal", "bacterial", "viral"):
+            write_film(tmp_path / "own" / label / f"{index}.png", label, 8000 + index)
+    (tmp_path / "own" / "viral" / "gone.png").symlink_to("nowhere.png")
+    stem = tmp_path / "parity"
+    code, _, err = run_cli(
+        "parity", tiny_float, tiny_float, "--data", tmp_path / "own", "-o", stem, *QUICK,
+    )  # fmt: skip
+    assert code == 0, err
+    (unread,) = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))["films"]["unread"]
+    assert unread["film"] == "viral/gone.png"
 
 
 def test_other_films_of_a_patient_that_set_the_ranges_may_not_judge(

@@ -276,6 +276,20 @@ def test_what_a_csv_of_subgroups_leaves_out_is_said(lone_keras, write_film, tmp_
     assert "got 'data/normal/0.png'" in error and len(error.splitlines()) == 1
 
 
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="links need a right of their own on this system"
+)
+def test_a_broken_link_is_a_film_that_could_not_be_read(lone_keras, write_film, tmp_path, capsys):
+    for index in range(8):
+        label = ("normal", "viral")[index % 2]
+        write_film(tmp_path / "data" / label / f"{index}.png", label, index)
+    (tmp_path / "data" / "viral" / "gone.png").symlink_to("nowhere.png")
+    arguments = ("--no-robustness", "--no-shortcut", "--resamples", 100, "--format", "json")
+    assert run(lone_keras, "--data", tmp_path / "data", *arguments) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["test"]["films"] == 8 and "viral/gone.png" in json.dumps(measured)
+
+
 def test_stand_in_goes_into_the_record(tiny_keras, film_folder, tiny_split, tmp_path, capsys):
     kept = tmp_path / "record.json"
     kept.write_text('{"schema_version": 1, "name": "tiny"}')

@@ -19,7 +19,7 @@ from edge_xray.labelled import (
     Split,
     SplitFilm,
     check_split,
-    file_sha256,
+    film_sha256,
     labelled_root,
     read_labelled_folder,
     read_labels,
@@ -58,7 +58,7 @@ def films_of_part(
         if patients is not None:
             films = read_labels(patients, films)
         root = labelled_root(data)
-        return [_unsplit(film, file_sha256(root / film.path)) for film in films]
+        return [_unsplit(film, film_sha256(root / film.path)) for film in films]
     wanted = split.part(part or TEST_PART)
     check_split(split, labelled_root(data), (part or TEST_PART,))
     return wanted
