@@ -46,7 +46,7 @@ class Outcome:
         p_finding: float64, (n,), 0..1.
         called_positive: bool, (n,), at the operating point.
         called: str, (n,), the label at the operating point.
-        truth: str, (n,), the films' classes in this model's labels.
+        truth: str, (n,), the films' classes in this model's labels, or its finding where no more is known.
         truth_positive: bool, (n,).
         labels: the model's labels, in the order of `probabilities`.
         pair: two positive classes to tell apart, if the model has just two; else None.
@@ -78,7 +78,7 @@ class Figures:
         accuracy: finding or none, at the operating point.
         sensitivity: positives found, of all positives.
         specificity: negatives cleared, of all negatives.
-        class_accuracy: films given their own label at the operating point.
+        class_accuracy: films given their own label at the operating point, of those whose class is known.
         auc: finding against none, without a threshold.
         pair_auc: one positive class against the other, among films of either.
         calibration_error: expected calibration error of the probability of a finding.
@@ -178,7 +178,7 @@ def _shares(outcome: Outcome) -> dict[str, _Share]:
         "accuracy": (outcome.correct, everything),
         "sensitivity": (outcome.called_positive, truth),
         "specificity": (~outcome.called_positive, ~truth),
-        "class_accuracy": (outcome.called == outcome.truth, everything),
+        "class_accuracy": (outcome.called == outcome.truth, np.isin(outcome.truth, outcome.labels)),
     }
 
 

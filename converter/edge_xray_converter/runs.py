@@ -89,9 +89,10 @@ class Run:
             UsageError: the films' labels do not match the model's.
         """
         metadata = self.model.metadata
-        positive = np.array(metadata.positive)
+        # The last entries answer for -1: the finding without its class.
+        positive = np.array([*metadata.positive, True])
         truth = np.array(classes_of(films, metadata))
-        names = np.array(metadata.label_names)
+        names = np.array([*metadata.label_names, metadata.finding])
         finding = np.array([scores.p_finding for scores in self.scores])
         pair = [label.name for label in metadata.labels if label.triage != "none"]
         return Outcome(

@@ -97,21 +97,22 @@ def classes_of(films: Sequence[SplitFilm], metadata: ModelMetadata) -> list[int]
 
     A label that the model does not have counts as its only positive class, if it has but one and all
     its negative classes are among the films: a model of normal and pneumonia can so be measured on
-    films of normal, bacterial and viral.
+    films of normal, bacterial and viral. A film labelled with the model's finding itself is positive of an
+    unknown class.
 
     Args:
         films: labelled films.
         metadata: of the model.
 
     Returns:
-        One index into ``metadata.labels`` a film.
+        One index into ``metadata.labels`` a film; -1 where only the finding is known.
 
     Raises:
         UsageError: the films' labels do not match the model's.
     """
     names = {name.lower(): index for index, name in enumerate(metadata.label_names)}
     present = {film.label.lower() for film in films}
-    unknown = sorted(present - set(names))
+    unknown = sorted(present - set(names) - {metadata.finding.lower()})
     positive = [index for index, flag in enumerate(metadata.positive) if flag]
     negative = {label.name.lower() for label in metadata.labels if label.triage == "none"}
     if unknown and not (len(positive) == 1 and negative <= present):
@@ -120,7 +121,8 @@ def classes_of(films: Sequence[SplitFilm], metadata: ModelMetadata) -> list[int]
             f"{', '.join(metadata.label_names)}: expected the same classes. Rename the folders, or "
             "convert with the right --labels"
         )
-    return [names.get(film.label.lower(), positive[0]) for film in films]
+    other = positive[0] if len(positive) == 1 else -1
+    return [names.get(film.label.lower(), other) for film in films]
 
 
 def refuse_representative(

@@ -196,6 +196,27 @@ def test_a_broken_link_is_a_film_that_could_not_be_read(run_cli, tiny_float, wri
     assert unread["film"] == "viral/gone.png"
 
 
+@pytest.mark.parametrize("viral", [0, 4])
+def test_films_of_the_finding_without_its_class_judge_what_they_tell(
+    run_cli, tiny_float, tiny_model, write_film, tmp_path, viral
+):
+    for index in range(12):
+        write_film(tmp_path / "own" / "normal" / f"{index}.png", "normal", 8000 + index)
+        write_film(tmp_path / "own" / "pneumonia" / f"{index}.png", "bacterial", 8000 + index)
+    for index in range(viral):
+        write_film(tmp_path / "own" / "viral" / f"{index}.png", "viral", 8000 + index)
+    stem = tmp_path / "parity"
+    code, _, err = run_cli(
+        "parity", tiny_float, tiny_model, "--data", tmp_path / "own", "-o", stem, *QUICK,
+    )  # fmt: skip
+    assert code in (0, 1), err
+    record = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
+    own = record["models"][0]["figures"]
+    assert own["sensitivity"]["value"] > 0.5 and own["class_accuracy"]["value"] > 0.5
+    names = {check["name"] for check in record["comparisons"][0]["checks"]}
+    assert "sensitivity drop" in names and "pair AUC drop" not in names
+
+
 def test_other_films_of_a_patient_that_set_the_ranges_may_not_judge(
     run_cli, tiny_float, tiny_model, film_folder, write_film, tmp_path
 ):

@@ -33,6 +33,11 @@ def test_causes_count_as_the_only_finding(tiny_keras):
     assert classes_of(films("normal", "bacterial", "viral"), two) == [0, 1, 1]
 
 
+def test_the_finding_itself_is_positive_of_no_known_class(tiny_keras):
+    three = model(tiny_keras, normal="none", bacterial="urgent", viral="supportive")
+    assert classes_of(films("normal", "Pneumonia", "viral"), three) == [0, -1, 2]
+
+
 @pytest.mark.parametrize("labels", [("cat", "dog"), ("normal", "tumour")])
 def test_other_labels_are_refused(tiny_keras, labels):
     three = model(tiny_keras, normal="none", bacterial="urgent", viral="supportive")
