@@ -193,19 +193,20 @@ def read_labels(path: Path, films: Sequence[LabelledFilm]) -> list[LabelledFilm]
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
             columns = set(reader.fieldnames or ())
-            rows = list(reader)
+            # A spreadsheet keeps rows that were cleared.
+            rows = [row for row in reader if any(row.values())]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: expected a CSV of films, cannot read it ({error})") from error
     if "path" not in columns or not columns & {"patient", "label"}:
         raise UsageError(
-            f"{path}: expected the columns path and patient (or label), found {sorted(columns)}"
+            f"{path}: expected the columns path and patient (or label) with commas between, found {sorted(columns)}"
         )
     said: dict[tuple[str, str], str] = {}
     for row in rows:
         film = by_path.get(row["path"])
         if film is None:
             raise UsageError(
-                f"{path}: names {row['path']!r}, which is not in the folder; paths are relative to it"
+                f"{path}: names {row['path']!r}, which is not in the folder; expected paths such as {films[0].path!r}"
             )
         for column in ("patient", "label"):
             word = (row.get(column) or "").strip()
@@ -216,12 +217,12 @@ def read_labels(path: Path, films: Sequence[LabelledFilm]) -> list[LabelledFilm]
                     f"{path}: names {film.path} twice, with the {column} {first!r} and {word!r}; expected one "
                     "row a film"
                 )
-        label = (row.get("label") or film.label).strip().lower()
+        label = said.get((film.path, "label"), film.label)
         if label not in known:
             raise UsageError(
                 f"{path}: {row['path']} has the unknown label {label!r}; expected one of {sorted(known)}"
             )
-        patient = (row.get("patient") or film.patient).strip()
+        patient = said.get((film.path, "patient"), film.patient)
         by_path[film.path] = replace(film, label=label, patient=patient)
     return sorted(by_path.values())
 

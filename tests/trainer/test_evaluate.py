@@ -274,6 +274,9 @@ def test_what_a_csv_of_subgroups_leaves_out_is_said(lone_keras, write_film, tmp_
     error = capsys.readouterr().err.strip()
     assert "names none of the 16 films" in error and "'normal/0.png'" in error
     assert "got 'data/normal/0.png'" in error and len(error.splitlines()) == 1
+    table.write_text("path,ward\nnormal/0.png,A\nviral/1.png,B\nnormal/0.png,B\n,\n")
+    assert run(*arguments) == 2
+    assert "names normal/0.png twice" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(

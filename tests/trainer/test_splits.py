@@ -198,6 +198,15 @@ def test_a_csv_gives_patients_and_labels(tmp_path: Path) -> None:
     assert read_labels(table, films)[0] == LabelledFilm("a/1.png", "b", "p7")
 
 
+def test_rows_and_cells_that_a_spreadsheet_left_blank_say_nothing(tmp_path: Path) -> None:
+    films = [LabelledFilm("a/1.png", "a", "IM-7"), LabelledFilm("b/2.png", "b", "")]
+    table = tmp_path / "patients.csv"
+    table.write_bytes(
+        b'\xef\xbb\xbfpath,patient,label\r\na/1.png," "," "\r\n"b/2.png",p7,\r\n,,\r\n'
+    )
+    assert read_labels(table, films) == [films[0], LabelledFilm("b/2.png", "b", "p7")]
+
+
 def test_rows_that_say_a_thing_twice_contradict_nothing(tmp_path: Path) -> None:
     films = [LabelledFilm("a/1.png", "a")]
     table = tmp_path / "patients.csv"
@@ -208,9 +217,10 @@ def test_rows_that_say_a_thing_twice_contradict_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("path,patient\nc/9.png,p1\n", "not in the folder"),
+        ("path,patient\nc/9.png,p1\n", "not in the folder; expected paths such as 'a/1.png'"),
         ("path,label\na/1.png,zebra\n", "unknown label 'zebra'; expected one of"),
         ("film,patient\na/1.png,p1\n", "expected the columns path and patient"),
+        ("path;patient\na/1.png;p1\n", r"with commas between, found \['path;patient'\]"),
         ("path,patient\na/1.png,A\na/1.png,B\n", "twice, with the patient 'A' and 'B'"),
         ("path,label\na/1.png,a\nb/2.png,b\na/1.png,b\n", "twice, with the label 'a' and 'b'"),
     ],

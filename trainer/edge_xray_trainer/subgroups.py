@@ -90,12 +90,17 @@ def _columns(
     """What each column of a table says of each film; empty where it says nothing."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
+            rows = [row for row in csv.DictReader(stream) if any(row.values())]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{table}: expected a CSV of films, cannot read it ({error})") from error
     if not rows or "path" not in rows[0]:
         raise UsageError(f"{table}: expected the column path and others to divide the films by")
-    by_path = {row["path"]: row for row in rows}
+    by_path: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if by_path.setdefault(row["path"], row) != row:
+            raise UsageError(
+                f"--groups {table}: names {row['path']} twice, with different values; expected one row a film"
+            )
     paths = [film.path for film in films.films]
     without = sum(path not in by_path for path in paths)
     if without == len(paths):
