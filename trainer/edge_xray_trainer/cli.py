@@ -209,12 +209,17 @@ def train_command(
     )
     console = Console(stderr=True)
     with _Display(console) as display:
-        result = run(
-            request,
-            Listener(
-                display.progress, display.epoch, lambda text: console.print(text, markup=False)
-            ),
-        )
+        try:
+            result = run(
+                request,
+                Listener(
+                    display.progress, display.epoch, lambda text: console.print(text, markup=False)
+                ),
+            )
+        except KeyboardInterrupt:
+            same = "the same command, without --restart," if restart else "the same command"
+            console.print(f"Stopped: {same} goes on after the last finished epoch.")
+            raise
     point = result.metadata.operating_points[0]
     best = result.state.best
     if best is None or point.sensitivity is None or point.specificity is None:
