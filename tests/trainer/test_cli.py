@@ -152,6 +152,16 @@ def test_another_scan_of_other_classes_trains_with_options_alone(
     assert metadata.intended_use.body_part == ()
 
 
+def test_which_class_means_nothing_is_asked_before_films_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("left", "right"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        (tmp_path / "data" / label / "0.png").write_bytes(b"no film")
+    assert main(["train", str(tmp_path / "data"), "-o", str(tmp_path / "run"), *QUICK]) == 2
+    assert "Say it with --negative NAME" in capsys.readouterr().err
+
+
 def _empty_class(data: Path) -> list[str]:
     for film in (data / "NORMAL").iterdir():
         film.unlink()

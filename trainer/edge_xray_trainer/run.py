@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edge_xray.calibration import probabilities
 from edge_xray.durable import FolderLock, output_errors
 from edge_xray.errors import UsageError
-from edge_xray.labelled import Split, labelled_root
+from edge_xray.labelled import Split, labelled_root, read_labelled_folder, read_labels
 from edge_xray.metadata import FeaturePooling, InputSpec, ModelMetadata, OperatingPoint
 from edge_xray.metadata_fields import TEXT, is_text
 from edge_xray.model_file import read_metadata
@@ -414,6 +414,12 @@ def _check_sources(request: RunRequest) -> None:
 
 def _split_of(request: RunRequest, tell: Listener) -> Split:
     kept = request.output / SPLIT_FILE
+    if request.split is None and (request.restart or not kept.exists()):
+        # Before every film is read for a split.
+        films = read_labelled_folder(request.data)
+        if request.patients is not None:
+            films = read_labels(request.patients, films)
+        task_for([film.label for film in films], request.task)
     used = any((request.output / name).exists() for name in RUN_FILES if name != SPLIT_FILE)
     return choose_split(
         request.data,
