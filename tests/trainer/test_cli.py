@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -134,7 +135,7 @@ def test_a_split_goes_where_a_link_leads_and_into_a_pipe(film_folder: Path, tmp_
 
 
 def test_another_scan_of_other_classes_trains_with_options_alone(
-    tmp_path: Path, draw_film: Callable[..., np.ndarray]
+    tmp_path: Path, draw_film: Callable[..., np.ndarray], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for label in ("no_tumour", "glioma"):
         (tmp_path / "slices" / label).mkdir(parents=True)
@@ -145,6 +146,9 @@ def test_another_scan_of_other_classes_trains_with_options_alone(
     output = tmp_path / "run"
     arguments = ["train", str(tmp_path / "slices"), "-o", str(output), "--finding", "tumour"]
     assert main([*arguments, "--channels", "3", *QUICK]) == 0
+    films = json.loads((output / "record.json").read_text("utf-8"))["data"]["films"]["validation"]
+    few = f"gate's line was drawn with only {sum(films.values())} validation films"
+    assert few in " ".join(capsys.readouterr().err.split())
     metadata = read_metadata(output / "model.keras")
     assert metadata.label_names == ("no_tumour", "glioma")
     assert metadata.finding == "tumour"

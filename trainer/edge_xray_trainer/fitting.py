@@ -49,6 +49,10 @@ SITE_VARIATION = replace(
 UNLIKE_QUANTILE = 0.995
 """Quantile of validation films' scores above which a film is unlike those the model knows."""
 
+GATE_FILMS = 100
+"""Validation films below which the strangest one or two decide that quantile: after 100 films the next is stranger
+than all of them in 1 % of cases, twice what `UNLIKE_QUANTILE` means."""
+
 FOREIGN_FACTOR = 1.7
 """Factor on the unlike score above which a film is taken for no film of this kind at all."""
 
@@ -201,6 +205,17 @@ def _review_interval(scores: NDArray[np.float64], threshold: float) -> tuple[flo
     # The upper end is itself no review: it lies behind the last score that is one.
     high = _above(scores, above[min(count, len(above)) - 1]) if above.size else threshold
     return low, high
+
+
+def gate_remark(films: int) -> str:
+    """What to say of a gate whose line was drawn with so many validation films; empty where they are enough."""
+    if films >= GATE_FILMS:
+        return ""
+    return (
+        f"The quality gate's line was drawn with only {films} validation films, one or two of which decide it: it may "
+        f"refuse many films of the same kind. Have {GATE_FILMS} or more for validation, or look at how many "
+        "edge-xray scan leaves unscored."
+    )
 
 
 def fit_feature_statistics(

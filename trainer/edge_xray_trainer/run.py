@@ -40,6 +40,7 @@ from edge_xray_trainer.fitting import (
     fit_finding_temperature,
     fit_operating_points,
     fit_temperature,
+    gate_remark,
 )
 from edge_xray_trainer.grouping import Progress, counter, silent
 from edge_xray_trainer.options import TrainingOptions
@@ -216,6 +217,8 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
             draw_curves(state, output / CURVES_FILE)
             record = make_record(options, request.data.name, metadata, split, state, began)
             write_finished(output, network, metadata, record)
+    if remark := gate_remark(len(sets["validation"])):
+        tell.note(remark)
     return RunResult(output / MODEL_FILE, output / RECORD_FILE, metadata, state)
 
 
