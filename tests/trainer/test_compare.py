@@ -4,12 +4,14 @@ import html
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edge_xray.cli import main
 from edge_xray.metadata import DISCLAIMER
+from edge_xray.model_file import attach_to_keras, read_metadata
 
 
 def run(*arguments):
@@ -116,6 +118,18 @@ def test_wrong_use_is_one_line(tmp_path, tiny_model, film_folder, capsys, make, 
     assert run(*arguments, "--data", film_folder, "--no-robustness", "--resamples", 100) == 2
     error = capsys.readouterr().err
     assert words in error and "Traceback" not in error
+
+
+def test_a_point_that_one_model_lacks_is_told_before_any_is_measured(
+    tmp_path, tiny_keras, film_folder, tiny_split, capsys, monkeypatch
+):
+    lacking = shutil.copy(tiny_keras, tmp_path / "lacking.keras")
+    metadata = read_metadata(tiny_keras)
+    attach_to_keras(lacking, replace(metadata, operating_points=metadata.operating_points[:1]))
+    monkeypatch.setattr("edge_xray_trainer.compare.evaluate", lambda *_: pytest.fail("measured"))
+    words = ("--data", film_folder, "--split", tiny_split, "--operating-point", "balanced")
+    assert run(tiny_keras, lacking, *words) == 2
+    assert "has no operating point 'balanced'; it has screening" in capsys.readouterr().err
 
 
 def _two(folder, model):

@@ -19,6 +19,7 @@ from edge_xray.metadata import Estimate, ModelMetadata
 from edge_xray_trainer.evaluate import ChosenFilms, EvaluationRequest, choose_films, evaluate
 from edge_xray_trainer.figures import Measures
 from edge_xray_trainer.scorers import Scorer, open_scorer
+from edge_xray_trainer.scoring import reference_of
 from edge_xray_trainer.stress import Progress, unseen
 
 WARM_UP = 5
@@ -210,6 +211,9 @@ def compare(
     scorers = [open_scorer(model, jobs=request.jobs, runtime=runtime) for model in models]
     # Before the first is measured, which takes long.
     chosen = choose_films(list(zip(names, scorers, strict=True)), request)
+    for scorer in scorers:
+        scorer.metadata.operating_point(request.operating_point)
+        reference_of(chosen.films, scorer.metadata, request.renamed)
     measured: list[ComparedRun] = []
     answers: list[_Answers] = []
     facts: tuple[str, str, str, Mapping[str, int], int] | None = None
