@@ -74,6 +74,23 @@ def test_a_model_against_itself_leaves_room_for_films_not_seen(
     assert re.search(r"\| b \| 0\.000 \| 0\.000 \(-", (tmp_path / "out/comparison.md").read_text())
 
 
+def test_models_of_one_name_in_folders_of_one_name_are_told_apart(
+    tiny_model, film_folder, tiny_split, tmp_path
+):
+    models = [tmp_path / where / "fold0" / "tiny.tflite" for where in ("old", "new")]
+    for model in models:
+        model.parent.mkdir(parents=True)
+        shutil.copy(tiny_model, model)
+    code = run(
+        *models, "--data", film_folder, "--split", tiny_split, "-o", tmp_path / "out",
+        "--no-robustness", "--resamples", 100,
+    )  # fmt: skip
+    assert code == 0
+    record = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [own["name"] for own in record["runs"]] == ["1 fold0/tiny.tflite", "2 fold0/tiny.tflite"]
+    assert {"Model 1 fold0/tiny.tflite", "Model 2 fold0/tiny.tflite"} <= set(record["provenance"])
+
+
 def test_text_and_page(report):
     text = (report / "comparison.md").read_text()
     assert text.count(DISCLAIMER) == 1 and "IM to NORMAL2" in text and "## Costs" in text

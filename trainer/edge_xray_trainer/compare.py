@@ -247,7 +247,10 @@ def _names(models: Sequence[Path]) -> list[str]:
     ]
     if len(set(stems)) == len(stems):
         return stems
-    return [f"{model.resolve().parent.name}/{model.name}" for model in models]
+    names = [f"{model.resolve().parent.name}/{model.name}" for model in models]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{place} {name}" for place, name in enumerate(names, start=1)]
 
 
 def _measure(
