@@ -247,7 +247,7 @@ def average(runs: list[Path], data: Path, output: Path) -> int:
     return main(["average", *map(str, runs), "--data", str(data), "-o", str(output)])
 
 
-def test_runs_that_differ_in_input_or_labels_are_not_averaged(
+def test_runs_that_differ_in_input_labels_or_weighting_are_not_averaged(
     own: Path, finished: Path, film_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     larger = tmp_path / "larger"
@@ -259,6 +259,11 @@ def test_runs_that_differ_in_input_or_labels_are_not_averaged(
     assert train(film_folder, other, *split, "--negative", "viral") == 0
     assert average([finished, other], film_folder, tmp_path / "mean") == 2
     assert "its labels is viral, bacterial, normal" in capsys.readouterr().err
+    unweighted, config = tmp_path / "unweighted", tmp_path / "options.toml"
+    config.write_text("balance_classes = false")
+    assert train(film_folder, unweighted, *split, "--config", config) == 0
+    assert average([finished, unweighted], film_folder, tmp_path / "mean") == 2
+    assert "its balance_classes is False, that of" in capsys.readouterr().err
     (own / "record.json").write_text("{}")
     assert average([finished, own], film_folder, tmp_path / "mean") == 2
     assert "expected the folder of a finished run" in capsys.readouterr().err

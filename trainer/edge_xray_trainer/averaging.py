@@ -81,7 +81,7 @@ def average_runs(
             if own[what] != mine:
                 raise UsageError(
                     f"{run}: its {what} is {own[what]}, that of {runs[0]} is {mine}; only runs of one "
-                    "architecture, input and order of labels on one split can be averaged"
+                    "architecture, input, weighting and order of labels on one split can be averaged"
                 )
     metadata = read_metadata(runs[0] / MODEL_FILE)
     split = Split.read(runs[0] / SPLIT_FILE)
@@ -199,6 +199,7 @@ def _kind(run: Path, record: dict[str, Any]) -> dict[str, Any]:
     metadata = read_metadata(run / MODEL_FILE)
     return {
         "architecture": record["options"]["architecture"],
+        "balance_classes": _options(record["options"]).balance_classes,
         "split_sha256": record["data"]["split_sha256"],
         "labels": ", ".join(metadata.label_names),
         "input": " x ".join(map(str, metadata.input.shape[1:])),
