@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Makes the models, their reports and their cards (the seeds of lite0 were trained with the trainer as it was
-# before docs/design.md, "The average of weights only watches"):
+# Makes the models, their reports and their cards:
 #
 #   models/make_models.sh chest_xray [runs]
 #

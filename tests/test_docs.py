@@ -192,6 +192,25 @@ def test_what_the_readme_promises_is_what_was_measured() -> None:
         assert re.search(rf"{value:.1f} % \({low:.1f} to {high:.1f}\) {end}", words), name
 
 
+def test_the_seeds_in_the_design_are_those_that_were_measured() -> None:
+    table = table_under(read("docs/design.md"), "### The seed is chosen on validation")
+    runs = json.loads(read("models/edge-xray-lite0.seeds.json"))["runs"]
+    assert len(table) == len(runs)
+    for (_, _, *said), run in zip(table, runs, strict=True):
+        test, classes = run["test"], run["class_accuracy"]["value"]
+        areas = (test["auc"], run["pairs"]["bacterial vs viral"], run["border"]["auc"])
+        auc, pair, border = (f"{area['value']:.3f}" for area in areas)
+        ece = f"{run['calibration_error']['value']:.3f}"
+        assert said == [
+            auc,
+            f"{test['accuracy']['value']:.1%}",
+            f"{classes:.1%}",
+            pair,
+            ece,
+            border,
+        ]
+
+
 def test_what_the_nurse_is_told_of_missed_films_is_what_was_measured() -> None:
     _, bacterial, viral = json.loads(read("models/edge-xray-lite0.evaluation.json"))["classes"][
         "confusion"
