@@ -43,6 +43,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     # Under nohup: a handler outlives the terminal as well, but is not inherited by the scans that tests start.
     signal.signal(signal.SIGHUP, lambda number, frame: None)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # In the background of a shell script: the scans that tests start are to be stopped by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DrawFilm = Callable[..., NDArray[np.uint8]]
 Shared = Callable[[str, Callable[[Path], None]], Path]
