@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_xray.errors import ModelError, UsageError
+from edge_xray.film_table import read_labels
 from edge_xray.labelled import (
     LabelledFilm,
     Split,
@@ -15,7 +16,6 @@ from edge_xray.labelled import (
     film_sha256,
     labelled_root,
     read_labelled_folder,
-    read_labels,
     refuse_other_labels,
 )
 from edge_xray.metadata import ModelMetadata

@@ -7,7 +7,6 @@ name the label; so are folders of those two names where no file is named as in t
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import re
@@ -171,60 +170,6 @@ def _kaggle_film(relative: str, name: str, folder: str) -> LabelledFilm:
             f"the folder to lower case: {folder.lower()}"
         )
     return LabelledFilm(relative, _KAGGLE_CAUSES[match[2]], match[1])
-
-
-def read_labels(path: Path, films: Sequence[LabelledFilm]) -> list[LabelledFilm]:
-    """Give films the patients (and labels) that a CSV names.
-
-    Args:
-        path: CSV with the column ``path`` and one or both of ``patient`` and ``label``.
-        films: the films of the folder.
-
-    Returns:
-        The films with what the CSV says of them.
-
-    Raises:
-        UsageError: a missing column, a film that is not in the folder, a label that no folder has, or
-            rows that contradict each other.
-    """
-    by_path = {film.path: film for film in films}
-    known = {film.label for film in films}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            columns = set(reader.fieldnames or ())
-            # A spreadsheet keeps rows that were cleared.
-            rows = [row for row in reader if any(row.values())]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path}: expected a CSV of films, cannot read it ({error})") from error
-    if "path" not in columns or not columns & {"patient", "label"}:
-        raise UsageError(
-            f"{path}: expected the columns path and patient (or label) with commas between, found {sorted(columns)}"
-        )
-    said: dict[tuple[str, str], str] = {}
-    for row in rows:
-        film = by_path.get(row["path"])
-        if film is None:
-            raise UsageError(
-                f"{path}: names {row['path']!r}, which is not in the folder; expected paths such as {films[0].path!r}"
-            )
-        for column in ("patient", "label"):
-            word = (row.get(column) or "").strip()
-            word = word.lower() if column == "label" else word
-            first = said.setdefault((film.path, column), word) if word else word
-            if word != first:
-                raise UsageError(
-                    f"{path}: names {film.path} twice, with the {column} {first!r} and {word!r}; expected one "
-                    "row a film"
-                )
-        label = said.get((film.path, "label"), film.label)
-        if label not in known:
-            raise UsageError(
-                f"{path}: {row['path']} has the unknown label {label!r}; expected one of {sorted(known)}"
-            )
-        patient = said.get((film.path, "patient"), film.patient)
-        by_path[film.path] = replace(film, label=label, patient=patient)
-    return sorted(by_path.values())
 
 
 def file_sha256(path: Path) -> str:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_xray.errors import UsageError
-from edge_xray.labelled import LabelledFilm, Split, SplitFilm, check_split, read_labels
+from edge_xray.film_table import read_labels
+from edge_xray.labelled import LabelledFilm, Split, SplitFilm, check_split
 from edge_xray_trainer.splits import (
     film_groups,
     fold_as_split,

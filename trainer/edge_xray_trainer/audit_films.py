@@ -17,6 +17,7 @@ from PIL import Image
 from edge_xray.decode import decode
 from edge_xray.errors import FilmError, UsageError
 from edge_xray.film_file import read_file
+from edge_xray.film_table import read_labels
 from edge_xray.labelled import (
     LabelledFilm,
     Split,
@@ -122,8 +123,6 @@ def list_films(
     else:
         root, listed = _list_folders(data)
     if patients is not None:
-        from edge_xray.labelled import read_labels
-
         named = {film.path: film for film in read_labels(patients, [film for film, *_ in listed])}
         listed = [(named[film.path], part, digest) for film, part, digest in listed]
     return listed, root

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_xray.film_table import read_labels
 from edge_xray.labelled import (
     Split,
     SplitFilm,
     labelled_root,
     read_labelled_folder,
-    read_labels,
     refuse_other_labels,
 )
 from edge_xray.measures import BOOTSTRAP_RESAMPLES, difference

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_xray.errors import UsageError
+from edge_xray.film_table import read_labels
 from edge_xray.labelled import (
     LabelledFilm,
     Split,
@@ -16,7 +17,6 @@ from edge_xray.labelled import (
     files_left_out,
     labelled_root,
     read_labelled_folder,
-    read_labels,
 )
 from edge_xray.labelled_files import DICOM_PATIENT
 from edge_xray.metadata import InputSpec

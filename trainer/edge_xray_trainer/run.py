@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from edge_xray.calibration import probabilities
 from edge_xray.durable import FolderLock, output_errors
 from edge_xray.errors import UsageError
-from edge_xray.labelled import Split, labelled_root, read_labelled_folder, read_labels
+from edge_xray.film_table import read_labels
+from edge_xray.labelled import Split, labelled_root, read_labelled_folder
 from edge_xray.metadata import FeaturePooling, InputSpec, ModelMetadata, OperatingPoint
 from edge_xray.metadata_fields import TEXT, is_text
 from edge_xray.model_file import read_metadata

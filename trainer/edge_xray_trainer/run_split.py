@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from edge_xray.errors import UsageError
+from edge_xray.film_table import read_labels
 from edge_xray.labelled import (
     KAGGLE_FOLDERS,
     Split,
@@ -17,7 +18,6 @@ from edge_xray.labelled import (
     labelled_root,
     named_patient,
     read_labelled_folder,
-    read_labels,
 )
 from edge_xray.labelled_files import class_folders, files_below
 from edge_xray.walk import printable

@@ -14,6 +14,7 @@ from edge_xray.calibration import probabilities
 from edge_xray.decision import decide
 from edge_xray.decode import decode
 from edge_xray.errors import FilmError, ModelError, UsageError
+from edge_xray.film_table import read_labels
 from edge_xray.labelled import (
     LabelledFilm,
     Split,
@@ -22,7 +23,6 @@ from edge_xray.labelled import (
     film_sha256,
     labelled_root,
     read_labelled_folder,
-    read_labels,
 )
 from edge_xray.metadata import ModelMetadata, OperatingPoint
 from edge_xray.preprocess import preprocess

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_xray.errors import UsageError
+from edge_xray.film_table import read_film_table
 from edge_xray_trainer.scoring import PreparedFilms
 
 MAX_VALUES = 12
@@ -88,11 +88,7 @@ def _columns(
     films: PreparedFilms, table: Path, note: Callable[[str], None]
 ) -> dict[str, list[str]]:
     """What each column of a table says of each film; empty where it says nothing."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [row for row in csv.DictReader(stream) if any(row.values())]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{table}: expected a CSV of films, cannot read it ({error})") from error
+    _, rows = read_film_table(table)
     if not rows or "path" not in rows[0]:
         raise UsageError(f"{table}: expected the column path and others to divide the films by")
     by_path: dict[str, dict[str, str]] = {}
