@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from edge_xray.errors import ModelError, UsageError
-from edge_xray.film_table import read_labels
+from edge_xray.film_table import films_of_folder
 from edge_xray.labelled import (
     LabelledFilm,
     Split,
     SplitFilm,
     film_sha256,
     labelled_root,
-    read_labelled_folder,
     refuse_other_labels,
 )
 from edge_xray.metadata import ModelMetadata
@@ -67,14 +66,12 @@ def read_parity_set(
         )
     part = part or TEST_PART
     root = labelled_root(data)
-    labelled = read_labelled_folder(root) if split_file is None or patients is not None else []
-    if patients is not None:
-        labelled = read_labels(patients, labelled)
     if split_file is None:
+        labelled = films_of_folder(root, patients)
         return ParitySet(root, tuple(_hashed(root, film) for film in labelled), None, "")
     split = Split.read(split_file)
     if patients is not None:
-        refuse_other_labels(split, split_file, labelled, patients)
+        refuse_other_labels(split, split_file, films_of_folder(root, patients), patients)
     chosen = split.part(part)
     for film in chosen:
         if not is_there(root, film):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge_xray.errors import UsageError
-from edge_xray.labelled import LabelledFilm
+from edge_xray.labelled import LabelledFilm, read_labelled_folder
 
 
 def read_film_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -23,6 +23,23 @@ def read_film_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
             return [*(reader.fieldnames or ())], [row for row in reader if any(row.values())]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: expected a CSV of films, cannot read it ({error})") from error
+
+
+def films_of_folder(
+    data: Path, patients: Path | None = None, *, fewest: int = 2
+) -> list[LabelledFilm]:
+    """List a labelled folder's films, with what a CSV says of them.
+
+    Args:
+        data: the labelled folder, as for `read_labelled_folder`.
+        patients: a CSV that names patients or labels, as for `read_labels`; None: file and folder names tell.
+        fewest: classes that there must be.
+
+    Raises:
+        UsageError: the folder or the CSV cannot serve.
+    """
+    films = read_labelled_folder(data, fewest=fewest)
+    return films if patients is None else read_labels(patients, films)
 
 
 def read_labels(path: Path, films: Sequence[LabelledFilm]) -> list[LabelledFilm]:

@@ -31,7 +31,8 @@ from edge_xray_trainer.data import FilmSet
 from edge_xray_trainer.grouping import draw_split
 from edge_xray_trainer.options import TrainingOptions, read_config, update_options
 from edge_xray_trainer.outputs import network_outputs
-from edge_xray_trainer.run import Listener, RunRequest, run
+from edge_xray_trainer.run import run
+from edge_xray_trainer.run_request import Listener, RunRequest
 from edge_xray_trainer.training import epoch_result
 
 OPTIONS = TrainingOptions(
@@ -47,7 +48,8 @@ OPTIONS = TrainingOptions(
 KILLED_RUN = """
 import json, os, signal, sys
 from pathlib import Path
-from edge_xray_trainer.run import Listener, RunRequest, run
+from edge_xray_trainer.run import run
+from edge_xray_trainer.run_request import Listener, RunRequest
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.augment import Augmentation
 values = json.loads(sys.argv[3])
@@ -70,7 +72,8 @@ devices = tf.config.list_logical_devices("CPU")
 mirrored = tf.distribute.MirroredStrategy
 tf.config.list_logical_devices = lambda kind: devices
 tf.distribute.MirroredStrategy = lambda: mirrored(devices=[own.name for own in devices])
-from edge_xray_trainer.run import RunRequest, run
+from edge_xray_trainer.run import run
+from edge_xray_trainer.run_request import RunRequest
 from edge_xray_trainer.options import TrainingOptions
 result = run(RunRequest(Path(sys.argv[1]), Path(sys.argv[2]), TrainingOptions(**json.loads(sys.argv[3]))))
 print(json.dumps([own.loss for own in result.state.epochs]))

@@ -21,7 +21,8 @@ from edge_xray.labelled import Split, file_sha256
 from edge_xray.model_file import read_metadata
 from edge_xray_trainer.checkpoints import run_fingerprint
 from edge_xray_trainer.options import TrainingOptions
-from edge_xray_trainer.run import Listener, RunRequest, run
+from edge_xray_trainer.run import run
+from edge_xray_trainer.run_request import Listener, RunRequest
 
 QUICK = ("--architecture", "baseline", "--input-size", "28", "--epochs", "1", "--batch-size", "16")
 

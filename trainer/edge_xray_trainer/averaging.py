@@ -23,19 +23,14 @@ from edge_xray_trainer.class_weights import class_weights, shift_logits
 from edge_xray_trainer.data import FilmSet, load_films
 from edge_xray_trainer.delivery import check_folder
 from edge_xray_trainer.finished import write_finished
+from edge_xray_trainer.fitted_metadata import fit_metadata
 from edge_xray_trainer.grouping import counter
 from edge_xray_trainer.keras_file import load_keras
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import network_outputs
-from edge_xray_trainer.run import (
-    RUN_FILES,
-    Listener,
-    RunRequest,
-    RunResult,
-    check_words,
-    fit_metadata,
-)
+from edge_xray_trainer.run import RUN_FILES
 from edge_xray_trainer.run_record import MODEL_FILE, RECORD_FILE, made_of, made_with
+from edge_xray_trainer.run_request import Listener, RunRequest, RunResult, check_words
 from edge_xray_trainer.run_split import SPLIT_FILE
 from edge_xray_trainer.task import Task
 from edge_xray_trainer.training import epoch_result

@@ -164,7 +164,8 @@ def train_command(
     require("train", PURPOSE, MODULES)
     start_keras()
     from edge_xray_trainer.options import TrainingOptions, read_config, update_options
-    from edge_xray_trainer.run import Listener, RunRequest, run
+    from edge_xray_trainer.run import run
+    from edge_xray_trainer.run_request import Listener, RunRequest
 
     options, task = read_config(config) if config else (TrainingOptions(), None)
     options = update_options(
@@ -256,7 +257,7 @@ def average_command(
     require("train", PURPOSE, MODULES)
     start_keras()
     from edge_xray_trainer.averaging import average_runs
-    from edge_xray_trainer.run import Listener
+    from edge_xray_trainer.run_request import Listener
 
     console = Console(stderr=True)
     with _Display(console) as display:

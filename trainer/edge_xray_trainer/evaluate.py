@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.film_table import read_labels
+from edge_xray.film_table import films_of_folder
 from edge_xray.labelled import (
     Split,
     SplitFilm,
     labelled_root,
-    read_labelled_folder,
     refuse_other_labels,
 )
 from edge_xray.measures import BOOTSTRAP_RESAMPLES, difference
@@ -220,7 +219,7 @@ def choose_films(models: Sequence[tuple[str, Scorer]], request: EvaluationReques
     ):
         train_part = ""
     if split is not None and path is not None and request.patients is not None:
-        labelled = read_labels(request.patients, read_labelled_folder(request.data))
+        labelled = films_of_folder(request.data, request.patients)
         refuse_other_labels(split, path, labelled, request.patients)
     films = films_of_part(request.data, split, request.part, request.patients)
     for _, scorer in models:

@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_xray.errors import UsageError
-from edge_xray.film_table import read_labels
+from edge_xray.film_table import films_of_folder
 from edge_xray.labelled import (
     LabelledFilm,
     Split,
     file_sha256,
     files_left_out,
     labelled_root,
-    read_labelled_folder,
 )
 from edge_xray.labelled_files import DICOM_PATIENT
 from edge_xray.metadata import InputSpec
@@ -66,10 +65,8 @@ def grouped_films(
     Raises:
         UsageError: a film cannot be read.
     """
-    films = read_labelled_folder(data)
+    films = films_of_folder(data, patients)
     root = labelled_root(data)
-    if patients is not None:
-        films = read_labels(patients, films)
     hashes: list[NDArray[np.uint64]] = []
     blank: list[bool] = []
     damaged = []

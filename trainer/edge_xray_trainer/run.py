@@ -2,50 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-import keras
-import numpy as np
-from numpy.typing import NDArray
-
-from edge_xray.calibration import probabilities
 from edge_xray.durable import FolderLock, output_errors
 from edge_xray.errors import UsageError
-from edge_xray.film_table import read_labels
-from edge_xray.labelled import Split, labelled_root, read_labelled_folder
-from edge_xray.metadata import FeaturePooling, InputSpec, ModelMetadata, OperatingPoint
-from edge_xray.metadata_fields import TEXT, is_text
+from edge_xray.film_table import films_of_folder
+from edge_xray.labelled import Split, labelled_root
+from edge_xray.metadata import InputSpec
 from edge_xray.model_file import read_metadata
-from edge_xray.walk import printable
 from edge_xray_trainer.checkpoints import (
     BEST_FILE,
     STATE_FILE,
-    EpochResult,
     TrainingState,
     read_state,
     run_fingerprint,
 )
-from edge_xray_trainer.class_weights import class_weights, shift_logits
 from edge_xray_trainer.curves import draw_curves
 from edge_xray_trainer.data import FilmSet, load_films
 from edge_xray_trainer.delivery import check_folder
 from edge_xray_trainer.distillation import Targets, Teacher, taught_on_films, taught_on_views
 from edge_xray_trainer.finished import is_finished, write_finished
-from edge_xray_trainer.fitting import (
-    SITE_VARIATION,
-    fit_feature_statistics,
-    fit_finding_temperature,
-    fit_operating_points,
-    fit_temperature,
-    gate_remark,
-)
-from edge_xray_trainer.grouping import Progress, counter, silent
+from edge_xray_trainer.fitted_metadata import fit_metadata
+from edge_xray_trainer.fitting import gate_remark
+from edge_xray_trainer.grouping import counter
 from edge_xray_trainer.options import TrainingOptions
-from edge_xray_trainer.outputs import PREDICT_BATCH, network_outputs
 from edge_xray_trainer.run_record import (
     MODEL_FILE,
     RECORD_FILE,
@@ -53,6 +36,7 @@ from edge_xray_trainer.run_record import (
     short,
     sources_of,
 )
+from edge_xray_trainer.run_request import Listener, RunRequest, RunResult, check_words
 from edge_xray_trainer.run_split import SPLIT_FILE, choose_split, write_split
 from edge_xray_trainer.task import Task, check_table, task_for
 from edge_xray_trainer.training import (
@@ -69,71 +53,6 @@ RUN_FILES = (STATE_FILE, BEST_FILE, MODEL_FILE, RECORD_FILE, SPLIT_FILE)
 
 LOCK_FILE = "run.lock"
 """Keeps a second run out of the folder: both would write one checkpoint."""
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What a run works on.
-
-    Attributes:
-        data: the labelled folder.
-        output: the run's folder.
-        options: of training.
-        task: the ``[task]`` table; None takes what the labels suggest.
-        split: a split file to use again; None draws one and writes it.
-        test_fold: which fold of that file is the test; None where it has parts.
-        patients: a CSV that names patients or labels; None trusts file names.
-        split_seed: of the draw; None takes that of the split there is, or 0.
-        name: of the model; empty takes the name of the run's folder.
-        model_version: of the model.
-        licence: of the weights, with the attribution that the data asks for.
-        restart: throw an earlier run in the folder away.
-    """
-
-    data: Path
-    output: Path
-    options: TrainingOptions
-    task: Mapping[str, Any] | None = None
-    split: Path | None = None
-    test_fold: int | None = None
-    patients: Path | None = None
-    split_seed: int | None = None
-    name: str = ""
-    model_version: str = "0.1.0"
-    licence: str = ""
-    restart: bool = False
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run left in its folder.
-
-    Attributes:
-        model: the ``.keras`` file.
-        record: the training record.
-        metadata: what the model says of itself.
-        state: the epochs.
-    """
-
-    model: Path
-    record: Path
-    metadata: ModelMetadata
-    state: TrainingState
-
-
-@dataclass
-class Listener:
-    """Where a run tells what it does; every field may stay as it is.
-
-    Attributes:
-        progress: see `Progress`.
-        epoch: told each epoch's result.
-        note: told a sentence worth showing.
-    """
-
-    progress: Progress = silent
-    epoch: Callable[[EpochResult], None] = silent
-    note: Callable[[str], None] = silent
 
 
 def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
@@ -246,27 +165,11 @@ def _finished(request: RunRequest, task: Task, kept: TrainingState) -> RunResult
         return None
     model = request.output / MODEL_FILE
     metadata = read_metadata(model)
-    asked = (_name(request), request.model_version, request.licence, task.labels, task.finding)
+    asked = (request.model_name, request.model_version, request.licence, task.labels, task.finding)
     found = (metadata.name, metadata.version, metadata.licence, metadata.labels, metadata.finding)
     if (*asked, task.intended_use) != (*found, metadata.intended_use):
         return None
     return RunResult(model, request.output / RECORD_FILE, metadata, kept)
-
-
-def check_words(name: str, model_version: str, licence: str) -> None:
-    """Check what a model is to say of itself, before hours are spent on it.
-
-    Raises:
-        UsageError: names the option, the value received and what was expected.
-    """
-    words = {"--name": name, "--model-version": model_version, "--licence": licence}
-    for option, value in words.items():
-        if not is_text(value):
-            raise UsageError(f"{option}: expected {TEXT}, got {value!r}")
-
-
-def _name(request: RunRequest) -> str:
-    return request.name.strip() or printable(request.output.resolve().name).strip() or "model"
 
 
 def _refuse_changed(
@@ -280,98 +183,6 @@ def _refuse_changed(
                 f"{name}: is not the teacher any more that the run began with; put that one back, or begin "
                 "again with --restart"
             )
-
-
-def fit_metadata(
-    request: RunRequest,
-    network: keras.Model,
-    sets: Mapping[str, FilmSet],
-    task: Task,
-    spec: InputSpec,
-    split: Split,
-    state: TrainingState,
-    progress: Progress = silent,
-) -> ModelMetadata:
-    """Fit calibration, operating points and gate statistics, and write them with the provenance.
-
-    Args:
-        request: the run.
-        network: the trained network; class weights are taken off its evidence map here.
-        sets: prepared ``train`` and ``validation`` films.
-        task: what the labels mean.
-        spec: the network's input.
-        split: the split in use.
-        state: the epochs.
-        progress: told how many films the network has been asked about.
-    """
-    options = request.options
-    validation = sets["validation"]
-    data = printable(request.data.name)
-    words = f"validation films of {data} (split seed {split.seed})"
-    pooling = architecture_of(options).feature_pooling
-    training = sets["train"].pixels
-    asked = counter(progress, "Asking about films", len(validation) + 2 * len(training))
-    logits, features = network_outputs(network, validation.pixels, pooling, asked)
-    _, training_features = network_outputs(network, training, pooling, asked)
-    varied_features = _varied_features(network, training, options.seed, pooling, asked)
-    log_prior = -np.log(class_weights(options, sets["train"]))
-    calibration = fit_temperature(logits, validation.labels, words, log_prior)
-    shift_logits(network, calibration.temperature * log_prior)
-    logits = logits + calibration.temperature * log_prior
-    positive = np.array(task.positive)
-    calibration = fit_finding_temperature(
-        logits, validation.labels, validation.groups, calibration, positive
-    )
-    p_finding = probabilities(logits, calibration, positive)[:, positive].sum(axis=1)
-    points: tuple[OperatingPoint, ...] = fit_operating_points(
-        p_finding, positive[validation.labels], validation.groups, words
-    )
-    return ModelMetadata(
-        name=_name(request),
-        version=request.model_version,
-        labels=task.labels,
-        input=spec,
-        operating_points=points,
-        finding=task.finding,
-        calibration=calibration,
-        intended_use=task.intended_use,
-        features=fit_feature_statistics(
-            training_features,
-            varied_features,
-            features,
-            f"training films of {data} (split seed {split.seed})",
-            pooling,
-        ),
-        architecture=options.architecture,
-        training={
-            "data": data,
-            "films": {part: len(films) for part, films in sets.items()},
-            "split_sha256": split.fingerprint(),
-            "split_seed": split.seed,
-            "seed": options.seed,
-            "epochs": len(state.epochs),
-            "best_epoch": state.best.epoch if state.best else 0,
-        },
-        licence=request.licence,
-    )
-
-
-def _varied_features(
-    network: keras.Model,
-    pixels: NDArray[np.uint8],
-    seed: int,
-    pooling: FeaturePooling,
-    on_film: Callable[[], None],
-) -> NDArray[np.float64]:
-    """Features of films varied by `SITE_VARIATION`, (n, c); varied copies are held a batch at a time."""
-    features = []
-    for start in range(0, len(pixels), PREDICT_BATCH):
-        varied = [
-            SITE_VARIATION(film, np.random.default_rng([seed, start + place]))
-            for place, film in enumerate(pixels[start : start + PREDICT_BATCH])
-        ]
-        features.append(network_outputs(network, np.stack(varied), pooling, on_film)[1])
-    return np.concatenate(features)
 
 
 def _targets(request: RunRequest, films: FilmSet, tell: Listener) -> Targets | None:
@@ -420,9 +231,7 @@ def _split_of(request: RunRequest, tell: Listener) -> Split:
     kept = request.output / SPLIT_FILE
     if request.split is None and (request.restart or not kept.exists()):
         # Before every film is read for a split.
-        films = read_labelled_folder(request.data)
-        if request.patients is not None:
-            films = read_labels(request.patients, films)
+        films = films_of_folder(request.data, request.patients)
         task_for([film.label for film in films], request.task)
     used = any((request.output / name).exists() for name in RUN_FILES if name != SPLIT_FILE)
     return choose_split(

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from edge_xray.errors import UsageError
-from edge_xray.film_table import read_labels
+from edge_xray.film_table import films_of_folder
 from edge_xray.labelled import (
     KAGGLE_FOLDERS,
     Split,
@@ -17,7 +17,6 @@ from edge_xray.labelled import (
     labelled_otherwise,
     labelled_root,
     named_patient,
-    read_labelled_folder,
 )
 from edge_xray.labelled_files import class_folders, files_below
 from edge_xray.walk import printable
@@ -112,7 +111,7 @@ def _otherwise(
     if seed is not None and seed != split.seed:
         return f"--split-seed {seed}: {source} was drawn with the seed {split.seed}; {advice}"
     if patients is not None:
-        other = labelled_otherwise(split, read_labels(patients, read_labelled_folder(data)))
+        other = labelled_otherwise(split, films_of_folder(data, patients))
         if other:
             return (
                 f"--patients {patients}: {source} was made with other patients or labels, the first "

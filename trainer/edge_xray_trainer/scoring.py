@@ -14,7 +14,7 @@ from edge_xray.calibration import probabilities
 from edge_xray.decision import decide
 from edge_xray.decode import decode
 from edge_xray.errors import FilmError, ModelError, UsageError
-from edge_xray.film_table import read_labels
+from edge_xray.film_table import films_of_folder
 from edge_xray.labelled import (
     LabelledFilm,
     Split,
@@ -22,7 +22,6 @@ from edge_xray.labelled import (
     check_split,
     film_sha256,
     labelled_root,
-    read_labelled_folder,
 )
 from edge_xray.metadata import ModelMetadata, OperatingPoint
 from edge_xray.preprocess import preprocess
@@ -54,9 +53,7 @@ def films_of_part(
                 f"--part {part} needs --split, the file that says which films are in it: there is none of "
                 "these films beside the model"
             )
-        films = read_labelled_folder(data, fewest=1)
-        if patients is not None:
-            films = read_labels(patients, films)
+        films = films_of_folder(data, patients, fewest=1)
         root = labelled_root(data)
         return [_unsplit(film, film_sha256(root / film.path)) for film in films]
     wanted = split.part(part or TEST_PART)
