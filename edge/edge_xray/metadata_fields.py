@@ -188,6 +188,8 @@ def _fits(value: object, hint: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and is_number(value)
     kind, parts = get_origin(hint) or hint, get_args(hint)
+    # From NumPy 2.5 on NDArray is a type alias, and isinstance takes what it stands for.
+    kind = get_origin(getattr(kind, "__value__", None)) or kind
     if kind is Literal:
         return isinstance(value, str) and value in parts
     if kind in (Union, UnionType):

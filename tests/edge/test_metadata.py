@@ -8,6 +8,8 @@ import io
 import itertools
 import json
 import math
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -211,6 +213,35 @@ def test_an_odd_field_is_named_in_one_line_by_every_command(packed, run, place, 
         assert err.startswith("edge-xray: model odd.tflite: ")
         assert words in err
         assert len(err.splitlines()) == 1
+
+
+NDARRAY_AS_AN_ALIAS = """
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing
+from typing_extensions import TypeAliasType
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+array = np.ndarray[Any, np.dtype[Scalar]]
+numpy.typing.NDArray = TypeAliasType("NDArray", array, type_params=(Scalar,))
+
+from edge_xray.cli import main
+
+main(["info"])
+"""
+"""NumPy as it is from 2.5 on, with Python 3.12 and newer."""
+
+
+def test_a_model_is_read_where_numpy_writes_the_type_of_arrays_as_an_alias():
+    finished = subprocess.run(
+        [sys.executable, "-c", NDARRAY_AS_AN_ALIAS],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "Operating point" in finished.stdout
 
 
 def test_lists_within_each_other_without_end_are_refused(packed):
