@@ -145,6 +145,25 @@ def _split(root: Path) -> Split:
 
 
 @pytest.fixture(scope="session")
+def plain_bootstrap() -> Callable[..., tuple[float, float, float]]:
+    """``plain_bootstrap(statistic, clusters) -> value, low, high`` of 95 %, by drawing whole clusters one by one."""
+
+    def estimate(
+        statistic: Callable[[NDArray[np.intp]], float], clusters: NDArray[np.generic]
+    ) -> tuple[float, float, float]:
+        films = [np.flatnonzero(clusters == name) for name in np.unique(clusters)]
+        draw = np.random.default_rng(0)
+        values = [
+            statistic(np.concatenate([films[i] for i in draw.integers(0, len(films), len(films))]))
+            for _ in range(2000)
+        ]
+        low, high = np.quantile(values, [0.025, 0.975])
+        return statistic(np.arange(len(clusters))), float(low), float(high)
+
+    return estimate
+
+
+@pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
     """``shared(name, make) -> folder``: `make` fills it once, whichever worker comes first.
 

@@ -6,7 +6,6 @@ The device never imports this; it stands here because trainer and converter may 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,19 +46,6 @@ def auc(positive: NDArray[np.bool_], score: NDArray[np.floating]) -> float:
     return float(wins / (count_positive * count_negative))
 
 
-def wilson(hits: int, total: int) -> Estimate:
-    """A proportion with its 95 % Wilson score interval (Wilson 1927).
-
-    Args:
-        hits: how many.
-        total: of how many; 0 gives NaN with the interval 0..1.
-    """
-    if total == 0:
-        return Estimate(math.nan, 0.0, 1.0)
-    share = hits / total
-    return Estimate(share, *wilson_limits(share, total))
-
-
 def wilson_limits(share: float, total: float) -> tuple[float, float]:
     """Ends of the 95 % Wilson score interval (Wilson 1927) of a share.
 
@@ -73,41 +59,6 @@ def wilson_limits(share: float, total: float) -> tuple[float, float]:
     # Rounding may push an end of the interval past a share of 0 or 1.
     low, high = (centre - spread) / scale, (centre + spread) / scale
     return max(0.0, min(low, share)), min(1.0, max(high, share))
-
-
-def cluster_bootstrap(
-    statistic: Callable[[NDArray[np.intp]], float],
-    clusters: NDArray[np.generic],
-    *,
-    resamples: int = BOOTSTRAP_RESAMPLES,
-    seed: int = 0,
-) -> Estimate:
-    """A statistic with its 95 % percentile interval, resampling whole clusters (patients).
-
-    Films of one patient are not independent, so patients are drawn with replacement, each with all
-    their films (Davison & Hinkley 1997, 3.8).
-
-    Args:
-        statistic: takes film indices (with repeats), gives a number; NaN resamples are left out.
-        clusters: (n,) which patient each film is of.
-        resamples: how many.
-        seed: of the draw.
-    """
-    names, inverse = np.unique(clusters, return_inverse=True)
-    order = np.argsort(inverse, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
-    generator = np.random.default_rng(seed)
-    values = np.array(
-        [
-            statistic(
-                np.concatenate([members[i] for i in generator.integers(0, len(names), len(names))])
-            )
-            for _ in range(resamples)
-        ]
-    )
-    values = values[np.isfinite(values)]
-    low, high = np.quantile(values, [0.025, 0.975]) if values.size else (math.nan, math.nan)
-    return Estimate(statistic(np.arange(len(clusters))), float(low), float(high))
 
 
 def expected_calibration_error(
@@ -134,11 +85,7 @@ def expected_calibration_error(
 
 
 def calibration_error_by_chance(
-    probability: NDArray[np.floating],
-    bins: int = CALIBRATION_BINS,
-    *,
-    draws: int = CHANCE_DRAWS,
-    seed: int = 0,
+    probability: NDArray[np.floating], bins: int = CALIBRATION_BINS
 ) -> float:
     """What `expected_calibration_error` is on average where what is stated is what happens.
 
@@ -148,19 +95,17 @@ def calibration_error_by_chance(
     Args:
         probability: (n,) 0..1, of being positive.
         bins: how many.
-        draws: how many samples the mean is of.
-        seed: of the draws.
 
     Returns:
         0..1; 0 for no films.
     """
     probability = np.asarray(probability, np.float64)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     errors = [
         expected_calibration_error(
             probability, generator.random(len(probability)) < probability, bins
         )
-        for _ in range(draws)
+        for _ in range(CHANCE_DRAWS)
     ]
     return float(np.mean(errors))
 

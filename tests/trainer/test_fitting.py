@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_xray.calibration import probabilities
 from edge_xray.features import feature_score
-from edge_xray.measures import wilson
+from edge_xray.measures import wilson_limits
 from edge_xray.metadata import FeatureStatistics, ScoreCalibration
 from edge_xray_trainer.fitting import (
     RULE_IN_SPECIFICITY,
@@ -97,8 +97,10 @@ def test_films_of_one_patient_make_the_intervals_of_the_points_wider_and_nothing
     together = fit_operating_points(scores, positive, patients, "films")
     assert [point.threshold for point in alone] == [point.threshold for point in together]
     for one, clustered in zip(alone, together, strict=True):
-        hits = int((scores[positive] >= one.threshold).sum())
-        assert vars(one.sensitivity) == pytest.approx(vars(wilson(hits, 200)), rel=1e-3)
+        share = float((scores[positive] >= one.threshold).mean())
+        assert one.sensitivity.value == pytest.approx(share, rel=1e-3)
+        limits = (one.sensitivity.low, one.sensitivity.high)
+        assert limits == pytest.approx(wilson_limits(share, 200), rel=1e-3)
         for rate in ("sensitivity", "specificity"):
             narrow, wide = getattr(one, rate), getattr(clustered, rate)
             assert wide.value == narrow.value
