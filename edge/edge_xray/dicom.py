@@ -46,8 +46,6 @@ from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import reduction_factor
 from edge_xray.run_lengths import check_run_lengths
 
-__all__ = ["MAX_INFLATED_BYTES", "DicomTags", "decode_dicom", "read_first_tags", "read_tags"]
-
 MAX_INFLATED_BYTES: Final = 3 * MAX_PIXELS
 """Most that a deflated file may unpack to: the largest film in three bytes a pixel."""
 

@@ -69,7 +69,7 @@ class DicomTags:
         view: ViewPosition (0018,5101); else the view code's equal, or what another code means.
         age_years: PatientAge (0010,1010), or the whole months from birth date to study date as years: of the
             days that a birth date of a year alone leaves open, from the last. None if not given.
-        patient_id: PatientID (0010,0020); left out of ``repr`` and of `public`.
+        patient_id: PatientID (0010,0020); left out of ``repr``.
         age_span: years by which the patient may be older, for a birth date of a year or a month alone.
         age_unread: whether an age or a birth date is given and cannot be read.
     """
@@ -81,15 +81,6 @@ class DicomTags:
     patient_id: str = field(default="", repr=False)
     age_span: float = 0.0
     age_unread: bool = False
-
-    def public(self) -> dict[str, str | float | None]:
-        """What may stand in a report: nothing that names a person."""
-        return {
-            "modality": self.modality,
-            "body_part": self.body_part,
-            "view": self.view,
-            "age_years": None if self.age_years is None else round(self.age_years, 2),
-        }
 
     def pseudonym(self, key: bytes) -> str:
         """The patient as a keyed hash: equal for films of one patient, and no way back without the key.

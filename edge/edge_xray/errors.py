@@ -51,7 +51,6 @@ class MissingExtraError(UsageError):
             f"{purpose}: needs a part of the kit that is not installed. "
             f'In the folder of edge-xray, run: pip install ".[{extra}]"'
         )
-        self.extra = extra
 
 
 class ModelError(EdgeXrayError):

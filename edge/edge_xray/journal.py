@@ -28,14 +28,11 @@ from edge_xray.durable import (
     BINARY,
     FolderLock,
     output_errors,
-    sync_folder,
     write_all,
     write_atomically,
 )
 from edge_xray.errors import OutputError
 from edge_xray.own_files import JOURNAL_NAME
-
-__all__ = ["JOURNAL_NAME", "Journal", "sync_folder", "write_atomically"]
 
 JOURNAL_FORMAT: Final = 1
 
@@ -55,7 +52,7 @@ FORGOTTEN: Final[dict[str, str]] = {"status": "forgotten"}
 
 
 class Journal:
-    """The films done in a results folder. Use `open`, as a context manager.
+    """The films done in a results folder: a context manager, whose films are durable when it is left.
 
     Its methods may be called from several threads.
 
@@ -67,11 +64,15 @@ class Journal:
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
-        """Take the folder and read what is there; callers use `open`.
+        """Take the folder, alone, and read what is there into `records`.
 
         Args:
-            folder: created if missing.
-            fingerprint: of the model and the parameters; another one starts fresh.
+            folder: results folder; created if missing.
+            fingerprint: of the model and the parameters that the results depend on; another one starts fresh.
+
+        Raises:
+            OutputError: the folder cannot be written, or another scan owns it (the message has its
+                process number).
         """
         self.resumed = 0
         self.fresh_reason = ""
@@ -95,23 +96,6 @@ class Journal:
         except BaseException:
             self._release()
             raise
-
-    @classmethod
-    def open(cls, folder: Path, fingerprint: str) -> Self:
-        """Open the journal of a results folder, alone.
-
-        Args:
-            folder: results folder; created if missing.
-            fingerprint: of the model and the parameters that the results depend on.
-
-        Returns:
-            The journal, with what was done before in `records`.
-
-        Raises:
-            OutputError: the folder cannot be written, or another scan owns it (the message has its
-                process number).
-        """
-        return cls(folder, fingerprint)
 
     @property
     def records(self) -> Mapping[str, dict[str, Any]]:

@@ -15,11 +15,11 @@ from typing import Any, Final
 from edge_xray._compat import Self
 from edge_xray.classifier import Classifier
 from edge_xray.decode import MACHINE_REASONS
-from edge_xray.durable import in_use_errors, output_errors
+from edge_xray.durable import in_use_errors, output_errors, write_atomically
 from edge_xray.errors import EdgeXrayError, OutputError
 from edge_xray.heatmap import JPEG_END
 from edge_xray.intended_use import INTENDED_USE_REASONS
-from edge_xray.journal import FORGOTTEN, Journal, write_atomically
+from edge_xray.journal import FORGOTTEN, Journal
 from edge_xray.own_files import RESULTS_MARK, is_own, picture_name
 from edge_xray.quality import QUALITY_REASONS
 from edge_xray.report_note import MARK_TEXT, ReportNote, digest_of, keep_reports, reports_in
@@ -113,7 +113,7 @@ class ResultsFolder:
         self._options = options
         self._paths = tuple(sorted({os.path.abspath(path) for path in paths}))  # noqa: PTH100 - without ".."
         self._fingerprint = fingerprint(classifier, options)
-        self._journal = Journal.open(folder, self._fingerprint)
+        self._journal = Journal(folder, self._fingerprint)
         try:
             if not (folder / RESULTS_MARK).exists():
                 write_atomically(folder / RESULTS_MARK, f"{MARK_TEXT}\n".encode())

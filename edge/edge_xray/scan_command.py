@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from typing import Final
 
 from edge_xray import __version__
 from edge_xray.classifier import Classifier
+from edge_xray.durable import write_atomically
 from edge_xray.errors import ExitCode, OutputError, UsageError
 from edge_xray.own_files import HEATMAPS, PICTURES, picture_name
 from edge_xray.reports import csv, jsonl
@@ -297,9 +299,6 @@ def _with_progress(
 
 
 def _write_table(folder: Path, rows: list[Row], tally: Tally, run: Run) -> Path:
-    import io
-
-    from edge_xray.journal import write_atomically
     from edge_xray.reports.console import print_table
 
     text = io.StringIO()

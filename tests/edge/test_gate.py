@@ -7,7 +7,7 @@ import pytest
 
 from edge_xray.classifier import Classifier
 from edge_xray.decode import DecodedFilm
-from edge_xray.dicom import DicomTags
+from edge_xray.dicom_tags import DicomTags
 from edge_xray.gate import Limits, check_film, check_scores
 from edge_xray.preprocess import preprocess
 from edge_xray.quality import QualityReport

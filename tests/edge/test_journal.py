@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_xray import journal as journal_module
-from edge_xray.durable import LOCK_NAME
+from edge_xray.durable import LOCK_NAME, write_atomically
 from edge_xray.errors import ExitCode, OutputError
-from edge_xray.journal import JOURNAL_NAME, Journal, write_atomically
+from edge_xray.journal import Journal
+from edge_xray.own_files import JOURNAL_NAME
 
 FILMS = 40
 GROUP = 7
@@ -30,7 +31,7 @@ def record(number: int) -> dict[str, Any]:
 
 
 def fill(folder: Path, films: int = FILMS, fingerprint: str = "model") -> Path:
-    with Journal.open(folder, fingerprint) as journal:
+    with Journal(folder, fingerprint) as journal:
         for number in range(films):
             journal.append(f"film{number}", record(number))
     return folder / JOURNAL_NAME
@@ -47,7 +48,7 @@ def assert_prefix(journal: Journal) -> int:
 
 def test_what_was_appended_is_there_again(tmp_path):
     fill(tmp_path)
-    with Journal.open(tmp_path, "model") as journal:
+    with Journal(tmp_path, "model") as journal:
         assert journal.resumed == FILMS
         assert (journal.fresh_reason, journal.dropped_bytes) == ("", 0)
         assert dict(journal.records) == {f"film{n}": record(n) for n in range(FILMS)}
@@ -58,7 +59,7 @@ def test_what_was_appended_is_there_again(tmp_path):
 
 
 def test_records_can_be_read_before_they_are_written(tmp_path):
-    with Journal.open(tmp_path, "model") as journal:
+    with Journal(tmp_path, "model") as journal:
         for number in range(5):
             journal.append(f"film{number}", record(number))
         assert list(journal.records.values()) == [record(number) for number in range(5)]
@@ -69,16 +70,16 @@ def test_records_can_be_read_before_they_are_written(tmp_path):
 
 def test_a_film_done_again_counts_once(tmp_path):
     fill(tmp_path, 3)
-    with Journal.open(tmp_path, "model") as journal:
+    with Journal(tmp_path, "model") as journal:
         journal.append("film1", {"again": True})
-    with Journal.open(tmp_path, "model") as journal:
+    with Journal(tmp_path, "model") as journal:
         assert journal.resumed == 3
         assert journal.records["film1"] == {"again": True}
 
 
 def test_a_journal_that_something_else_changes_is_told(tmp_path):
     path = tmp_path / JOURNAL_NAME
-    with Journal.open(tmp_path, "model") as journal:
+    with Journal(tmp_path, "model") as journal:
         journal.append("film0", record(0))
         journal.flush()
         path.write_bytes(path.read_bytes().replace(b"film0", b"film9"))
@@ -89,10 +90,10 @@ def test_a_journal_that_something_else_changes_is_told(tmp_path):
 
 def test_another_model_starts_fresh_and_says_so(tmp_path):
     fill(tmp_path)
-    with Journal.open(tmp_path, "another model") as journal:
+    with Journal(tmp_path, "another model") as journal:
         assert journal.resumed == len(journal.records) == 0
         assert "not those of the earlier scan" in journal.fresh_reason
-    with Journal.open(tmp_path, "another model") as journal:
+    with Journal(tmp_path, "another model") as journal:
         assert journal.fresh_reason == ""
 
 
@@ -103,7 +104,7 @@ def test_a_journal_cut_at_any_byte_keeps_every_whole_record(tmp_path):
     folder.mkdir()
     for cut in range(len(data) + 1):
         (folder / JOURNAL_NAME).write_bytes(data[:cut])
-        with Journal.open(folder, "model") as journal:
+        with Journal(folder, "model") as journal:
             whole = assert_prefix(journal)
             assert whole == max(0, sum(end <= cut for end in ends) - 1)
             for number in range(whole, 6):
@@ -124,14 +125,14 @@ def test_a_changed_byte_anywhere_costs_its_line_only_and_never_gives_a_wrong_rec
         lost = {line - 1, line} if data[at] == ord("\n") else {line - 1}
         kept = [number for number in range(5) if line and number not in lost]
         missing = [number for number in range(5) if number not in kept]
-        with Journal.open(folder, "model") as journal:
+        with Journal(folder, "model") as journal:
             assert list(journal.records) == [f"film{number}" for number in kept]
             assert all(journal.records[f"film{n}"] == record(n) for n in kept)
             assert journal.resumed == len(kept)
             assert journal.damaged or journal.dropped_bytes or journal.fresh_reason
             for number in missing:
                 journal.append(f"film{number}", record(number))
-        with Journal.open(folder, "model") as journal:
+        with Journal(folder, "model") as journal:
             assert list(journal.records) == [f"film{number}" for number in kept + missing]
             assert all(journal.records[f"film{n}"] == record(n) for n in range(5))
 
@@ -144,7 +145,7 @@ def test_what_stands_between_lines_is_passed_over_and_counted(tmp_path, rubbish)
     lines = path.read_bytes().splitlines(keepends=True)
     data = b"".join([*lines[:3], rubbish, *lines[3:]])
     path.write_bytes(data + b"1234abcd {")
-    with Journal.open(tmp_path, "model") as journal:
+    with Journal(tmp_path, "model") as journal:
         assert assert_prefix(journal) == 4
         assert (journal.damaged, journal.dropped_bytes) == (rubbish.count(b"\n"), 10)
     assert path.read_bytes() == data
@@ -156,11 +157,11 @@ def test_what_stands_between_lines_is_passed_over_and_counted(tmp_path, rubbish)
 @given(st.binary(max_size=300))
 def test_a_file_of_anything_starts_fresh(tmp_path, data):
     (tmp_path / JOURNAL_NAME).write_bytes(data)
-    with Journal.open(tmp_path, "model") as journal:
+    with Journal(tmp_path, "model") as journal:
         assert journal.resumed == 0
         assert journal.fresh_reason
         journal.append("film0", record(0))
-    with Journal.open(tmp_path, "model") as journal:
+    with Journal(tmp_path, "model") as journal:
         assert journal.resumed == 1
 
 
@@ -169,7 +170,7 @@ def test_memory_does_not_grow_with_the_records(tmp_path):
 
     tracemalloc.start()
     try:
-        with Journal.open(tmp_path, "model") as journal:
+        with Journal(tmp_path, "model") as journal:
             before = tracemalloc.get_traced_memory()[0]
             for number in range(5000):
                 journal.append(f"films/patient{number}/film.jpeg sha256", {"text": "x" * 1000})
@@ -180,7 +181,7 @@ def test_memory_does_not_grow_with_the_records(tmp_path):
 
 
 def test_threads_may_append_at_once(tmp_path):
-    with Journal.open(tmp_path, "model") as journal:
+    with Journal(tmp_path, "model") as journal:
 
         def work(first: int) -> None:
             for number in range(first, first + 50):
@@ -191,12 +192,12 @@ def test_threads_may_append_at_once(tmp_path):
             thread.start()
         for thread in threads:
             thread.join()
-    with Journal.open(tmp_path, "model") as journal:
+    with Journal(tmp_path, "model") as journal:
         assert {**journal.records} == {f"film{n}": record(n) for n in range(200)}
 
 
 def test_what_is_no_json_or_too_long_is_a_programmers_error(tmp_path):
-    with Journal.open(tmp_path, "model") as journal:
+    with Journal(tmp_path, "model") as journal:
         for bad in ({"p": float("nan")}, {"p": "x" * (1 << 20)}):
             with pytest.raises(ValueError):
                 journal.append("film", bad)
@@ -207,7 +208,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from edge_xray.journal import Journal
-with Journal.open(Path(sys.argv[1]), "model") as journal:
+with Journal(Path(sys.argv[1]), "model") as journal:
     print("open", flush=True)
     time.sleep(60)
 """
@@ -220,22 +221,22 @@ def test_a_second_scan_is_refused_with_the_owners_number_until_it_is_gone(tmp_pa
     try:
         assert owner.stdout.readline() == "open\n"
         with pytest.raises(OutputError, match=f"process {owner.pid}") as caught:
-            Journal.open(tmp_path, "model")
+            Journal(tmp_path, "model")
         assert caught.value.exit_code is ExitCode.OUTPUT
     finally:
         owner.kill()
         owner.wait()
         owner.stdout.close()
-    with Journal.open(tmp_path, "model") as journal:
+    with Journal(tmp_path, "model") as journal:
         assert journal.resumed == 0
 
 
 def test_the_same_process_cannot_open_a_folder_twice(tmp_path):
     with (
-        Journal.open(tmp_path, "model"),
+        Journal(tmp_path, "model"),
         pytest.raises(OutputError, match=f"process {os.getpid()}"),
     ):
-        Journal.open(tmp_path, "model")
+        Journal(tmp_path, "model")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks")
@@ -248,11 +249,11 @@ def test_where_locks_are_unknown_the_process_number_decides(tmp_path, monkeypatc
     monkeypatch.setattr(fcntl, "flock", unknown)
     (tmp_path / LOCK_NAME).write_text(f"{os.getppid()}\n")
     with pytest.raises(OutputError, match=f"process {os.getppid()}"):
-        Journal.open(tmp_path, "model")
+        Journal(tmp_path, "model")
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     (tmp_path / LOCK_NAME).write_text(f"{gone.pid}\n")
-    Journal.open(tmp_path, "model").close()
+    Journal(tmp_path, "model").close()
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace", "open", "ftruncate"])
@@ -271,7 +272,7 @@ def test_every_refusal_of_the_disk_is_an_output_error_and_loses_nothing_synced(
         with monkeypatch.context() as patch:
             calls.install(patch)
             try:
-                with Journal.open(folder, "model") as journal:
+                with Journal(folder, "model") as journal:
                     for number in range(synced, 12):
                         journal.append(f"film{number}", record(number))
                         if number % 4 == 3:
@@ -284,7 +285,7 @@ def test_every_refusal_of_the_disk_is_an_output_error_and_loses_nothing_synced(
             else:
                 # The one refusal without consequence: of emptying the lock on the way out.
                 assert not calls.happened or call == "ftruncate"
-        with Journal.open(folder, "model") as journal:
+        with Journal(folder, "model") as journal:
             assert assert_prefix(journal) >= synced
         if not calls.happened:
             assert failing > 1 or call in {"ftruncate", "replace"}
@@ -317,7 +318,7 @@ def test_a_read_only_folder_is_an_output_error(tmp_path):
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(OutputError, match="cannot be written"):
-            Journal.open(tmp_path / "results", "model")
+            Journal(tmp_path / "results", "model")
     finally:
         tmp_path.chmod(0o700)
 
@@ -325,7 +326,7 @@ def test_a_read_only_folder_is_an_output_error(tmp_path):
 def test_a_file_in_the_folders_place_is_an_output_error(tmp_path):
     (tmp_path / "results").write_text("a file")
     with pytest.raises(OutputError, match="cannot be written"):
-        Journal.open(tmp_path / "results", "model")
+        Journal(tmp_path / "results", "model")
 
 
 class Calls:
@@ -361,7 +362,7 @@ class Calls:
 
 def scan_like(folder: Path) -> None:
     """What a scan does to the disk: resume, append in groups, write the reports."""
-    with Journal.open(folder, "model") as journal:
+    with Journal(folder, "model") as journal:
         for number in range(FILMS):
             if f"film{number}" not in journal.records:
                 journal.append(f"film{number}", record(number))
@@ -393,13 +394,13 @@ def test_killed_at_every_call_a_scan_goes_on_where_it_was(group, after, tmp_path
         if not os.WIFSIGNALED(status):
             break
         points += 1
-        with Journal.open(folder, "model") as journal:
+        with Journal(folder, "model") as journal:
             done = assert_prefix(journal)
         reports = [path for path in folder.glob("re*") if path.read_bytes()]
         assert all(b"of 40" in path.read_bytes().splitlines()[0] for path in reports)
         assert not reports or done == FILMS
         scan_like(folder)
-        with Journal.open(folder, "model") as journal:
+        with Journal(folder, "model") as journal:
             assert assert_prefix(journal) == FILMS
         lines = (folder / JOURNAL_NAME).read_bytes().count(b"\n")
         assert lines == FILMS + 1
