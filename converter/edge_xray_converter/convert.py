@@ -23,6 +23,7 @@ from edge_xray_converter.describe import (
     parse_names,
 )
 from edge_xray_converter.flatbuffer import Graph, read_graph
+from edge_xray_converter.int8 import Ranged, measured
 from edge_xray_converter.keep_float import choose_float
 from edge_xray_converter.layers import LayerError
 from edge_xray_converter.outputs import check_name, write_output
@@ -31,8 +32,7 @@ from edge_xray_converter.representative import (
     REPRESENTATIVE_FILMS,
     draw_representative,
 )
-from edge_xray_converter.sources import Network, PixelRange, load_network
-from edge_xray_converter.tflite import FLAVOURS, Flavour, Ranged, export, measured
+from edge_xray_converter.sources import FLAVOURS, Flavour, Network, PixelRange, load_network
 from edge_xray_converter.trial import VALIDATION_PART, prepare_trial, why_untried
 
 KEEP_NONE, KEEP_AUTO = "none", "auto"
@@ -159,11 +159,11 @@ def convert(
     )
     written = []
     for flavour, path in zip(flavours, paths, strict=True):
-        if flavour == "int8" and how.data is not None:
-            written.append(_write_int8(network, metadata, path, how.data, split, how))
-        else:
-            flatbuffer = export(network, flavour)
+        if flavour != "int8":
+            flatbuffer = network.exporter.whole(flavour)
             written.append(_write(flatbuffer, replace(metadata, quantization=flavour), path))
+        elif how.data is not None:
+            written.append(_write_int8(network, metadata, path, how.data, split, how))
     return written
 
 
@@ -219,7 +219,7 @@ def _write_int8(
     keep: tuple[str, ...] = ()
     if how.keep_float == KEEP_AUTO and trial is not None:
         ranking = ranged.ranking()
-        keep = choose_float(ranking, lambda names: trial.passes(ranged.integers(names))).names
+        keep = choose_float(ranking, lambda names: trial.passes(ranged.integers(names)))
     elif how.keep_float != KEEP_NONE:
         keep = _known_operations(how.keep_float, ranged)
     flatbuffer = ranged.integers(keep)

@@ -14,7 +14,7 @@ from edge_xray_converter import _options as options
 
 if TYPE_CHECKING:
     from edge_xray_converter.convert import Converted
-    from edge_xray_converter.tflite import Flavour
+    from edge_xray_converter.sources import Flavour
 
 RANKED_LAYERS = 5
 """How many layers are named where int8 loses too much."""

@@ -131,7 +131,7 @@ def _names(enumeration: str) -> dict[int, str]:
     return {value: name for name, value in members.items() if isinstance(value, int)}
 
 
-def read_object(data: bytes, source: str) -> Any:
+def read_object(data: bytes, source: str = "in memory") -> Any:
     """The flatbuffer as the schema's mutable objects (``ModelT``).
 
     Args:

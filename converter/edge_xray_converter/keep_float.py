@@ -7,7 +7,6 @@ the worst ones in float until the budget is kept, then take back every one that 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from edge_xray_converter.layers import LayerError
 
@@ -15,22 +14,7 @@ Trial = Callable[[Sequence[str]], bool]
 """Tells whether the network keeps its budget with the named operations left in float."""
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What was chosen.
-
-    Attributes:
-        names: output tensors of the operations left in float, in the order of the ranking.
-        kept: whether the budget is kept with them.
-        trials: how many networks were tried.
-    """
-
-    names: tuple[str, ...]
-    kept: bool
-    trials: int
-
-
-def choose_float(ranking: Sequence[LayerError], keeps_budget: Trial) -> Choice:
+def choose_float(ranking: Sequence[LayerError], keeps_budget: Trial) -> tuple[str, ...]:
     """Choose the operations to leave in float.
 
     A bisection finds how many of the worst are needed (more in float is taken for no worse), then each
@@ -41,27 +25,21 @@ def choose_float(ranking: Sequence[LayerError], keeps_budget: Trial) -> Choice:
         keeps_budget: tries a choice; called about ``log2(n) + k`` times for k operations left.
 
     Returns:
-        The choice; all operations and ``kept`` False if even a float network misses the budget.
+        Output tensors of the operations to leave in float, in the order of the ranking: all of them if even a float
+        network misses the budget.
     """
     names = [error.name for error in ranking]
-    trials = 0
-
-    def tried(chosen: Sequence[str]) -> bool:
-        nonlocal trials
-        trials += 1
-        return keeps_budget(chosen)
-
-    if tried(()):
-        return Choice((), True, trials)
+    if keeps_budget(()):
+        return ()
+    if not keeps_budget(names):
+        return tuple(names)
     low, high = 0, len(names)
-    if not tried(names):
-        return Choice(tuple(names), False, trials)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if tried(names[:middle]) else (middle, high)
+        low, high = (low, middle) if keeps_budget(names[:middle]) else (middle, high)
     chosen = names[:high]
     for name in reversed(chosen[:-1]):
         fewer = [other for other in chosen if other != name]
-        if tried(fewer):
+        if keeps_budget(fewer):
             chosen = fewer
-    return Choice(tuple(chosen), True, trials)
+    return tuple(chosen)

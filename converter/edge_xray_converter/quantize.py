@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from edge_xray.errors import ModelError
 from edge_xray.native_output import quiet_native_output
+from edge_xray_converter.sources import PIXEL_MAX
 from edge_xray_converter.surgery import set_input_range
-from edge_xray_converter.tensorflow_start import import_tensorflow
-
-PIXEL_MAX = 255.0
+from edge_xray_converter.tensorflow_start import error_line, import_tensorflow
 
 
 def measure_ranges(
@@ -47,7 +46,7 @@ def measure_ranges(
             calibrator = Calibrator(network)
             ranged = bytes(calibrator.calibrate(lambda: scaled_inputs(films, scale, offset)))
     except Exception as error:
-        raise ModelError(f"TensorFlow cannot run the network: {last_line(error)}") from error
+        raise ModelError(f"TensorFlow cannot run the network: {error_line(error, -1)}") from error
     return set_input_range(ranged, offset, PIXEL_MAX * scale + offset)
 
 
@@ -82,7 +81,9 @@ def to_integers(ranged: bytes, keep_float: Sequence[str] = (), *, verify: bool =
                 )
             )
     except Exception as error:
-        raise ModelError(f"TensorFlow cannot quantize the network: {last_line(error)}") from error
+        raise ModelError(
+            f"TensorFlow cannot quantize the network: {error_line(error, -1)}"
+        ) from error
 
 
 def scaled_inputs(
@@ -97,10 +98,3 @@ def scaled_inputs(
     """
     for pixels in inputs:
         yield [pixels.astype(np.float32) * np.float32(scale) + np.float32(offset)]
-
-
-def last_line(error: Exception) -> str:
-    """The last line of TensorFlow's often page-long messages, shortened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[-1] if lines else type(error).__name__
-    return text if len(text) <= 160 else text[:159] + "…"

@@ -65,7 +65,7 @@ def round_weights(network: bytes, leave: Collection[str] = ()) -> bytes:
         network: float flatbuffer, with or without ranges.
         leave: names of the output tensors of operations whose weights stay as they are.
     """
-    model = read_object(network, "in memory")
+    model = read_object(network)
     graph = read_graph(network)
     tensors = model.subgraphs[0].tensors
     for operation in graph.operations:

@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from edge_xray.errors import ModelError
 from edge_xray_converter.flatbuffer import read_graph
@@ -28,6 +28,13 @@ SCORES = "scores"
 
 Head = Literal["logits", "softmax", "sigmoid"]
 FloatFlavour = Literal["float32", "float16", "dynamic"]
+Flavour = Literal["float32", "float16", "dynamic", "int8"]
+FLAVOURS: tuple[Flavour, ...] = get_args(Flavour)
+"""What a network is exported to, with a static batch of 1 and pixels 0..255 in.
+
+``float32``, ``float16`` (weights) and ``dynamic`` (int8 weights, float arithmetic) take float32 pixels and scale them
+in the graph. ``int8`` takes uint8 pixels: the scaling is in the quantization of the input, so the first convolution
+reads the pixels themselves."""
 
 PIXEL_MAX = 255.0
 MAX_CLASSES = 20
@@ -100,7 +107,6 @@ class Network:
         offset: see `scale`.
         outputs: shape of each output, batch 1 included.
         head: what the output is, where it is no evidence map.
-        rewrites: what was rewritten on the way, in words.
     """
 
     exporter: Exporter
@@ -111,7 +117,6 @@ class Network:
     offset: float
     outputs: Mapping[str, tuple[int, ...]]
     head: Head
-    rewrites: tuple[str, ...] = ()
 
     @property
     def evidence_map(self) -> bool:
@@ -215,10 +220,3 @@ def head_of(network: bytes) -> Head:
     else:
         return "logits"
     return {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}.get(operation.kind, "logits")  # type: ignore[return-value]
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a message, shortened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= 160 else text[:159] + "…"

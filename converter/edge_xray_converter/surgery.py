@@ -19,18 +19,17 @@ from edge_xray_converter.flatbuffer import (
 )
 
 
-def take_out_scaling(network: bytes, source: str = "in memory") -> tuple[bytes, float, float]:
+def take_out_scaling(network: bytes) -> tuple[bytes, float, float]:
     """Remove ``pixel * scale + offset`` from the entry of a float graph.
 
     Args:
         network: the flatbuffer.
-        source: its name, for messages.
 
     Returns:
         The graph without it, scale and offset; the same graph, 1 and 0 if it does not begin so, or if
         the scale is not positive: no quantization has such a step.
     """
-    model = read_object(network, source)
+    model = read_object(network)
     graph = model.subgraphs[0]
     scale, offset = 1.0, 0.0
     removed = []
@@ -53,16 +52,15 @@ def take_out_scaling(network: bytes, source: str = "in memory") -> tuple[bytes, 
     return packed(model), scale, offset
 
 
-def put_in_scaling(network: bytes, scale: float, offset: float, source: str = "in memory") -> bytes:
+def put_in_scaling(network: bytes, scale: float, offset: float) -> bytes:
     """Put ``pixel * scale + offset`` at the entry of a float graph.
 
     Args:
         network: the flatbuffer.
         scale: factor.
         offset: summand.
-        source: its name, for messages.
     """
-    model = read_object(network, source)
+    model = read_object(network)
     graph, s = model.subgraphs[0], schema()
     entry = int(graph.inputs[0])
     shape = graph.tensors[entry].shape
@@ -91,14 +89,13 @@ def put_in_scaling(network: bytes, scale: float, offset: float, source: str = "i
     return packed(model)
 
 
-def append_sigmoid(network: bytes, source: str = "in memory") -> bytes:
+def append_sigmoid(network: bytes) -> bytes:
     """Put a sigmoid after the only output of a float graph, so that one logit becomes a probability.
 
     Args:
         network: the flatbuffer.
-        source: its name, for messages.
     """
-    model = read_object(network, source)
+    model = read_object(network)
     graph, s = model.subgraphs[0], schema()
     logit = int(graph.outputs[0])
     probability = _add_tensor(model, graph, "probability", graph.tensors[logit].shape)
@@ -111,16 +108,15 @@ def append_sigmoid(network: bytes, source: str = "in memory") -> bytes:
     return packed(model)
 
 
-def set_input_range(network: bytes, low: float, high: float, source: str = "in memory") -> bytes:
+def set_input_range(network: bytes, low: float, high: float) -> bytes:
     """Set the measured range of the input of a float graph.
 
     Args:
         network: the flatbuffer, with ranges.
         low: least value of the input.
         high: largest.
-        source: its name, for messages.
     """
-    model = read_object(network, source)
+    model = read_object(network)
     graph = model.subgraphs[0]
     tensor = graph.tensors[int(graph.inputs[0])]
     if tensor.quantization is None:
@@ -130,7 +126,7 @@ def set_input_range(network: bytes, low: float, high: float, source: str = "in m
     return packed(model)
 
 
-def simple_names(network: bytes, source: str = "in memory") -> bytes:
+def simple_names(network: bytes) -> bytes:
     """Give every tensor a name of one part, the layer's, each name once.
 
     TensorFlow joins the names of fused layers with semicolons; its quantizer then cannot be told to
@@ -138,9 +134,8 @@ def simple_names(network: bytes, source: str = "in memory") -> bytes:
 
     Args:
         network: the flatbuffer.
-        source: its name, for messages.
     """
-    model = read_object(network, source)
+    model = read_object(network)
     graph = model.subgraphs[0]
     kept = {int(index) for index in (*graph.inputs, *graph.outputs)}
     taken = {graph.tensors[index].name for index in kept}

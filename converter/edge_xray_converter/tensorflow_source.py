@@ -12,7 +12,6 @@ import numpy as np
 
 from edge_xray.errors import ModelError
 from edge_xray.native_output import quiet_native_output
-from edge_xray_converter.quantize import last_line
 from edge_xray_converter.sources import (
     EVIDENCE,
     FEATURES,
@@ -21,11 +20,10 @@ from edge_xray_converter.sources import (
     Network,
     PixelRange,
     checked,
-    first_line,
     head_of,
     picture_shape,
 )
-from edge_xray_converter.tensorflow_start import import_tensorflow
+from edge_xray_converter.tensorflow_start import error_line, import_tensorflow
 
 GRAPH_NAME = "network"
 """Part of every tensor's name; Keras' own names count up, and equal input should give equal bytes."""
@@ -88,7 +86,7 @@ class FunctionExporter:
                 return bytes(converter.convert())
         except Exception as error:
             raise ModelError(
-                f"TensorFlow cannot convert the network to {flavour}: {last_line(error)}"
+                f"TensorFlow cannot convert the network to {flavour}: {error_line(error, -1)}"
             ) from error
 
 
@@ -106,7 +104,7 @@ def network_from_keras_file(path: Path, pixel_range: PixelRange) -> Network:
             model = keras.saving.load_model(path, compile=False)
     except Exception as error:
         raise ModelError(
-            f"model {path}: Keras cannot load it ({first_line(error)}); expected a .keras file"
+            f"model {path}: Keras cannot load it ({error_line(error, 0)}); expected a .keras file"
         ) from error
     return network_from_keras(model, str(path), pixel_range)
 
@@ -135,7 +133,7 @@ def in_float32(model: Any, source: str) -> Any:
     except Exception as error:
         raise ModelError(
             f"model {source}: reckons in 16 bits, which TFLite cannot, and cannot be built again in 32 "
-            f"({first_line(error)}); save it with the policy float32"
+            f"({error_line(error, 0)}); save it with the policy float32"
         ) from error
     return again
 
@@ -186,14 +184,12 @@ def network_from_keras(
         raise ModelError(f"model {source}: expected one input, a picture; it has {len(inputs)}")
     shape = picture_shape(tuple(inputs[0].shape), source)
     named = _named_outputs(model.output, source)
-    rewrites: list[str] = []
     start, scale, offset = inputs[0], pixel_range.scale, pixel_range.low
     rescaling = entry_rescaling(inputs[0], named.values())
     if rescaling is not None:
         layer, start = rescaling
         factor, summand = float(layer.scale), float(layer.offset)
         scale, offset = scale * factor, offset * factor + summand
-        rewrites.append("the scaling of pixels was moved into the input's quantization")
     found = averaged_dense(named[SCORES]) if SCORES in named else None
     # An average of the pixels themselves leaves nothing to run before it.
     if found is None or found[0] is start:
@@ -206,14 +202,13 @@ def network_from_keras(
         body, dense = found
         core = keras.Model(start, body, name=GRAPH_NAME)
         kernel, bias = evidence_weights(dense)
-        rewrites.append("average and dense layer were exchanged, which gives an evidence map")
 
         def call(pixels: Any) -> dict[str, Any]:
             body = core(pixels, training=False)
             return {EVIDENCE: tf.nn.conv2d(body, kernel[None, None], 1, "VALID") + bias}
 
     variables = tuple(variable.value for variable in core.variables)
-    return _network(call, variables, shape, (scale, offset), tuple(rewrites), source)
+    return _network(call, variables, shape, (scale, offset), source)
 
 
 def network_from_saved_model(path: Path, pixel_range: PixelRange) -> Network:
@@ -229,7 +224,7 @@ def network_from_saved_model(path: Path, pixel_range: PixelRange) -> Network:
             signature = loaded.signatures["serving_default"]
     except Exception as error:
         raise ModelError(
-            f"model {path}: TensorFlow cannot load it ({first_line(error)}); expected a SavedModel "
+            f"model {path}: TensorFlow cannot load it ({error_line(error, 0)}); expected a SavedModel "
             "folder with a serving_default signature"
         ) from error
     arguments = signature.structured_input_signature[1]
@@ -249,7 +244,7 @@ def network_from_saved_model(path: Path, pixel_range: PixelRange) -> Network:
     # The function holds the variables; the loaded object must live as long as it does.
     call.loaded = loaded  # type: ignore[attr-defined]
     scaling = (pixel_range.scale, pixel_range.low)
-    return _network(call, tuple(signature.variables), shape, scaling, (), str(path))
+    return _network(call, tuple(signature.variables), shape, scaling, str(path))
 
 
 def _network(
@@ -257,7 +252,6 @@ def _network(
     variables: tuple[Any, ...],
     shape: tuple[int, int, int],
     scaling: tuple[float, float],
-    rewrites: tuple[str, ...],
     source: str,
 ) -> Network:
     """Export once, to learn of outputs and head; one logit becomes one sigmoid."""
@@ -269,7 +263,7 @@ def _network(
             )
     except Exception as error:
         raise ModelError(
-            f"model {source}: cannot be run on one picture of {shape} ({first_line(error)})"
+            f"model {source}: cannot be run on one picture of {shape} ({error_line(error, 0)})"
         ) from error
     outputs = {name: tuple(out.shape) for name, out in traced.structured_outputs.items()}
     exporter = FunctionExporter(call, variables, shape, *scaling)
@@ -280,7 +274,7 @@ def _network(
             return {SCORES: tf.sigmoid(call(pixels)[SCORES])}
 
         exporter, head = FunctionExporter(with_sigmoid, variables, shape, *scaling), "sigmoid"
-    return checked(Network(exporter, *shape, *scaling, outputs, head, rewrites), source)
+    return checked(Network(exporter, *shape, *scaling, outputs, head), source)
 
 
 def _named_outputs(output: Any, source: str) -> dict[str, Any]:

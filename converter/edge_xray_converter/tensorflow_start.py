@@ -1,4 +1,4 @@
-"""TensorFlow, started without the lines that it writes about processors and missing GPUs."""
+"""TensorFlow, started without the lines that it writes about processors and missing GPUs, and its errors in one."""
 
 from __future__ import annotations
 
@@ -16,3 +16,15 @@ def import_tensorflow() -> Any:
 
         tf.get_logger().setLevel("ERROR")
     return tf
+
+
+def error_line(error: Exception, which: int) -> str:
+    """One line of a message, which is often a page long, shortened.
+
+    Args:
+        error: of TensorFlow or Keras.
+        which: 0 for the first line, where Keras says what happened; -1 for the last, where TensorFlow does.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[which] if lines else type(error).__name__
+    return text if len(text) <= 160 else text[:159] + "…"

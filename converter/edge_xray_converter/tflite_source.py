@@ -78,12 +78,7 @@ def network_from_tflite(data: bytes, source: str, pixel_range: PixelRange) -> Ne
             f"model {source}: is quantized already; expected float32, from which int8 can be made"
         )
     shape = picture_shape(graph.tensors[graph.inputs[0]].shape, source)
-    core, factor, summand = take_out_scaling(network, source)
-    rewrites = (
-        ("the scaling of pixels was moved into the input's quantization",)
-        if core is not network
-        else ()
-    )
+    core, factor, summand = take_out_scaling(network)
     outputs = _outputs(graph, core, source)
     head = head_of(core)
     if EVIDENCE in outputs and head != "logits":
@@ -93,11 +88,11 @@ def network_from_tflite(data: bytes, source: str, pixel_range: PixelRange) -> Ne
             "made from"
         )
     if SCORES in outputs and head == "logits" and outputs[SCORES][-1] == 1:
-        core, head = append_sigmoid(core, source), "sigmoid"
+        core, head = append_sigmoid(core), "sigmoid"
     scale = pixel_range.scale * factor
     offset = pixel_range.low * factor + summand
     exporter = FlatbufferExporter(core, scale, offset)
-    return checked(Network(exporter, *shape, scale, offset, outputs, head, rewrites), source)
+    return checked(Network(exporter, *shape, scale, offset, outputs, head), source)
 
 
 def _outputs(graph: Graph, network: bytes, source: str) -> dict[str, tuple[int, ...]]:

@@ -11,10 +11,10 @@ from edge_xray.labelled import Split
 from edge_xray.metadata import InputSpec
 from edge_xray.model_file import read_metadata, split_packed
 from edge_xray_converter.flatbuffer import read_object
+from edge_xray_converter.int8 import measured
 from edge_xray_converter.representative import draw_representative
 from edge_xray_converter.sources import PixelRange, load_network
 from edge_xray_converter.surgery import packed
-from edge_xray_converter.tflite import export
 
 RANDOM = np.random.default_rng(0)
 
@@ -64,7 +64,7 @@ def test_the_wrong_input_range_fails(
 ):
     network = load_network(tiny_keras, PixelRange(0.0, 1.0))
     films = draw_representative(film_folder, Split.read(tiny_split), films=40)
-    wrong = export(network, "int8", films.inputs(InputSpec(32, 32)))
+    wrong = measured(network, films.inputs(InputSpec(32, 32))).integers()
     code, broken = judge(repack(tiny_model, tmp_path / "range.tflite", wrong))
     assert code == 1
     assert "flips" in broken

@@ -242,13 +242,11 @@ RANKING = [
     [("", ()), ("a", ("a",)), ("c", ("c",)), ("be", ("b", "e")), ("abcdef", tuple("abcdef"))],
 )
 def test_the_fewest_needed_operations_are_chosen(needed, chosen):
-    choice = choose_float(RANKING, lambda names: set(needed) <= set(names))
-    assert (choice.names, choice.kept) == (chosen, True)
+    assert choose_float(RANKING, lambda names: set(needed) <= set(names)) == chosen
 
 
-def test_a_budget_that_even_float_misses_is_told():
-    choice = choose_float(RANKING, lambda names: False)
-    assert not choice.kept
+def test_all_stays_in_float_where_even_that_misses_the_budget():
+    assert choose_float(RANKING, lambda names: False) == tuple("abcdef")
 
 
 @pytest.mark.parametrize(
