@@ -21,13 +21,10 @@ from edge_xray_converter import plots
 from edge_xray_converter.layers import worst
 from edge_xray_converter.parity import Parity
 from edge_xray_converter.parity_text import (
-    FIGURE_TITLES,
-    NO_VALUE,
     TEST,
     check_row,
-    difference,
     few_films,
-    figure,
+    figure_rows,
     intervals,
 )
 from edge_xray_converter.runs import Run
@@ -83,17 +80,6 @@ def render(parity: Parity, record: Mapping[str, Any], *, films: bool = True) -> 
             _candidate(parity, record, index, films) for index in range(len(parity.checks))
         ],
     )
-
-
-def figure_rows(record: Mapping[str, Any]) -> list[list[str]]:
-    """The table of figures: title, each model, each difference; rows that no model has left out."""
-    rows = []
-    for name, title in FIGURE_TITLES.items():
-        cells = [figure(name, model["figures"][name]) for model in record["models"]]
-        cells += [difference(name, item["differences"][name]) for item in record["comparisons"]]
-        if any(cell != NO_VALUE for cell in cells):
-            rows.append([title, *cells])
-    return rows
 
 
 def _plots(parity: Parity) -> list[dict[str, str]]:

@@ -69,17 +69,24 @@ def _figures_table(record: Mapping[str, Any]) -> list[str]:
     header = [model["title"] for model in models]
     header += [f"{comparison['candidate']} − reference" for comparison in comparisons]
     rows = [f"| figure | {' | '.join(header)} |", "|---|" + "---|" * len(header)]
-    for name, title in FIGURE_TITLES.items():
-        cells = [figure(name, model["figures"][name]) for model in models]
-        cells += [difference(name, item["differences"][name]) for item in comparisons]
-        if any(cell != NO_VALUE for cell in cells):
-            rows.append(f"| {title} | {' | '.join(cells)} |")
+    rows += [f"| {' | '.join(cells)} |" for cells in figure_rows(record)]
     threshold = models[0]["operating_point"]
     rows += [
         "",
         f"At the operating point `{threshold['name']}` ({threshold['threshold']:.3f}). "
         f"{intervals(record)}",
     ]
+    return rows
+
+
+def figure_rows(record: Mapping[str, Any]) -> list[list[str]]:
+    """The table of figures: title, each model, each difference; rows that no model has left out."""
+    rows = []
+    for name, title in FIGURE_TITLES.items():
+        cells = [figure(name, model["figures"][name]) for model in record["models"]]
+        cells += [difference(name, item["differences"][name]) for item in record["comparisons"]]
+        if any(cell != NO_VALUE for cell in cells):
+            rows.append([title, *cells])
     return rows
 
 

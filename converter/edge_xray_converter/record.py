@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,7 @@ def make_record(parity: Parity, making: Making) -> dict[str, Any]:
         parity: its content.
         making: how it is made.
     """
-    counts: dict[str, int] = {}
-    for film in parity.films:
-        counts[film.label] = counts.get(film.label, 0) + 1
+    counts = Counter(film.label for film in parity.films)
     split = parity.source.split
     digest = hashlib.sha256("\n".join(sorted(film.sha256 for film in parity.films)).encode())
     return {

@@ -6,6 +6,7 @@ Never called "calibration": that word is for probabilities.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,9 +64,7 @@ class RepresentativeSet:
 
     def record(self) -> dict[str, Any]:
         """What the model's metadata keeps of it; JSON-ready."""
-        counts: dict[str, int] = {}
-        for film in self.films:
-            counts[film.label] = counts.get(film.label, 0) + 1
+        counts = Counter(film.label for film in self.films)
         digest = hashlib.sha256("\n".join(sorted(film.sha256 for film in self.films)).encode())
         return {
             "films": len(self.films),
