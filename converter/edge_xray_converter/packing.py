@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.classifier import GOLDEN_INPUTS, Classifier, golden_input
+from edge_xray.classifier import Classifier
 from edge_xray.errors import ModelError
 from edge_xray.metadata import GoldenVectors, ModelMetadata
 from edge_xray.model_file import pack_model
@@ -52,7 +52,7 @@ def pack(network: bytes, metadata: ModelMetadata) -> bytes:
 
 
 def golden_logits(network: bytes, metadata: ModelMetadata) -> NDArray[np.float64]:
-    """What a network says of the golden inputs: (`GOLDEN_INPUTS`, classes).
+    """What a network says of the golden inputs: (`edge_xray.classifier.GOLDEN_INPUTS`, classes).
 
     Args:
         network: the flatbuffer.
@@ -61,22 +61,29 @@ def golden_logits(network: bytes, metadata: ModelMetadata) -> NDArray[np.float64
     Raises:
         ModelError: the network's tensors contradict the metadata, or it gives no numbers.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.tflite"
-        path.write_bytes(pack_model(network, replace(metadata, golden=None)))
-        classifier = Classifier(path, check=False)
-        logits = np.array(
-            [
-                classifier.classify(golden_input(index, metadata.input)).logits
-                for index in range(GOLDEN_INPUTS)
-            ]
-        )
+    logits = open_network(network, metadata).golden_answers()
     if not np.isfinite(logits).all():
         raise ModelError(
             f"model {metadata.name}: gives no numbers for the drawn pictures that a conversion is tried with: its "
             "weights or its arithmetic broke down; train it again, or name another model"
         )
     return logits
+
+
+def open_network(network: bytes, metadata: ModelMetadata) -> Classifier:
+    """The device's classifier of a network that is in no file yet, without golden answers.
+
+    Args:
+        network: the flatbuffer.
+        metadata: its record.
+
+    Raises:
+        ModelError: the network's tensors contradict the metadata.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(pack_model(network, replace(metadata, golden=None)))
+        return Classifier(path, check=False)
 
 
 def _tolerance(network: bytes, metadata: ModelMetadata, largest: float) -> float:

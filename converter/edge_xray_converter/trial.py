@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.classifier import Classifier
 from edge_xray.errors import UsageError
 from edge_xray.labelled import Split, SplitFilm, labelled_root
 from edge_xray.metadata import ModelMetadata
-from edge_xray.model_file import pack_model
 from edge_xray_converter.budget import Budget, Check, judge
+from edge_xray_converter.packing import open_network
 from edge_xray_converter.paired import Outcome, compare
 from edge_xray_converter.representative import draw_films, read_inputs
 from edge_xray_converter.runs import Model, Run, ask
@@ -116,11 +114,8 @@ def _answers(
     films: Sequence[SplitFilm],
     inputs: Sequence[NDArray[np.uint8]],
 ) -> Outcome:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trial.tflite"
-        path.write_bytes(pack_model(network, replace(metadata, golden=None)))
-        classifier = Classifier(path, check=False)
-        run = Run(Model("trial", path, path, "", classifier, metadata.operating_point()))
-        for pixels in inputs:
-            ask(run, pixels)
-        return run.outcome(films)
+    path, classifier = Path("trial.tflite"), open_network(network, metadata)
+    run = Run(Model("trial", path, path, "", classifier, metadata.operating_point()))
+    for pixels in inputs:
+        ask(run, pixels)
+    return run.outcome(films)

@@ -269,6 +269,11 @@ class Classifier:
         shares = probabilities(logits, self.metadata.calibration, self.metadata.positive)
         return Scores(logits, shares, p_finding(shares, self.metadata), evidence, features)
 
+    def golden_answers(self) -> NDArray[np.float64]:
+        """Logits of the golden inputs on this machine: float64, (`GOLDEN_INPUTS`, classes)."""
+        spec = self.metadata.input
+        return np.array([self.classify(golden_input(i, spec)).logits for i in range(GOLDEN_INPUTS)])
+
     def check_golden(self) -> float:
         """Score the golden inputs and compare with the answers packed into the model.
 
@@ -287,11 +292,7 @@ class Classifier:
                 f"model {self.source}: golden answers of shape {expected.shape}, expected "
                 f"{(GOLDEN_INPUTS, len(self.metadata.labels))}; convert it again"
             )
-        spec = self.metadata.input
-        answers = np.array(
-            [self.classify(golden_input(i, spec)).logits for i in range(GOLDEN_INPUTS)]
-        )
-        difference = float(np.abs(answers - expected).max())
+        difference = float(np.abs(self.golden_answers() - expected).max())
         if not difference <= golden.tolerance:
             raise ModelError(
                 f"model {self.source}: answers on this machine differ from those it was packed with "

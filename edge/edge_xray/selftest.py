@@ -89,7 +89,7 @@ def self_test(
             "its answers on this machine cannot be checked; convert the model again",
         )
         return
-    answers = golden_answers(classifier)
+    answers = classifier.golden_answers()
     yield check_network(classifier, golden, answers)
     yield check_decisions(classifier.metadata, golden, answers, operating_point)
 
@@ -156,14 +156,6 @@ def check_path(metadata: ModelMetadata) -> Finding:
     if worst:
         return Finding("file to input", "FAIL", message, "install the kit again", values)
     return Finding("file to input", "OK", message, values=values)
-
-
-def golden_answers(classifier: Classifier) -> NDArray[np.float64]:
-    """Logits of the golden inputs on this machine, (`GOLDEN_INPUTS`, classes)."""
-    spec = classifier.metadata.input
-    return np.array(
-        [classifier.classify(golden_input(index, spec)).logits for index in range(GOLDEN_INPUTS)]
-    )
 
 
 def check_network(
