@@ -27,7 +27,7 @@ from rich.progress import track
 from edge_xray import quality
 from edge_xray.decode import decode
 from edge_xray.errors import FilmError
-from edge_xray.metadata import InputSpec
+from edge_xray.input_spec import InputSpec
 from edge_xray.pixel_statistics import (
     CHEST_TEMPLATE,
     LUNG_BASES,

@@ -25,8 +25,8 @@ from edge_xray.classifier import Classifier
 from edge_xray.decode import DecodedFilm, decode
 from edge_xray.errors import EdgeXrayError, FilmError, UsageError
 from edge_xray.gate import Limits, check_film, check_scores
+from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import Split, labelled_root
-from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
 
 Pixels = NDArray[np.uint8]

@@ -32,6 +32,7 @@ from edge_xray.decision import decide
 from edge_xray.decode import decode
 from edge_xray.errors import EdgeXrayError, UsageError
 from edge_xray.features import feature_score
+from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import (
     LabelledFilm,
     Split,
@@ -39,7 +40,6 @@ from edge_xray.labelled import (
     labelled_root,
     read_labelled_folder,
 )
-from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
 from edge_xray.quality import check_pixels
 

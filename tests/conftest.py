@@ -18,17 +18,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from edge_xray.features import FeatureStatistics
+from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import Split, SplitFilm, file_sha256, read_labelled_folder
-from edge_xray.metadata import (
-    Estimate,
-    FeatureStatistics,
-    InputSpec,
-    IntendedUse,
-    Label,
-    ModelMetadata,
-    OperatingPoint,
-)
+from edge_xray.metadata import IntendedUse, Label, ModelMetadata
 from edge_xray.model_file import attach_to_keras
+from edge_xray.operating_point import Estimate, OperatingPoint
 from edge_xray.preprocess import preprocess
 
 LABELS = ("normal", "bacterial", "viral")

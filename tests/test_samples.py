@@ -21,8 +21,8 @@ from PIL import Image
 from edge_xray.classifier import Classifier
 from edge_xray.decode import decode
 from edge_xray.errors import FilmError, MissingExtraError
+from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import Split, SplitFilm, file_sha256, read_labelled_folder
-from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess, reduction_factor
 
 ROOT = Path(__file__).resolve().parents[1]

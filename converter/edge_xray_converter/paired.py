@@ -22,7 +22,7 @@ from edge_xray.clustered import (
     clustered_share,
 )
 from edge_xray.measures import BOOTSTRAP_RESAMPLES, auc, expected_calibration_error
-from edge_xray.metadata import Estimate
+from edge_xray.operating_point import Estimate
 
 NOTHING = Estimate(math.nan, math.nan, math.nan)
 """A figure that the films or the models do not tell."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_xray.metadata import Estimate
+from edge_xray.operating_point import Estimate
 from edge_xray.parity_report import PASS
 from edge_xray.walk import printable
 from edge_xray_converter.bench import measure

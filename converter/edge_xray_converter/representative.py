@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge_xray.decode import decode
 from edge_xray.errors import FilmError, UsageError
+from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import (
     Split,
     SplitFilm,
@@ -25,7 +26,6 @@ from edge_xray.labelled import (
     labelled_root,
     read_labelled_folder,
 )
-from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
 from edge_xray.quality import is_blank
 

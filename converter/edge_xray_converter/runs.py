@@ -20,8 +20,10 @@ from edge_xray.classifier import Classifier, Scores
 from edge_xray.decision import decide
 from edge_xray.decode import decode
 from edge_xray.errors import FilmError, ModelError, UsageError
+from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import SplitFilm, file_sha256
-from edge_xray.metadata import InputSpec, ModelMetadata, OperatingPoint
+from edge_xray.metadata import ModelMetadata
+from edge_xray.operating_point import OperatingPoint
 from edge_xray.preprocess import preprocess
 from edge_xray.quality import check_features
 from edge_xray.walk import printable

@@ -24,7 +24,7 @@ from edge_xray.classifier import Classifier, golden_input
 from edge_xray.decision import decide
 from edge_xray.decode import decode
 from edge_xray.errors import FilmError, UsageError
-from edge_xray.metadata import InputSpec
+from edge_xray.input_spec import InputSpec
 from edge_xray.preprocess import preprocess
 
 STAGES: Final = ("read", "decode", "prepare", "infer", "write")

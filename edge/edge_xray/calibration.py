@@ -2,16 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.metadata import ScoreCalibration
+from edge_xray._compat import Self
+from edge_xray.metadata_fields import (
+    check_at_least_0,
+    check_fields,
+    is_number,
+    read_fields,
+    wrong,
+)
 
 SMALLEST_PROBABILITY: Final = 2.0**-24
 """Floor before a logarithm: half the spacing of float32 below 1, so 0 and 1 stay finite logits."""
+
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 1e-6, 1e6
+"""Bounds of a temperature: far beyond what is ever fitted, and no logit overflows between them."""
+
+
+@dataclass(frozen=True)
+class ScoreCalibration:
+    """Temperature scaling (Guo et al. 2017), once for the classes and once more for the finding.
+
+    Attributes:
+        temperature: divisor of the logits, > 0; 1 means not calibrated.
+        finding_temperature: divisor of the log-odds of a finding that the first one leaves, > 0; 1 leaves them
+            as they are. What is between the classes of a finding is not changed by it.
+        fitted_on: which films they were fitted on, in words; empty if they were not fitted.
+        films: how many.
+    """
+
+    temperature: float = 1.0
+    fitted_on: str = ""
+    films: int = 0
+    finding_temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a temperature that cannot divide."""
+        for name in ("temperature", "finding_temperature"):
+            value = getattr(self, name)
+            if not (is_number(value) and LEAST_TEMPERATURE <= value <= MOST_TEMPERATURE):
+                bounds = f"{LEAST_TEMPERATURE:g} to {MOST_TEMPERATURE:g}"
+                raise wrong(self, name, f"a positive number, {bounds}")
+        check_fields(self)
+        check_at_least_0(self, "films")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, JSON-ready."""
+        return {
+            "temperature": self.temperature,
+            "finding_temperature": self.finding_temperature,
+            "fitted_on": self.fitted_on,
+            "films": self.films,
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        return cls(**read_fields(record, cls))
 
 
 def to_logits(

@@ -14,8 +14,9 @@ from edge_xray._runtimes import Runtime, choose_runtime
 from edge_xray.calibration import probabilities, to_logits
 from edge_xray.decision import p_finding
 from edge_xray.errors import ModelError
-from edge_xray.features import POOLED_PARTS, pool_features
-from edge_xray.metadata import FeaturePooling, InputSpec, ModelMetadata
+from edge_xray.features import POOLED_PARTS, FeaturePooling, pool_features
+from edge_xray.input_spec import InputSpec
+from edge_xray.metadata import ModelMetadata
 from edge_xray.model_file import check_seal, parse_metadata, split_packed
 from edge_xray.shipped import ModelFile, read_model
 

@@ -21,7 +21,7 @@ from edge_xray.measures import (
     perfect_auc_limit,
     wilson_limits,
 )
-from edge_xray.metadata import Estimate
+from edge_xray.operating_point import Estimate
 
 
 def clustered_share(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.metadata import ModelMetadata, OperatingPoint, Triage
+from edge_xray.metadata import ModelMetadata, Triage
+from edge_xray.operating_point import OperatingPoint
 
 
 @dataclass(frozen=True)

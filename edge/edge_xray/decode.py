@@ -24,8 +24,8 @@ from edge_xray import headers
 from edge_xray.errors import FilmError
 from edge_xray.exif import UPRIGHT, png_orientation, without_exif
 from edge_xray.film_file import BMP_MAGIC, MAX_FILE_BYTES, TIFF_MAGIC, is_dicom, read_file
+from edge_xray.input_spec import InputSpec
 from edge_xray.jpeg_filler import check_filler
-from edge_xray.metadata import InputSpec
 from edge_xray.modes import to_mode
 from edge_xray.png_rows import check_rows
 from edge_xray.png_wide import read_wide_png

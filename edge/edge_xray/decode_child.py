@@ -22,7 +22,7 @@ import numpy as np
 
 from edge_xray.decode import decode, quiet_decoders
 from edge_xray.errors import FilmError
-from edge_xray.metadata import InputSpec
+from edge_xray.input_spec import InputSpec
 
 _GRACE_SECONDS: Final = 5
 """How long after its time the child ends itself, should its parent have died."""

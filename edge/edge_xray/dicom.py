@@ -40,9 +40,9 @@ from edge_xray.dicom_numbers import unread_numbers
 from edge_xray.dicom_tags import DicomTags, read_tags
 from edge_xray.errors import FilmError
 from edge_xray.film_file import HEAD_BYTES, is_dicom, read_file
+from edge_xray.input_spec import InputSpec
 from edge_xray.jpeg_filler import check_filler
 from edge_xray.jpeg_lossless import decode_jpeg_lossless
-from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import reduction_factor
 from edge_xray.run_lengths import check_run_lengths
 

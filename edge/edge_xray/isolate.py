@@ -36,7 +36,7 @@ from edge_xray.decode import (
 from edge_xray.decode_child import OUT_OF_MEMORY_EXIT, receive, send
 from edge_xray.errors import FilmError, out_of_memory
 from edge_xray.film_file import is_dicom, read_file
-from edge_xray.metadata import InputSpec
+from edge_xray.input_spec import InputSpec
 from edge_xray.preprocess import reduction_factor
 
 DECODE_SECONDS: Final = 10.0

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.metadata import Estimate
+from edge_xray.operating_point import Estimate
 
 Z_95 = 1.959963984540054
 """Two-sided 95 % quantile of the normal distribution."""

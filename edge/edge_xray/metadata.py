@@ -1,23 +1,22 @@
 """What a model file says of itself: frozen records with explicit ``to_dict`` and ``from_dict``.
 
+The parts that more than a model's own reader works with have modules of their own: `edge_xray.input_spec`,
+`edge_xray.operating_point`, and beside what is calculated with them `edge_xray.calibration` and `edge_xray.features`.
 How the record gets into a file and out of it is `edge_xray.model_file`'s.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-import math
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast, get_args
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal
 
 from edge_xray._compat import Self
+from edge_xray.calibration import ScoreCalibration
 from edge_xray.errors import ModelError
+from edge_xray.features import FeatureStatistics
+from edge_xray.input_spec import InputSpec
 from edge_xray.metadata_fields import (
     as_record,
     as_tuple,
@@ -25,12 +24,11 @@ from edge_xray.metadata_fields import (
     check_fields,
     check_not_blank,
     each,
-    is_number,
-    place_of,
     read_fields,
     shown,
     wrong,
 )
+from edge_xray.operating_point import OperatingPoint
 
 SCHEMA_VERSION = 1
 """Raised when a reader of the older schema would misread a newer file."""
@@ -38,60 +36,8 @@ SCHEMA_VERSION = 1
 Triage = Literal["urgent", "supportive", "none", "review"]
 """What to do about a film; ``review`` means that a clinician must decide."""
 
-FeaturePooling = Literal["mean", "sixths"]
-"""How maps of features become a few numbers a film, see `edge_xray.features.pool_features`."""
-
-LEAST_TEMPERATURE, MOST_TEMPERATURE = 1e-6, 1e6
-"""Bounds of a temperature: far beyond what is ever fitted, and no logit overflows between them."""
-
 DISCLAIMER = "A screening aid, not a diagnosis: a clinician decides."
 """Said once in every output that a person reads."""
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """How a film becomes the network's input.
-
-    Attributes:
-        height: rows of the input, in pixels.
-        width: columns of the input, in pixels.
-        channels: 1 for grey, 3 for RGB (a grey film gives three equal channels).
-        resample: Pillow's name of the antialiased filter, the one the training films were made with.
-    """
-
-    height: int
-    width: int
-    channels: int = 1
-    resample: Literal["bicubic", "bilinear", "lanczos", "box", "hamming"] = "bicubic"
-
-    def __post_init__(self) -> None:
-        """Refuse a shape that no network of this kit can have."""
-        check_fields(self)
-        if not (8 <= self.height <= 4096 and 8 <= self.width <= 4096):
-            raise ModelError(
-                f"model input must be 8 to 4096 pixels a side, got {self.height}x{self.width}"
-            )
-        if self.channels not in (1, 3):
-            raise ModelError(f"model input must have 1 or 3 channels, got {self.channels}")
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """``(1, height, width, channels)``."""
-        return (1, self.height, self.width, self.channels)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, JSON-ready."""
-        return {
-            "height": self.height,
-            "width": self.width,
-            "channels": self.channels,
-            "resample": self.resample,
-        }
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote."""
-        return cls(**read_fields(record, cls))
 
 
 @dataclass(frozen=True)
@@ -121,140 +67,6 @@ class Label:
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
         return cls(**read_fields(record, cls))
-
-
-@dataclass(frozen=True)
-class ScoreCalibration:
-    """Temperature scaling (Guo et al. 2017), once for the classes and once more for the finding.
-
-    Attributes:
-        temperature: divisor of the logits, > 0; 1 means not calibrated.
-        finding_temperature: divisor of the log-odds of a finding that the first one leaves, > 0; 1 leaves them
-            as they are. What is between the classes of a finding is not changed by it.
-        fitted_on: which films they were fitted on, in words; empty if they were not fitted.
-        films: how many.
-    """
-
-    temperature: float = 1.0
-    fitted_on: str = ""
-    films: int = 0
-    finding_temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse a temperature that cannot divide."""
-        for name in ("temperature", "finding_temperature"):
-            value = getattr(self, name)
-            if not (is_number(value) and LEAST_TEMPERATURE <= value <= MOST_TEMPERATURE):
-                bounds = f"{LEAST_TEMPERATURE:g} to {MOST_TEMPERATURE:g}"
-                raise wrong(self, name, f"a positive number, {bounds}")
-        check_fields(self)
-        check_at_least_0(self, "films")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, JSON-ready."""
-        return {
-            "temperature": self.temperature,
-            "finding_temperature": self.finding_temperature,
-            "fitted_on": self.fitted_on,
-            "films": self.films,
-        }
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote."""
-        return cls(**read_fields(record, cls))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A measured proportion or area with its 95 % interval.
-
-    Attributes:
-        value: the estimate, 0..1.
-        low: lower end of the interval.
-        high: upper end of the interval.
-    """
-
-    value: float
-    low: float
-    high: float
-
-    def to_dict(self) -> dict[str, float]:
-        """Plain data, JSON-ready."""
-        return {"value": self.value, "low": self.low, "high": self.high}
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote."""
-        return cls(**read_fields(record, cls))
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """Where the line between "no sign" and "finding" is drawn, and how it did there.
-
-    Attributes:
-        name: ``screening``, ``balanced`` or ``rule-in``, or any other word.
-        threshold: a film is positive when its calibrated probability of a finding is >= this.
-        review_low: lower end of the interval around the threshold in which a film is ``review``.
-        review_high: upper end of it; a film with ``review_low <= p < review_high`` is ``review``.
-        rule: the rule by which the threshold was chosen, in words.
-        measured_on: the films that the two figures below are from, in words.
-        films: how many.
-        sensitivity: positives found at the threshold, of all positives; None if not measured.
-        specificity: negatives cleared at the threshold, of all negatives; None if not measured.
-    """
-
-    name: str
-    threshold: float
-    review_low: float
-    review_high: float
-    rule: str = ""
-    measured_on: str = ""
-    films: int = 0
-    sensitivity: Estimate | None = None
-    specificity: Estimate | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse an interval that does not hold its threshold, and figures that are no shares."""
-        check_fields(self)
-        check_not_blank(self, "name")
-        check_at_least_0(self, "films")
-        if not 0.0 <= self.review_low <= self.threshold <= self.review_high <= 1.0:
-            raise ModelError(
-                f"{place_of(self)}: expected 0 <= review_low <= threshold <= review_high "
-                f"<= 1, got {self.review_low}, {self.threshold}, {self.review_high}"
-            )
-        for name in ("sensitivity", "specificity"):
-            figure: Estimate | None = getattr(self, name)
-            # An estimate of something else, or of no films, may be anything, NaN too.
-            for part, share in figure.to_dict().items() if figure else ():
-                if not (is_number(share) and 0 <= share <= 1):
-                    raise ModelError(
-                        f"{place_of(self)}: {name}: {part} must be a number of 0 to 1, got {shown(share)}"
-                    )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, JSON-ready."""
-        return {
-            "name": self.name,
-            "threshold": self.threshold,
-            "review_low": self.review_low,
-            "review_high": self.review_high,
-            "rule": self.rule,
-            "measured_on": self.measured_on,
-            "films": self.films,
-            "sensitivity": self.sensitivity.to_dict() if self.sensitivity else None,
-            "specificity": self.specificity.to_dict() if self.specificity else None,
-        }
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote."""
-        values = read_fields(record, cls)
-        for name in ("sensitivity", "specificity"):
-            values[name] = as_record(values.get(name), Estimate.from_dict)
-        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -310,104 +122,6 @@ class IntendedUse:
         for name in ("body_part", "modalities", "views"):
             said = values.get(name, ())
             values[name] = (said,) if isinstance(said, str) else as_tuple(said)
-        return cls(**values)
-
-
-def _pack(array: NDArray[np.float32]) -> dict[str, Any]:
-    data = np.ascontiguousarray(array, dtype="<f4")
-    return {"shape": list(data.shape), "float32": base64.b64encode(data.tobytes()).decode("ascii")}
-
-
-def _unpack(record: object, name: str) -> NDArray[np.float32]:
-    if isinstance(record, Mapping):
-        shape, text = record.get("shape"), record.get("float32")
-        sides: list[Any] = shape if isinstance(shape, list) and len(shape) in (1, 2) else [None]
-        if isinstance(text, str) and all(type(side) is int and side > 0 for side in sides):
-            with suppress(ValueError):
-                data = np.frombuffer(base64.b64decode(text, validate=True), "<f4")
-                if data.size == math.prod(sides):
-                    return data.reshape(sides).astype(np.float32)
-    raise ModelError(
-        f"feature statistics: {name} must be an object of a shape and as many numbers (float32, in base64), "
-        f"got {shown(record)}"
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class FeatureStatistics:
-    """What the middle features of films in range look like, for the device's quality gate.
-
-    A film's features are pooled over space to ``x`` (c,), whitened by a principal component
-    analysis to ``z = components @ (x - mean) / sqrt(variances)``, and scored
-    ``sqrt(sum(z**2) / k) + residual / residual_scale``, where ``residual`` is the length of what the
-    k components leave out of ``x - mean``.
-
-    Attributes:
-        mean: (c,) float32.
-        components: (k, c) float32, orthonormal rows.
-        variances: (k,) float32, > 0.
-        residual_scale: root mean square of the residual on the films it was fitted on, > 0.
-        unlike: score above which a film is unlike those the model knows.
-        foreign: score above which it is taken for no chest film at all; >= ``unlike``.
-        films: how many films it was fitted on.
-        fitted_on: which, in words, with the quantiles that gave the two scores.
-        pooling: how features are pooled, see `edge_xray.features.pool_features`.
-    """
-
-    mean: NDArray[np.float32]
-    components: NDArray[np.float32]
-    variances: NDArray[np.float32]
-    residual_scale: float
-    unlike: float
-    foreign: float
-    films: int = 0
-    fitted_on: str = ""
-    pooling: FeaturePooling = "mean"
-
-    def __post_init__(self) -> None:
-        """Refuse arrays that do not go together, and what no film could be scored with."""
-        check_fields(self)
-        check_at_least_0(self, "films")
-        shape = self.components.shape
-        if len(shape) != 2 or not self.components.size:
-            raise ModelError(
-                f"feature statistics: components must be (k, c), k and c 1 or more, got {shape}"
-            )
-        if self.mean.shape != shape[1:] or self.variances.shape != shape[:1]:
-            raise ModelError(
-                f"feature statistics: components {shape} do not fit mean "
-                f"{self.mean.shape} and variances {self.variances.shape}"
-            )
-        for name in ("mean", "components", "variances"):
-            if not bool(np.isfinite(getattr(self, name)).all()):
-                raise wrong(self, name, "finite numbers")
-        if not (self.residual_scale > 0 and bool(np.all(self.variances > 0))):
-            raise ModelError("feature statistics: variances and residual_scale must be positive")
-        if not 0 <= self.unlike <= self.foreign:
-            raise ModelError(
-                f"feature statistics: expected 0 <= unlike <= foreign, got {self.unlike}, {self.foreign}"
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, JSON-ready; arrays as base64 of little-endian float32."""
-        return {
-            "mean": _pack(self.mean),
-            "components": _pack(self.components),
-            "variances": _pack(self.variances),
-            "residual_scale": self.residual_scale,
-            "unlike": self.unlike,
-            "foreign": self.foreign,
-            "films": self.films,
-            "fitted_on": self.fitted_on,
-            "pooling": self.pooling,
-        }
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote."""
-        values = read_fields(record, cls)
-        for name in ("mean", "components", "variances"):
-            values[name] = _unpack(values[name], name)
         return cls(**values)
 
 
@@ -594,14 +308,3 @@ class ModelMetadata:
     def to_json(self) -> str:
         """The record as indented JSON with a final newline."""
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n"
-
-
-def as_triage(word: str) -> Triage:
-    """Check a triage word read from outside.
-
-    Raises:
-        ModelError: it is none of the four.
-    """
-    if word not in get_args(Triage):
-        raise ModelError(f"triage must be one of {', '.join(get_args(Triage))}, got {word!r}")
-    return cast(Triage, word)

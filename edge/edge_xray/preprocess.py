@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_xray.metadata import InputSpec
+from edge_xray.input_spec import InputSpec
 
 _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,

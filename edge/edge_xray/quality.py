@@ -8,7 +8,7 @@ official training split); the docstrings say by how much. Together they refuse 0
 
 prints these figures, but for those of pictures that are no films. What looks like a chest film to them, a CT
 slice or another hospital's film, is for the model's own middle features to tell
-(`edge_xray.metadata.FeatureStatistics`).
+(`edge_xray.features.FeatureStatistics`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.features import feature_score
-from edge_xray.metadata import FeatureStatistics
+from edge_xray.features import FeatureStatistics, feature_score
 from edge_xray.pixel_statistics import Layout, percentiles, sharpness, thumbnail
 
 

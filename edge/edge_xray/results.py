@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from edge_xray._compat import Self
 from edge_xray.errors import EdgeXrayError
-from edge_xray.metadata import ModelMetadata, OperatingPoint, Triage, as_triage
+from edge_xray.metadata import ModelMetadata, Triage
+from edge_xray.operating_point import OperatingPoint
 
 TRIAGE_ORDER: Final[dict[str, int]] = {"urgent": 0, "review": 1, "supportive": 2, "none": 3}
 """Most urgent first; what was not scored comes after all of them."""
@@ -140,7 +141,8 @@ def from_record(record: Mapping[str, Any]) -> Row:
             return SkippedFilm(**values)
         values["probabilities"] = tuple(float(share) for share in values["probabilities"])
         values["p_finding"] = float(values["p_finding"])
-        values["triage"] = as_triage(values["triage"])
+        if values["triage"] not in TRIAGE_ORDER:
+            raise ValueError(f"triage {values['triage']!r}")
         return Prediction(**values)
     except (KeyError, TypeError, ValueError) as error:
         raise EdgeXrayError(

@@ -20,7 +20,8 @@ from edge_xray.classifier import GOLDEN_INPUTS, Classifier, golden_input
 from edge_xray.decision import decide
 from edge_xray.decode import decode
 from edge_xray.findings import Finding
-from edge_xray.metadata import GoldenVectors, InputSpec, ModelMetadata
+from edge_xray.input_spec import InputSpec
+from edge_xray.metadata import GoldenVectors, ModelMetadata
 from edge_xray.preprocess import preprocess
 
 FILM_SIDES: Final = (1200, 904)

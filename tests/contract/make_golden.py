@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from edge_xray.decode import decode
-from edge_xray.metadata import InputSpec
+from edge_xray.input_spec import InputSpec
 from edge_xray.preprocess import preprocess
 
 FOLDER = Path(__file__).parent / "golden"

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from edge_xray.decode import decode
-from edge_xray.metadata import InputSpec
+from edge_xray.input_spec import InputSpec
 from edge_xray.preprocess import preprocess
 
 JPEG_DIFFERENCE = 1

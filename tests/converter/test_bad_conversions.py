@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import Split
-from edge_xray.metadata import InputSpec
 from edge_xray.model_file import read_metadata, split_packed
 from edge_xray_converter.flatbuffer import read_object
 from edge_xray_converter.int8 import measured

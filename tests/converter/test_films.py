@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from edge_xray.decode import decode
+from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import Split, SplitFilm, file_sha256, read_labelled_folder
-from edge_xray.metadata import InputSpec
 from edge_xray.model_file import read_metadata
 from edge_xray.preprocess import preprocess
 

@@ -19,7 +19,7 @@ from edge_xray.measures import (
     perfect_auc_limit,
     wilson_limits,
 )
-from edge_xray.metadata import Estimate
+from edge_xray.operating_point import Estimate
 from edge_xray_converter.budget import Budget, judge, too_few_films
 from edge_xray_converter.paired import Outcome, compare
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from edge_xray.decode import decode
 from edge_xray.errors import UsageError
+from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import Split, SplitFilm, file_sha256
-from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
 from edge_xray_converter.representative import draw_representative, refuse_overlap
 

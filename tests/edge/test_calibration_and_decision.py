@@ -6,16 +6,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edge_xray.calibration import finding_log_odds, probabilities, to_logits
+from edge_xray.calibration import ScoreCalibration, finding_log_odds, probabilities, to_logits
 from edge_xray.decision import decide, p_finding
 from edge_xray.errors import ModelError
-from edge_xray.metadata import (
-    InputSpec,
-    Label,
-    ModelMetadata,
-    OperatingPoint,
-    ScoreCalibration,
-)
+from edge_xray.input_spec import InputSpec
+from edge_xray.metadata import Label, ModelMetadata
+from edge_xray.operating_point import OperatingPoint
 
 METADATA = ModelMetadata(
     name="three",

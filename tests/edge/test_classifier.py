@@ -16,8 +16,10 @@ from edge_xray import doctor
 from edge_xray._runtimes import RUNTIMES, Runtime, choose_runtime
 from edge_xray.classifier import GOLDEN_INPUTS, Classifier, golden_input
 from edge_xray.errors import ModelError, UsageError
-from edge_xray.metadata import GoldenVectors, InputSpec, OperatingPoint
+from edge_xray.input_spec import InputSpec
+from edge_xray.metadata import GoldenVectors
 from edge_xray.model_file import pack_model, read_metadata, split_packed
+from edge_xray.operating_point import OperatingPoint
 from edge_xray.preprocess import preprocess
 
 

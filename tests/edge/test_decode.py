@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from edge_xray import jpeg_filler
 from edge_xray.decode import REASONS, decode
 from edge_xray.errors import FilmError
-from edge_xray.metadata import InputSpec
+from edge_xray.input_spec import InputSpec
 from edge_xray.modes import wide_to_uint8
 from edge_xray.preprocess import preprocess, reduction_factor
 

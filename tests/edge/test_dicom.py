@@ -15,8 +15,9 @@ from PIL import Image
 from edge_xray.decode import REASONS, decode
 from edge_xray.dicom_tags import DicomTags
 from edge_xray.errors import FilmError
+from edge_xray.input_spec import InputSpec
 from edge_xray.intended_use import check_intended_use
-from edge_xray.metadata import InputSpec, IntendedUse
+from edge_xray.metadata import IntendedUse
 from edge_xray.preprocess import preprocess
 
 pydicom = pytest.importorskip("pydicom")

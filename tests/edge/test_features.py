@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edge_xray.errors import ModelError
-from edge_xray.features import POOLED_PARTS, pool_features
-from edge_xray.metadata import FeatureStatistics
+from edge_xray.features import POOLED_PARTS, FeatureStatistics, pool_features
 
 maps_of_features = hnp.arrays(
     np.float64,

@@ -17,7 +17,9 @@ from edge_xray.heatmap import (
     overlay_png,
     report_picture,
 )
-from edge_xray.metadata import InputSpec, Label, ModelMetadata, OperatingPoint
+from edge_xray.input_spec import InputSpec
+from edge_xray.metadata import Label, ModelMetadata
+from edge_xray.operating_point import OperatingPoint
 
 METADATA = ModelMetadata(
     "three",

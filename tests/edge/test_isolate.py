@@ -18,8 +18,8 @@ from PIL import Image
 from edge_xray import isolate
 from edge_xray.decode import MACHINE_REASONS, REASONS, decode
 from edge_xray.errors import FilmError
+from edge_xray.input_spec import InputSpec
 from edge_xray.isolate import decode_guarded, decode_isolated, is_bounded
-from edge_xray.metadata import InputSpec
 
 SPEC = InputSpec(64, 64)
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -348,7 +348,7 @@ def test_a_film_under_way_is_finished_when_the_whole_group_is_told_to_stop(draw_
     program = """
 import os, pathlib, signal, sys, threading, time
 from edge_xray.isolate import decode_isolated
-from edge_xray.metadata import InputSpec
+from edge_xray.input_spec import InputSpec
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 spec = InputSpec(64, 64, 1)
 data = pathlib.Path(sys.argv[1]).read_bytes()

@@ -13,9 +13,9 @@ from hypothesis.extra.numpy import arrays
 from edge_xray import jpeg_lossless
 from edge_xray.decode import decode
 from edge_xray.errors import FilmError
+from edge_xray.input_spec import InputSpec
 from edge_xray.isolate import decode_isolated
 from edge_xray.jpeg_lossless import decode_jpeg_lossless
-from edge_xray.metadata import InputSpec
 
 SV1 = "1.2.840.10008.1.2.4.70"
 CODE_BITS = 5

@@ -28,7 +28,7 @@ from edge_xray.measures import (
     predictive_values,
     wilson_limits,
 )
-from edge_xray.metadata import Estimate
+from edge_xray.operating_point import Estimate
 
 films = st.lists(
     st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 4)), min_size=2, max_size=30

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw, ImageFilter
 
-from edge_xray.features import feature_score
-from edge_xray.metadata import FeatureStatistics
+from edge_xray.features import FeatureStatistics, feature_score
 from edge_xray.pixel_statistics import CHEST_TEMPLATE, Layout
 from edge_xray.quality import (
     QUALITY_REASONS,

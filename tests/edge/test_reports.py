@@ -13,15 +13,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge_xray.metadata import (
-    DISCLAIMER,
-    Estimate,
-    InputSpec,
-    IntendedUse,
-    Label,
-    ModelMetadata,
-    OperatingPoint,
-)
+from edge_xray.input_spec import InputSpec
+from edge_xray.metadata import DISCLAIMER, IntendedUse, Label, ModelMetadata
+from edge_xray.operating_point import Estimate, OperatingPoint
 from edge_xray.reports import csv, html, jsonl, model_text, words
 from edge_xray.reports.console import print_table
 from edge_xray.results import Prediction, Run, SkippedFilm, from_record

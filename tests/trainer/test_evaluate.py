@@ -210,8 +210,8 @@ def test_corruptions_are_of_the_same_film_whatever_the_network_takes(
     import numpy as np
 
     from edge_xray.decode import decode
+    from edge_xray.input_spec import InputSpec
     from edge_xray.labelled import SplitFilm
-    from edge_xray.metadata import InputSpec
     from edge_xray.preprocess import preprocess
     from edge_xray_trainer.scoring import prepare
 
@@ -358,7 +358,9 @@ def test_other_region_four_classes_colour_softmax(tmp_path, capsys):
     import numpy as np
     from PIL import Image
 
-    from edge_xray.metadata import InputSpec, Label, ModelMetadata, OperatingPoint
+    from edge_xray.input_spec import InputSpec
+    from edge_xray.metadata import Label, ModelMetadata
+    from edge_xray.operating_point import OperatingPoint
 
     names = {"no tumour": "none", "artefact": "none", "glioma": "urgent", "meningioma": "urgent"}
     keras.utils.set_random_seed(0)
@@ -415,7 +417,9 @@ def untrained(path, names):
     """A Keras classifier of grey 28 x 28 films without an evidence map; all classes but the first are findings."""
     import keras
 
-    from edge_xray.metadata import InputSpec, Label, ModelMetadata, OperatingPoint
+    from edge_xray.input_spec import InputSpec
+    from edge_xray.metadata import Label, ModelMetadata
+    from edge_xray.operating_point import OperatingPoint
 
     keras.utils.set_random_seed(0)
     head = keras.layers.Dense(len(names), activation="softmax")

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_xray.calibration import probabilities
-from edge_xray.features import feature_score
+from edge_xray.calibration import ScoreCalibration, probabilities
+from edge_xray.features import FeatureStatistics, feature_score
 from edge_xray.measures import wilson_limits
-from edge_xray.metadata import FeatureStatistics, ScoreCalibration
 from edge_xray_trainer.fitting import (
     RULE_IN_SPECIFICITY,
     SCREENING_SENSITIVITY,

@@ -22,8 +22,8 @@ from edge_xray.classifier import Classifier
 from edge_xray.cli import main
 from edge_xray.decode import decode
 from edge_xray.errors import UsageError
+from edge_xray.features import FeaturePooling
 from edge_xray.labelled import Split, file_sha256, labelled_root
-from edge_xray.metadata import FeaturePooling
 from edge_xray.model_file import read_metadata
 from edge_xray.preprocess import preprocess
 from edge_xray_trainer.augment import NO_AUGMENTATION, Augmentation

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from edge_xray.metadata import Estimate
+from edge_xray.operating_point import Estimate
 from edge_xray_trainer.delivery import plain
 from edge_xray_trainer.tables import Table, cell_text, markdown, print_tables
 

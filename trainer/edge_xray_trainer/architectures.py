@@ -20,7 +20,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from edge_xray.metadata import FeaturePooling
+from edge_xray.features import FeaturePooling
 
 BATCH_NORM_EPSILON = 1e-3
 """Epsilon of every batch normalization; the value the EfficientNet-Lite0 weights were trained with."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_xray.clustered import ClusterResamples, clustered_share
 from edge_xray.errors import UsageError
-from edge_xray.metadata import Estimate
+from edge_xray.operating_point import Estimate
 from edge_xray_trainer.audit_films import (
     AuditedFilm,
     Look,

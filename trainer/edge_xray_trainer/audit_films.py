@@ -18,6 +18,7 @@ from edge_xray.decode import decode
 from edge_xray.errors import FilmError, UsageError
 from edge_xray.film_file import read_file
 from edge_xray.film_table import read_labels
+from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import (
     LabelledFilm,
     Split,
@@ -26,7 +27,6 @@ from edge_xray.labelled import (
     read_labelled_folder,
 )
 from edge_xray.labelled_files import part_folders
-from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
 from edge_xray.quality import is_blank
 from edge_xray_trainer.duplicates import HASH_SIDE, film_hash

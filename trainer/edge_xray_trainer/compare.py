@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from edge_xray.clustered import ClusterResamples, clustered_difference
 from edge_xray.errors import ModelError, UsageError
 from edge_xray.measures import auc
-from edge_xray.metadata import Estimate, ModelMetadata
+from edge_xray.metadata import ModelMetadata
+from edge_xray.operating_point import Estimate
 from edge_xray_trainer.evaluate import ChosenFilms, EvaluationRequest, choose_films, evaluate
 from edge_xray_trainer.figures import Measures
 from edge_xray_trainer.scorers import Scorer, open_scorer

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from edge_xray.decode import decode
 from edge_xray.errors import FilmError, UsageError
+from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import LabelledFilm, SplitFilm
-from edge_xray.metadata import InputSpec
 from edge_xray.preprocess import preprocess
 
 LOADER_THREADS = 4

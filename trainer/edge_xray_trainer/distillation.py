@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.calibration import probabilities
+from edge_xray.calibration import ScoreCalibration, probabilities
 from edge_xray.errors import UsageError
-from edge_xray.metadata import ModelMetadata, ScoreCalibration
+from edge_xray.metadata import ModelMetadata
 from edge_xray.model_file import read_metadata
 from edge_xray.preprocess import preprocess
 from edge_xray_trainer.class_weights import class_weights

@@ -22,7 +22,8 @@ from edge_xray.labelled import (
     refuse_other_labels,
 )
 from edge_xray.measures import BOOTSTRAP_RESAMPLES, difference
-from edge_xray.metadata import Estimate, ModelMetadata, OperatingPoint
+from edge_xray.metadata import ModelMetadata
+from edge_xray.operating_point import Estimate, OperatingPoint
 from edge_xray.unseen_films import (
     TEST_PART,
     refuse_training_films,

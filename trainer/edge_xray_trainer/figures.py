@@ -23,7 +23,8 @@ from edge_xray.measures import (
     expected_calibration_error,
     predictive_values,
 )
-from edge_xray.metadata import Estimate, ModelMetadata
+from edge_xray.metadata import ModelMetadata
+from edge_xray.operating_point import Estimate
 from edge_xray_trainer.scoring import Reference, Scored
 
 MAX_PAIRED_CLASSES = 6

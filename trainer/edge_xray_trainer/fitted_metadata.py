@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_xray.calibration import probabilities
+from edge_xray.features import FeaturePooling
+from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import Split
-from edge_xray.metadata import FeaturePooling, InputSpec, ModelMetadata
+from edge_xray.metadata import ModelMetadata
 from edge_xray.walk import printable
 from edge_xray_trainer.checkpoints import TrainingState
 from edge_xray_trainer.class_weights import class_weights, shift_logits

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from edge_xray.calibration import finding_log_odds
+from edge_xray.calibration import ScoreCalibration, finding_log_odds
 from edge_xray.clustered import clustered_share
-from edge_xray.features import feature_score
-from edge_xray.metadata import FeaturePooling, FeatureStatistics, OperatingPoint, ScoreCalibration
+from edge_xray.features import FeaturePooling, FeatureStatistics, feature_score
+from edge_xray.operating_point import OperatingPoint
 from edge_xray_trainer.augment import NO_AUGMENTATION
 
 SCREENING_SENSITIVITY = 0.975

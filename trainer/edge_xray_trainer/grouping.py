@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_xray.errors import UsageError
 from edge_xray.film_table import films_of_folder
+from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import (
     LabelledFilm,
     Split,
@@ -18,7 +19,6 @@ from edge_xray.labelled import (
     labelled_root,
 )
 from edge_xray.labelled_files import DICOM_PATIENT
-from edge_xray.metadata import InputSpec
 from edge_xray.quality import is_blank
 from edge_xray_trainer.data import prepare_films
 from edge_xray_trainer.duplicates import duplicate_groups, film_hash

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_xray.clustered import clustered_mean
-from edge_xray.metadata import Estimate
+from edge_xray.operating_point import Estimate
 from edge_xray_trainer.audit_films import AuditedFilm, Look
 
 LIKENESS_PAIRS = 20_000

@@ -8,8 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.features import pool_features
-from edge_xray.metadata import FeaturePooling
+from edge_xray.features import FeaturePooling, pool_features
 from edge_xray_trainer.grouping import silent
 
 PREDICT_BATCH = 64

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.metadata import Estimate
+from edge_xray.operating_point import Estimate
 
 COLOURS = ("#0b5fa5", "#c2410c", "#2e7d32", "#6a1b9a", "#b45309", "#00838f")
 """Told apart by people who see no red and green, in print too: they differ in lightness."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from edge_xray.durable import FolderLock, output_errors
 from edge_xray.errors import UsageError
 from edge_xray.film_table import films_of_folder
+from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import Split, labelled_root
-from edge_xray.metadata import InputSpec
 from edge_xray.model_file import read_metadata
 from edge_xray_trainer.checkpoints import (
     BEST_FILE,

@@ -23,7 +23,8 @@ from edge_xray.labelled import (
     film_sha256,
     labelled_root,
 )
-from edge_xray.metadata import ModelMetadata, OperatingPoint
+from edge_xray.metadata import ModelMetadata
+from edge_xray.operating_point import OperatingPoint
 from edge_xray.preprocess import preprocess
 from edge_xray.unseen_films import TEST_PART
 from edge_xray_trainer.corruptions import CORRUPTION_SIDE

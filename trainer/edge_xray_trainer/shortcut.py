@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_xray.clustered import ClusterResamples
 from edge_xray.errors import UsageError
-from edge_xray.metadata import Estimate
+from edge_xray.operating_point import Estimate
 
 Pixels = NDArray[np.uint8]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_xray.clustered import clustered_share
 from edge_xray.measures import complement, mean_of_two
-from edge_xray.metadata import Estimate, OperatingPoint
+from edge_xray.operating_point import Estimate, OperatingPoint
 from edge_xray.preprocess import preprocess
 from edge_xray_trainer.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from edge_xray_trainer.figures import Bootstrap, Measures, measure

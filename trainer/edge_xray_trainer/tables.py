@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, TypeAlias
 
-from edge_xray.metadata import Estimate
+from edge_xray.operating_point import Estimate
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from edge_xray.metadata import Estimate, ModelMetadata
+from edge_xray.metadata import ModelMetadata
+from edge_xray.operating_point import Estimate
 from edge_xray.results import Prediction, Row, Run, SkippedFilm
 
 TRIAGE_WORDS: Final = {
