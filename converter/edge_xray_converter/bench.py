@@ -20,6 +20,7 @@ import numpy as np
 
 from edge_xray.classifier import GOLDEN_INPUTS, Classifier, golden_input
 from edge_xray.errors import ModelError
+from edge_xray.hardware import peak_memory
 
 WARM_UP = 5
 """Films scored before the clock starts: caches fill and the runtime packs its weights."""
@@ -29,7 +30,7 @@ REPEATS = 100
 
 TIMEOUT_SECONDS = 300.0
 
-KIB_PER_MIB = 1024.0
+BYTES_PER_MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -98,24 +99,8 @@ def _measure_here(model: Path, threads: int, runtime: str | None) -> Timing:
 
 
 def _peak_mib() -> float:
-    """Most memory this process ever held, in MiB; 0 where the system does not tell (Windows).
-
-    On Linux ``ru_maxrss`` keeps the peak of the process that started this one across `exec`, so the
-    peak of the memory map itself is read.
-    """
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / KIB_PER_MIB
-    except (OSError, ValueError):
-        pass
-    try:
-        import resource
-    except ImportError:
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # macOS counts in bytes, others in KiB (getrusage(2) of each).
-    return peak / KIB_PER_MIB / (KIB_PER_MIB if sys.platform == "darwin" else 1.0)
+    """Most memory this process ever held, in MiB; 0 where the system does not tell."""
+    return (peak_memory() or 0) / BYTES_PER_MIB
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

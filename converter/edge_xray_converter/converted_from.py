@@ -11,13 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_xray._extras import version_of
 from edge_xray.errors import ModelError
 from edge_xray.labelled import file_sha256
 from edge_xray.metadata import ModelMetadata
 from edge_xray.model_file import read_metadata
 from edge_xray.walk import printable
 from edge_xray_converter.describe import Description
-from edge_xray_converter.provenance import version_of
 from edge_xray_converter.sources import PixelRange
 
 CONVERTED_FROM = "converted_from"

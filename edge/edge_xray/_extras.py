@@ -1,11 +1,20 @@
-"""Optional parts of the kit: what is missing is said in one line with what to install."""
+"""Which distributions are installed; an optional part that is missing is said in one line with what to install."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from edge_xray.errors import MissingExtraError
+
+
+def version_of(distribution: str) -> str:
+    """Its version; empty if it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""
 
 
 def missing_modules(modules: Sequence[str]) -> list[str]:

@@ -7,10 +7,10 @@ import itertools
 import json
 import os
 import platform
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -24,8 +24,10 @@ from edge_xray.classifier import Classifier, golden_input
 from edge_xray.decision import decide
 from edge_xray.decode import decode
 from edge_xray.errors import FilmError, UsageError
+from edge_xray.hardware import peak_memory, processor_name, read_text
 from edge_xray.input_spec import InputSpec
 from edge_xray.preprocess import preprocess
+from edge_xray.walk import find_films
 
 STAGES: Final = ("read", "decode", "prepare", "infer", "write")
 
@@ -179,7 +181,7 @@ def run_benchmark(
         film_ms=float(np.median(times.sum(axis=1) * 1e3).round(4)),
         films_per_second=round(len(times) / seconds, 3),
         start_ms=round(start_ms, 2),
-        peak_memory_bytes=_peak_memory(),
+        peak_memory_bytes=peak_memory(),
         joules_per_film=None if spent is None else round(spent / len(times), 4),
     )
 
@@ -222,52 +224,20 @@ def _drawn_films(folder: Path) -> list[Path]:
 def _films(folder: Path, classifier: Classifier) -> list[Path]:
     """The files below a folder that decode; read once here, so that none is timed cold."""
     found = []
-    for path in itertools.islice(_walk(folder), MOST_FILMS_LISTED):
-        try:
+    listed = itertools.islice(find_films([folder]), MOST_FILMS_LISTED)
+    for path in sorted(film.path for film in listed if not film.reason):
+        with suppress(FilmError):
             decode(path, classifier.metadata.input)
-        except FilmError:
-            continue
-        found.append(path)
+            found.append(path)
     if not found:
         raise UsageError(f"{folder}: expected films to time, found none that can be read")
     return found
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    if folder.is_file():
-        yield folder
-    for directory, subfolders, names in os.walk(folder):
-        subfolders.sort()
-        for name in sorted(names):
-            yield Path(directory, name)
-
-
 def machine_name(root: Path = Path("/")) -> str:
     """The board or processor, its architecture and its cores, in words."""
-    name = _text(root / "proc/device-tree/model").rstrip("\0").strip()
-    if not name:
-        for line in _text(root / "proc/cpuinfo").splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    name = name or platform.processor() or "unknown processor"
+    name = processor_name(root) or "unknown processor"
     return f"{name}, {platform.machine()}, {os.cpu_count() or 1} cores"
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _peak_memory() -> int | None:
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _energy(root: Path) -> list[tuple[int, int]]:
@@ -275,8 +245,8 @@ def _energy(root: Path) -> list[tuple[int, int]]:
     counters = []
     for package in sorted(root.glob(ENERGY_COUNTERS)):
         now, wrap = (
-            _text(package / "energy_uj").strip(),
-            _text(package / "max_energy_range_uj").strip(),
+            read_text(package / "energy_uj").strip(),
+            read_text(package / "max_energy_range_uj").strip(),
         )
         if now.isdigit() and wrap.isdigit():
             counters.append((int(now), int(wrap)))

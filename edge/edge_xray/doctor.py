@@ -6,15 +6,14 @@ import os
 import platform
 import shutil
 import struct
-import sys
 import time
 from collections.abc import Iterator
 from datetime import date, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Final
 
+from edge_xray._extras import version_of
 from edge_xray.classifier import Classifier, golden_input
 from edge_xray.errors import EdgeXrayError
 from edge_xray.findings import Finding
@@ -27,7 +26,6 @@ from edge_xray.hardware import (
 )
 
 MIB: Final = 2**20
-OLDEST_PYTHON: Final = (3, 10)
 
 RELEASED: Final = date(2026, 11, 1)
 """No clock that is right can show an earlier day than the month this version was made in."""
@@ -96,14 +94,12 @@ def check_python() -> Finding:
         "libc": libc,
         "system": platform.platform(),
     }
-    if sys.version_info < OLDEST_PYTHON:
-        return Finding("python", "FAIL", message, "install Python 3.10 or newer", values)
     return Finding("python", "OK", message, values=values)
 
 
 def check_packages() -> Finding:
     """Versions of what the device kit stands on, and whether DICOM can be read."""
-    versions = {name: _version(name) for name in ("edge-xray", "numpy", "pillow", "pydicom")}
+    versions = {name: version_of(name) for name in ("edge-xray", "numpy", "pillow", "pydicom")}
     message = ", ".join(f"{name} {found}" for name, found in versions.items() if found)
     if not versions["pydicom"]:
         return Finding(
@@ -114,13 +110,6 @@ def check_packages() -> Finding:
             versions,
         )
     return Finding("packages", "OK", message, values=versions)
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
 
 
 def check_clock(today: date) -> Finding:

@@ -1,9 +1,11 @@
-"""What Linux and a Raspberry Pi's firmware tell of the machine's memory, card, heat and power."""
+"""What the system and a Raspberry Pi's firmware tell of the machine: its name, memory, card, heat and power."""
 
 from __future__ import annotations
 
+import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -28,9 +30,42 @@ LIFE_TIME_STEP: Final = 10
 LIFE_TIME_WORN: Final = 9
 
 
+def processor_name(root: Path = Path("/")) -> str:
+    """What the board calls itself, or else the processor; empty where the system does not tell.
+
+    Args:
+        root: where ``proc`` is; for tests.
+    """
+    if board := read_text(root / "proc/device-tree/model").strip("\0 \n"):
+        return board
+    for line in read_text(root / "proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name" and value.strip():
+            return value.strip()
+    return platform.processor()
+
+
+def peak_memory() -> int | None:
+    """Most bytes that this process ever held; None where the system does not tell (Windows).
+
+    On Linux ``ru_maxrss`` keeps the peak of the process that started this one across `exec`, so the
+    peak of the memory map itself is read.
+    """
+    for line in read_text(Path("/proc/self/status")).splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts in bytes, others in KiB (getrusage(2) of each).
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
 def free_memory(root: Path) -> int | None:
     """Bytes that programs can have now, from ``/proc/meminfo``; None where the system does not tell."""
-    for line in _read(root / "proc/meminfo").splitlines():
+    for line in read_text(root / "proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return None
@@ -55,10 +90,10 @@ def check_cards(root: Path) -> Iterator[Finding]:
     for device in sorted((root / "sys/block").glob("mmcblk[0-9]*")):
         if not (device / "device").is_dir():
             continue
-        words = _read(device / "device/life_time").split()
+        words = read_text(device / "device/life_time").split()
         steps = [int(word, 16) for word in words if _is_hex(word)]
-        name = _read(device / "device/name").strip() or "card"
-        made = _read(device / "device/date").strip()
+        name = read_text(device / "device/name").strip() or "card"
+        made = read_text(device / "device/date").strip()
         about = f"{device.name} ({name}{', made ' + made if made else ''})"
         if not steps or not max(steps):
             yield Finding("card", "OK", f"{about}: does not tell its wear")
@@ -76,7 +111,7 @@ def check_cards(root: Path) -> Iterator[Finding]:
 def check_file_systems(root: Path) -> Iterator[Finding]:
     """Errors that ext4 has counted on a mounted file system; silent where there are none."""
     for counter in sorted((root / "sys/fs/ext4").glob("*/errors_count")):
-        text = _read(counter).strip()
+        text = read_text(counter).strip()
         if text.isdigit() and int(text):
             yield Finding(
                 "file system",
@@ -92,7 +127,7 @@ def check_heat(root: Path) -> Finding:
     zones = [
         int(text) / 1000
         for path in (root / "sys/class/thermal").glob("thermal_zone*/temp")
-        if (text := _read(path).strip()).lstrip("-").isdigit()
+        if (text := read_text(path).strip()).lstrip("-").isdigit()
     ]
     if not zones:
         return Finding("heat", "OK", "not told by this system")
@@ -153,8 +188,9 @@ def _is_hex(word: str) -> bool:
     return True
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """What a file of the system says; empty if it cannot be read."""
     try:
-        return path.read_text(encoding="ascii", errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

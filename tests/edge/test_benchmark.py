@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from edge_xray import toolbox
 from edge_xray.benchmark import DRAWN_SIDES, STAGES, machine_name, run_benchmark
 from edge_xray.errors import UsageError
+from edge_xray.hardware import processor_name
+from edge_xray.own_files import RESULTS_MARK
 
 
 @pytest.fixture
@@ -46,6 +48,9 @@ def test_a_folder_of_films(
     write_film(tmp_path / "films" / "a.png")
     write_film(tmp_path / "films" / "deep" / "b.jpeg")
     (tmp_path / "films" / "notes.txt").write_text("no film")
+    results = tmp_path / "films" / "edge-xray-results"
+    write_film(results / "heatmaps" / f"a-{'0' * 12}.png")
+    (results / RESULTS_MARK).touch()
     result = run_benchmark(tmp_path / "films", model=tiny_model, films=5, root=tmp_path)
     assert result.films == 5
     assert result.source == "2 files of the folder given"
@@ -60,6 +65,13 @@ def test_a_folder_without_films(tiny_model: Path, tmp_path: Path) -> None:
 
 def test_a_machine_that_tells_nothing_has_a_name(tmp_path: Path) -> None:
     assert "cores" in machine_name(tmp_path)
+
+
+def test_a_machine_has_its_boards_name_or_its_processors(tmp_path: Path, raspberry: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("processor\t: 0\nmodel name\t: Slow CPU @ 1 GHz\n")
+    assert processor_name(tmp_path) == "Slow CPU @ 1 GHz"
+    assert processor_name(raspberry) == "Raspberry Pi 4 Model B Rev 1.5"
 
 
 @pytest.mark.parametrize("option", ["", "--json", "--row"])
