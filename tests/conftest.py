@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -25,6 +26,10 @@ from edge_xray.metadata import IntendedUse, Label, ModelMetadata
 from edge_xray.model_file import attach_to_keras
 from edge_xray.operating_point import Estimate, OperatingPoint
 from edge_xray.preprocess import preprocess
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("kit", settings(), deadline=None)
+settings.load_profile("kit")
 
 LABELS = ("normal", "bacterial", "viral")
 TINY_SIDE = 32

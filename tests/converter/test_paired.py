@@ -270,7 +270,7 @@ def test_films_of_one_patient_alone_leave_a_wide_interval():
     assert figures.accuracy.high - figures.accuracy.low > 0.5
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_every_interval_holds_its_value(seed):
     (figures,), _ = compare(

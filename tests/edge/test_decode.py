@@ -829,7 +829,7 @@ def png_of(size: tuple[int, int], kind: tuple[int, int], interlaced: bool, raw: 
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_a_png_is_refused_if_rows_are_missing_and_only_then(data):
     kind = data.draw(st.sampled_from([(colour, bit) for colour, all_ in PNG_KINDS for bit in all_]))
     interlaced = data.draw(st.booleans())
@@ -923,7 +923,7 @@ def test_a_file_beyond_the_cap_is_not_read(tmp_path, monkeypatch):
     assert refused(path).reason == "file_too_large"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from(
         [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"BM", b"\x08\0"]
@@ -937,9 +937,7 @@ def test_random_bytes_are_refused_with_a_reason(start, rest):
         assert error.reason in REASONS
 
 
-@settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_films_give_pixels_or_a_reason(data, film, encode, to_dicom):
     kinds = ["JPEG", "PNG", "TIFF", "BMP", "DICOM"]

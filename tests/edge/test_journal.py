@@ -151,9 +151,7 @@ def test_what_stands_between_lines_is_passed_over_and_counted(tmp_path, rubbish)
     assert path.read_bytes() == data
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=300))
 def test_a_file_of_anything_starts_fresh(tmp_path, data):
     (tmp_path / JOURNAL_NAME).write_bytes(data)

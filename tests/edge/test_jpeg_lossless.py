@@ -90,7 +90,7 @@ def code(difference: int) -> str:
     return f"{category:05b}{extra:0{category}b}"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     bits=st.integers(2, 16),
     predictor=st.integers(1, 7),
@@ -191,7 +191,7 @@ def test_what_is_no_lossless_process_is_refused_in_words_for_a_nurse(draw_film):
     assert "pip" not in str(caught.value)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(at=st.integers(2, 400), value=st.integers(0, 255))
 def test_damaged_streams_give_pixels_or_a_reason(at, value):
     pixels = np.arange(20 * 20, dtype=np.uint16).reshape(20, 20) % 251

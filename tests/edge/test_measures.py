@@ -35,7 +35,7 @@ films = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(films)
 def test_auc_is_the_share_of_pairs_in_order(rows):
     positive = np.array([row[0] for row in rows])
@@ -45,7 +45,7 @@ def test_auc_is_the_share_of_pairs_in_order(rows):
     assert auc(positive, score) == pytest.approx(expected, nan_ok=True)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(films)
 def test_resampled_aucs_are_those_of_repeated_films(rows):
     positive, score, clusters = (np.array(column) for column in zip(*rows, strict=True))
@@ -57,7 +57,7 @@ def test_resampled_aucs_are_those_of_repeated_films(rows):
             assert len(set(weights[clusters == cluster])) == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(films)
 def test_resampled_calibration_errors_are_those_of_repeated_films(rows):
     positive, score, clusters = (np.array(column) for column in zip(*rows, strict=True))
@@ -177,7 +177,7 @@ def test_difference_of_all_films_and_of_none(value):
     assert math.isnan(empty.value) and (empty.low, empty.high) == (-1.0, 1.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 6)), max_size=14))
 def test_clustered_mcnemar_flips_whole_patients(rows):
     first, second = (np.array([row[i] for row in rows], bool) for i in (0, 1))

@@ -152,7 +152,7 @@ def test_for_another_organ_only_a_blank_picture_is_refused(film):
     assert reason(np.zeros((64, 64), np.uint8), chest=False) == "blank"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     arrays(
         np.uint8,

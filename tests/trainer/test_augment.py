@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edge_xray_trainer.augment import NO_AUGMENTATION, Augmentation
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     height=st.integers(28, 90),
     width=st.integers(28, 90),

@@ -61,7 +61,7 @@ def test_different_films_are_far():
     assert list(near_pairs(hashes, NEAR_DISTANCE)) == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(arrays(np.uint64, st.tuples(st.integers(0, 9), st.integers(1, 4))), st.integers(0, 256))
 def test_near_pairs_are_those_that_differ_in_no_more_bits(hashes, most):
     bits = [
@@ -107,7 +107,7 @@ def test_blank_film_has_a_hash():
     assert film_hash(np.full((40, 50), 7, np.uint8)).tolist() == [0, 0, 0, 0]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=15))
 def test_merged_is_the_transitive_closure(pairs):
     groups = merged(12, pairs)

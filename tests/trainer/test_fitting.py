@@ -24,7 +24,7 @@ from edge_xray_trainer.fitting import (
 POSITIVE = (False, True, True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     positives=st.integers(1, 300),

@@ -29,7 +29,7 @@ def _films(patients: list[int]) -> list[LabelledFilm]:
     ]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     patients=st.lists(st.integers(0, 89), min_size=210, max_size=310),
     copies=st.lists(st.tuples(st.integers(0, 299), st.integers(0, 299)), max_size=10),
