@@ -1,8 +1,9 @@
 """Stored values of a DICOM picture to grey as its window asks: modality LUT, VOI LUT, inversion.
 
 The order is that of PS3.4 annex N.2: stored values, modality transformation, VOI transformation, and
-only then the inversion that MONOCHROME1, a PresentationLUTShape of INVERSE, or both together ask for. pydicom reads the dataset; its own lookup of tables takes
-neither entries of one byte each nor a depth of 9 bits, which the standard allows.
+only then the inversion that MONOCHROME1, a PresentationLUTShape of INVERSE, or both together ask for.
+pydicom reads the dataset; its own lookup of tables takes neither entries of one byte each nor a depth
+of 9 bits, which the standard allows.
 """
 
 from __future__ import annotations

@@ -71,7 +71,8 @@ class FilmError(EdgeXrayError):
     """One film cannot be scored.
 
     Attributes:
-        reason: a short, stable word from `edge_xray.decode.REASONS` for the row.
+        reason: a short, stable word for the row, from the `REASONS` of `edge_xray.decode`, `edge_xray.film_file` or
+            `edge_xray.walk`.
     """
 
     def __init__(self, reason: str, message: str) -> None:

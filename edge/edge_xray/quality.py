@@ -28,8 +28,8 @@ class QualityReport:
     """What the gate says of a film.
 
     Attributes:
-        reason: why the film must not be scored, one of `QUALITY_REASONS` or
-            `edge_xray.intended_use.INTENDED_USE_REASONS`; None means that it may be.
+        reason: why the film must not be scored, one of `QUALITY_REASONS`,
+            `edge_xray.intended_use.INTENDED_USE_REASONS` or `edge_xray.gate.MODEL_REASONS`; None means that it may be.
         message: the same in plain words, with what to do; empty without a reason.
         warnings: doubts that a scored film's row carries, in plain words.
     """
