@@ -12,6 +12,7 @@ import typer
 
 from edge_xray._runtimes import RUNTIMES
 from edge_xray.errors import EdgeXrayError, ExitCode, OutputError
+from edge_xray.own_files import DEFAULT_FOLDER
 
 FORMAT_NAMES: Final = ("table", "csv", "jsonl", "html")
 RUNTIME_NAMES: Final = tuple(RUNTIMES)
@@ -260,7 +261,7 @@ def watch_command(
 
     request = ScanRequest(
         paths=(),
-        output=output or Path("edge-xray-results"),
+        output=output or Path(DEFAULT_FOLDER),
         formats=_split_commas(formats),
         model=model,
         runtime=runtime,

@@ -12,6 +12,9 @@ from typing import Final
 
 from edge_xray.durable import LOCK_NAME
 
+DEFAULT_FOLDER: Final = "edge-xray-results"
+"""Where results go when nobody says."""
+
 RESULTS_MARK: Final = ".edge-xray-results"
 """A file of this name marks a folder as results of this kit."""
 

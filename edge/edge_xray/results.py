@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from edge_xray._compat import Self
 from edge_xray.errors import EdgeXrayError
 from edge_xray.metadata import ModelMetadata, Triage
 from edge_xray.operating_point import OperatingPoint
@@ -182,13 +181,8 @@ class Tally:
         not_scored: how many films were not scored.
     """
 
-    triage: dict[str, int]
+    triage: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TRIAGE_ORDER, 0))
     not_scored: int = 0
-
-    @classmethod
-    def empty(cls) -> Self:
-        """All counts 0."""
-        return cls(dict.fromkeys(TRIAGE_ORDER, 0))
 
     def add(self, row: Row) -> None:
         """Count one row."""

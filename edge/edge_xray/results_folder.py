@@ -29,8 +29,6 @@ from edge_xray.scan import ScanOptions
 from edge_xray.site_key import named_key, site_key
 from edge_xray.walk import printable
 
-DEFAULT_FOLDER: Final = "edge-xray-results"
-
 FORMATS: Final = ("csv", "jsonl", "html")
 """Formats written into a results folder when none is named."""
 

@@ -18,10 +18,10 @@ from edge_xray import __version__
 from edge_xray.classifier import Classifier
 from edge_xray.durable import write_atomically
 from edge_xray.errors import ExitCode, OutputError, UsageError
-from edge_xray.own_files import HEATMAPS, PICTURES, picture_name
+from edge_xray.own_files import DEFAULT_FOLDER, HEATMAPS, PICTURES, picture_name
 from edge_xray.reports import csv, jsonl
 from edge_xray.results import Prediction, Row, Run, Tally
-from edge_xray.results_folder import DEFAULT_FOLDER, FORMATS, ResultsFolder
+from edge_xray.results_folder import FORMATS, ResultsFolder
 from edge_xray.scan import ScanOptions, scan
 from edge_xray.site_key import named_key, why_no_key
 from edge_xray.walk import without_repeats
@@ -154,7 +154,7 @@ def _into_folder(
     assert folder is not None  # noqa: S101 - the caller's branch
     options = request.options_for(folder)
     rows: list[Row] = []
-    tally, resumed = Tally.empty(), 0
+    tally, resumed = Tally(), 0
     with ResultsFolder(folder, classifier, options, request.paths) as results:
         if results.notice:
             talk(results.notice)
@@ -200,7 +200,7 @@ def _into_folder(
 
 def _to_stdout(request: ScanRequest, classifier: Classifier, talk: Callable[[str], None]) -> Tally:
     form = request.on_stdout
-    tally, lacking = Tally.empty(), False
+    tally, lacking = Tally(), False
     if not request.options.with_identifiers:
         named_key()  # refused before a film is scored
     run = run_of(classifier, request.options)

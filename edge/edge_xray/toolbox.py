@@ -9,6 +9,7 @@ import typer
 
 from edge_xray.clinic_commands import say, tell
 from edge_xray.errors import ExitCode
+from edge_xray.own_files import DEFAULT_FOLDER
 
 CLINIC_PANEL = "Clinic"
 WORKSHOP_PANEL = "Workshop"
@@ -51,7 +52,7 @@ def doctor(
     output: Annotated[
         Path,
         typer.Option("-o", "--output", metavar="DIR", help="Where results will be written."),
-    ] = Path("edge-xray-results"),
+    ] = Path(DEFAULT_FOLDER),
     as_json: JsonOption = False,
 ) -> None:
     """Check this machine: runtime, model, disk, memory, clock, card, power. Exit 1 on a FAIL."""

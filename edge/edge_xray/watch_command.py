@@ -13,9 +13,10 @@ from typing import TextIO
 from edge_xray.classifier import Classifier
 from edge_xray.errors import ExitCode, FileInUseError, UsageError
 from edge_xray.metadata import DISCLAIMER
+from edge_xray.own_files import DEFAULT_FOLDER
 from edge_xray.reports.words import row_line
 from edge_xray.results import Row
-from edge_xray.results_folder import DEFAULT_FOLDER, FORMATS, ResultsFolder
+from edge_xray.results_folder import FORMATS, ResultsFolder
 from edge_xray.scan_command import ScanRequest, lacks_patient, run_of, tell_of_key
 from edge_xray.walk import full_path
 from edge_xray.watch import (

@@ -58,7 +58,7 @@ def render_pages(
 
 def tally_of(rows: Sequence[Row]) -> Tally:
     """Count rows by kind."""
-    tally = Tally.empty()
+    tally = Tally()
     for row in rows:
         tally.add(row)
     return tally
