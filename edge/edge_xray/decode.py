@@ -255,14 +255,6 @@ def _decode_image(
     read_png: Callable[[Image.Image], Image.Image] | None,
 ) -> DecodedFilm:
     check_size(*image.size)
-    if kind == "TIFF":
-        # One step to a second page, never Pillow's count of them: a chain of pages can be endless.
-        if _has_second_page(image):
-            raise FilmError(
-                "several_frames",
-                "the file holds several pictures; save the film as a file of its own",
-            )
-        check_pieces(getattr(image, "tag_v2", {}))
     width, height = image.size
     if kind == "JPEG":
         load_jpeg(image, data, wanted_mode(spec), reduction_factor(width, height, spec))
@@ -270,14 +262,11 @@ def _decode_image(
         shown = read_png(image)
         orientation = png_orientation(image.info)
         image = shown
-    else:
-        tags = dict(getattr(image, "tag_v2", {}))
-        image.load()
+    elif kind == "TIFF":
+        image = _load_tiff(image)
         width, height = image.size  # Pillow sets a TIFF upright while it loads it
-        if kind == "TIFF":
-            check_wide_colour(tags, image)
-    if kind == "TIFF" and _is_wide_negative(image):
-        image = ImageChops.invert(to_mode(image, "L"))
+    else:
+        image.load()
     if orientation != UPRIGHT:
         image = image.transpose(_UPRIGHTS[orientation])
         if orientation in (5, 6, 7, 8):
@@ -320,17 +309,29 @@ def _colour(image: Image.Image) -> float:
     return float(np.ptp(np.asarray(sample, np.int16), axis=2).mean())
 
 
+def _load_tiff(image: Image.Image) -> Image.Image:
+    # One step to a second page, never Pillow's count of them: a chain of pages can be endless.
+    if _has_second_page(image):
+        raise FilmError(
+            "several_frames",
+            "the file holds several pictures; save the film as a file of its own",
+        )
+    tags = getattr(image, "tag_v2", {})
+    check_pieces(tags)
+    tags = dict(tags)
+    image.load()
+    check_wide_colour(tags, image)
+    if image.mode in _WIDE_MODES and tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE:
+        return ImageChops.invert(to_mode(image, "L"))
+    return image
+
+
 def _has_second_page(image: Image.Image) -> bool:
     try:
         image.seek(1)
     except EOFError:
         return False
     return True
-
-
-def _is_wide_negative(image: Image.Image) -> bool:
-    tags = getattr(image, "tag_v2", {})
-    return image.mode in _WIDE_MODES and tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE
 
 
 def wanted_mode(spec: InputSpec) -> str:
