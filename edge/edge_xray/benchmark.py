@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from PIL import Image
@@ -86,13 +86,9 @@ class Benchmark:
     peak_memory_bytes: int | None
     joules_per_film: float | None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, JSON-ready."""
-        return asdict(self)
-
     def to_json(self) -> str:
         """As indented JSON with a final newline."""
-        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
 
     def to_text(self) -> str:
         """For people; ends with a newline."""

@@ -229,17 +229,13 @@ class ResultsFolder:
         return _without(old, _START) != record
 
     def forget(self, path: str, sha256: str) -> None:
-        """Take a film off the record: `rows` leaves it out, and it is scored anew if it comes back."""
+        """Take a film off the record: `placed_rows` leaves it out, and it is scored anew if it comes back."""
         key = _key(path, sha256)
         if self._journal.records.get(key, FORGOTTEN) != FORGOTTEN:
             self._journal.append(key, FORGOTTEN)
 
-    def rows(self) -> Iterator[Row]:
-        """All rows on record, in the order in which films were first done."""
-        return (row for row, _ in self.placed_rows())
-
     def placed_rows(self) -> Iterator[tuple[Row, str]]:
-        """As `rows`, each with the folder that its path starts from.
+        """All rows on record, in the order in which films were first done, each with the folder that its path starts from.
 
         The folder is printable text as the path is, and empty for a full path, or where it is not on record.
         """

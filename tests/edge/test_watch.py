@@ -176,10 +176,10 @@ def test_a_record_of_two_contents_is_settled_by_the_folder(
     write_film(inbox / "a.png", "normal", 921)
     watcher = Watcher(inbox, Classifier(tiny_model), ScanOptions(jobs=1), results)
     assert _settle(watcher) == ["a.png"]
-    assert [row.label for row in results.rows()] == ["normal"]
+    assert [row.label for row, _ in results.placed_rows()] == ["normal"]
     path.rename(inbox / "b.png")
     assert _settle(watcher) == ["b.png"]
-    assert [Path(row.path).name for row in results.rows()] == ["b.png"]
+    assert [Path(row.path).name for row, _ in results.placed_rows()] == ["b.png"]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names are no bytes there")
@@ -321,7 +321,7 @@ def test_a_row_of_which_the_folder_is_not_on_record_is_made_again(
     with monkeypatch.context() as away:
         away.setattr(os, "getcwd", removed)
         assert results.add(row)
-    assert list(results.rows()) == [row]
+    assert [found for found, _ in results.placed_rows()] == [row]
     assert results.known(row.path, row.sha256) == row
     watcher = Watcher(inbox, Classifier(tiny_model), ScanOptions(jobs=1), results)
     assert _listed(watcher) == []
