@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
@@ -95,6 +96,17 @@ def test_the_workshop_adds_its_commands_without_its_libraries(room: str) -> None
         f"BLOCKED = {set(HEAVY)!r}\n{BLOCK}\nimport importlib, typer\n"
         f"importlib.import_module({room!r}).register(typer.Typer())\n"
     )
+
+
+@pytest.mark.parametrize(("extra", "room"), [("train", "trainer"), ("convert", "converter")])
+def test_an_extra_brings_nothing_that_its_room_does_not_use(extra: str, room: str) -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.search(rf"^{extra} = \[(.*?)^\]", project, re.DOTALL | re.MULTILINE)
+    assert listed
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / room).rglob("*.py"))
+    for name in re.findall(r'^  "([a-z0-9-]+)', listed[1], re.MULTILINE):
+        module = {"scikit-learn": "sklearn"}.get(name, name.replace("-", "_"))
+        assert re.search(rf"\b{module}\b", code), f"nothing in {room} uses {name}"
 
 
 def test_the_import_contracts_hold() -> None:
