@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 from edge_xray._compat import Self
@@ -171,14 +170,9 @@ class ResultsFolder:
         """The folder itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         """Make durable what is done and give the folder back."""
-        self._journal.__exit__(kind, error, trace)
+        self._journal.__exit__(kind, *rest)
 
     def known(self, path: str, sha256: str) -> Row | None:
         """The row that an earlier scan left for a film, if its pictures are still there."""

@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Final, TextIO
 
 from rich.box import SIMPLE_HEAD
@@ -171,12 +170,7 @@ class ScanProgress:
             threading.Thread(target=self._count_films, name="edge-xray-count", daemon=True).start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Take it away; from a terminal that was closed there is nothing to take."""
         self._stop.set()
         with contextlib.suppress(OSError):
