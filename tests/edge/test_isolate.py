@@ -214,7 +214,7 @@ def test_no_child_outlives_its_parent(encode, draw_film, tmp_path):
     path = tmp_path / "film.tif"
     path.write_bytes(encode(draw_film(), "TIFF"))
     script = (
-        "import os, sys, pathlib; from edge_xray import isolate; from edge_xray.metadata import InputSpec;"
+        "import os, sys, pathlib; from edge_xray import isolate; from edge_xray.input_spec import InputSpec;"
         "isolate.decode_isolated(pathlib.Path(sys.argv[1]), InputSpec(64, 64));"
         "print(isolate._idle[0]._process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
