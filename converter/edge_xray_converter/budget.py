@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from edge_xray_converter.paired import Comparison
+if TYPE_CHECKING:
+    from edge_xray_converter.paired import Comparison
 
 
 @dataclass(frozen=True)

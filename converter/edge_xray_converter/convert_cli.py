@@ -11,6 +11,7 @@ import typer
 from edge_xray._extras import require
 from edge_xray.errors import ExitCode
 from edge_xray_converter import _options as options
+from edge_xray_converter.budget import Budget
 
 if TYPE_CHECKING:
     from edge_xray_converter.convert import Converted
@@ -78,14 +79,14 @@ def convert_command(
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Try int8 on the split's validation films.")
     ] = True,
-    max_accuracy_drop: options.AccuracyDrop = 0.005,
-    max_label_accuracy_drop: options.LabelAccuracyDrop = 0.02,
-    max_sensitivity_drop: options.SensitivityDrop = 0.005,
-    max_auc_drop: options.AucDrop = 0.002,
-    max_pair_auc_drop: options.PairAucDrop = 0.01,
-    max_flips: options.Flips = 0.03,
-    max_mean_shift: options.MeanShift = 0.02,
-    max_refusals: options.Refusals = 0.03,
+    max_accuracy_drop: options.AccuracyDrop = Budget.accuracy_drop,
+    max_label_accuracy_drop: options.LabelAccuracyDrop = Budget.label_accuracy_drop,
+    max_sensitivity_drop: options.SensitivityDrop = Budget.sensitivity_drop,
+    max_auc_drop: options.AucDrop = Budget.auc_drop,
+    max_pair_auc_drop: options.PairAucDrop = Budget.pair_auc_drop,
+    max_flips: options.Flips = Budget.flips,
+    max_mean_shift: options.MeanShift = Budget.mean_shift,
+    max_refusals: options.Refusals = Budget.refusals,
     input_range: options.InputRange = None,
     labels: options.Labels = None,
     negative: options.Negative = None,
@@ -119,7 +120,6 @@ def convert_command(
     MODEL), and the result is tried on its validation films: exit 1 if it loses more than the budget.
     """
     require("convert", "edge-xray convert", options.MODULES)
-    from edge_xray_converter.budget import Budget
     from edge_xray_converter.convert import Conversion, convert
     from edge_xray_converter.describe import Description, parse_labels
     from edge_xray_converter.sources import PixelRange, with_name

@@ -14,6 +14,7 @@ import typer
 from edge_xray._extras import require
 from edge_xray.errors import ExitCode
 from edge_xray_converter import _options as options
+from edge_xray_converter.budget import Budget
 
 if TYPE_CHECKING:
     from edge_xray_converter.converted_from import Told
@@ -51,14 +52,14 @@ def parity_command(
         str | None,
         typer.Option(metavar="NAME", help="Operating point; by default each model's own."),
     ] = None,
-    max_accuracy_drop: options.AccuracyDrop = 0.005,
-    max_label_accuracy_drop: options.LabelAccuracyDrop = 0.02,
-    max_sensitivity_drop: options.SensitivityDrop = 0.005,
-    max_auc_drop: options.AucDrop = 0.002,
-    max_pair_auc_drop: options.PairAucDrop = 0.01,
-    max_flips: options.Flips = 0.03,
-    max_mean_shift: options.MeanShift = 0.02,
-    max_refusals: options.Refusals = 0.03,
+    max_accuracy_drop: options.AccuracyDrop = Budget.accuracy_drop,
+    max_label_accuracy_drop: options.LabelAccuracyDrop = Budget.label_accuracy_drop,
+    max_sensitivity_drop: options.SensitivityDrop = Budget.sensitivity_drop,
+    max_auc_drop: options.AucDrop = Budget.auc_drop,
+    max_pair_auc_drop: options.PairAucDrop = Budget.pair_auc_drop,
+    max_flips: options.Flips = Budget.flips,
+    max_mean_shift: options.MeanShift = Budget.mean_shift,
+    max_refusals: options.Refusals = Budget.refusals,
     resamples: Annotated[
         int, typer.Option(min=100, help="Draws of patients for the intervals.")
     ] = 2000,
@@ -96,7 +97,6 @@ def parity_command(
     from rich.progress import Progress
 
     from edge_xray.unseen_films import TEST_PART, split_beside
-    from edge_xray_converter.budget import Budget
     from edge_xray_converter.convert import Conversion, convert
     from edge_xray_converter.describe import Description, parse_labels, parse_names
     from edge_xray_converter.outputs import check_name, write_output
