@@ -78,10 +78,9 @@ def expected_calibration_error(
     if not probability.size:
         return 0.0
     index = np.minimum((probability * bins).astype(int), bins - 1)
-    count = np.bincount(index, minlength=bins)
     stated = np.bincount(index, weights=probability, minlength=bins)
     observed = np.bincount(index, weights=np.asarray(positive, np.float64), minlength=bins)
-    return float(np.abs(stated - observed).sum() / count.sum())
+    return float(np.abs(stated - observed).sum() / probability.size)
 
 
 def calibration_error_by_chance(

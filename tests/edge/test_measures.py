@@ -242,6 +242,9 @@ def test_mean_and_complement():
     own = mean_of_two(first, second)
     assert own.value == pytest.approx(0.8)
     assert own.low == pytest.approx(0.8 - math.hypot(0.1, 0.1) / 2)
+    assert own.high == pytest.approx(0.8 + math.hypot(0.05, 0.1) / 2)
+    nothing = mean_of_two(first, wilson(0, 0))
+    assert math.isnan(nothing.value) and (nothing.low, nothing.high) == (0.0, 1.0)
     assert complement(first) == Estimate(
         pytest.approx(0.1), pytest.approx(0.05), pytest.approx(0.2)
     )
@@ -256,6 +259,8 @@ def test_predictive_values_by_bayes():
     assert perfect.value == perfect.high == 1.0 and perfect.low < 0.6
     never_positive, all_cleared = predictive_values(0.0, 1.0, 30, 30, 0.1)
     assert math.isnan(never_positive.value) and all_cleared.value == pytest.approx(0.9)
+    always_positive, none_cleared = predictive_values(1.0, 0.0, 30, 30, 0.1)
+    assert always_positive.value == pytest.approx(0.1) and math.isnan(none_cleared.value)
     assert math.isnan(predictive_values(0.9, math.nan, 30, 0, 0.1)[0].value)
 
 
