@@ -250,8 +250,32 @@ def test_where_locks_are_unknown_the_process_number_decides(tmp_path, monkeypatc
         Journal(tmp_path, "model")
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    (tmp_path / LOCK_NAME).write_text(f"{gone.pid}\n")
-    Journal(tmp_path, "model").close()
+    # Nobody; a scan that had this number, as every one is number 1 of its container; what is no number.
+    for nobody in (gone.pid, os.getpid(), "9" * 30, "-1", "rubbish", ""):
+        (tmp_path / LOCK_NAME).write_text(f"{nobody}\n")
+        Journal(tmp_path, "model").close()
+        # This process goes on, its scan does not.
+        assert (tmp_path / LOCK_NAME).read_bytes() == b""
+
+    def others(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "another user's process")
+
+    monkeypatch.setattr(os, "kill", others)
+    (tmp_path / LOCK_NAME).write_text("4711\n")
+    with pytest.raises(OutputError, match="process 4711"):
+        Journal(tmp_path, "model")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links want a right there")
+def test_a_link_in_the_place_of_the_partial_file_is_not_written_through(tmp_path):
+    kept = tmp_path / "kept"
+    kept.write_bytes(b"kept")
+    (tmp_path / ".results.csv.partial").symlink_to(kept)
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_atomically(tmp_path / "results.csv", b"new")
+    assert kept.read_bytes() == b"kept"
+    write_atomically(tmp_path / "results.csv", b"new")
+    assert (tmp_path / "results.csv").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace", "open", "ftruncate"])
