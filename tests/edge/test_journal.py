@@ -316,6 +316,16 @@ def test_every_refusal_of_the_disk_is_an_output_error_and_loses_nothing_synced(
         pytest.fail("the scan never came to its end")
 
 
+def test_a_disk_that_takes_a_few_bytes_at_a_time_gets_them_all(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:100]))
+    fill(tmp_path)
+    write_atomically(tmp_path / "results.csv", b"new" * 500)
+    with Journal.open(tmp_path, "model") as journal:
+        assert assert_prefix(journal) == FILMS and journal.dropped_bytes == 0
+    assert (tmp_path / "results.csv").read_bytes() == b"new" * 500
+
+
 def test_a_failed_atomic_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
     path = tmp_path / "results.csv"
     write_atomically(path, b"old")
