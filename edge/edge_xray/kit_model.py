@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import glob
 import hashlib
 import json
 import zipfile
@@ -58,7 +59,7 @@ def read_kit_model(path: Path) -> KitModel:
             f"{path}: goes into no kit without a parity report that says PASS; {fault}"
         )
     stem = REPORT_SUFFIX.rpartition(".")[0]
-    reports = sorted(path.parent.glob(f"{path.stem}{stem}.*"))
+    reports = sorted(path.parent.glob(f"{glob.escape(path.stem)}{stem}.*"))
     return KitModel(path.stem, data, {report.name: report.read_bytes() for report in reports})
 
 

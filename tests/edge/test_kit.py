@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -372,10 +373,11 @@ def _report(model: Path, verdict: str = "PASS") -> None:
     model.with_name(f"{model.stem}.parity.json").write_text(json.dumps(record))
 
 
+@pytest.mark.parametrize("own", ["ward-3", "ward [3]"])
 def test_a_model_of_ones_own_becomes_the_clinics_default(
-    project: Path, shelf: Path, tiny_model: Path, tmp_path: Path
+    own: str, project: Path, shelf: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    model = tmp_path / "ward-3.tflite"
+    model = tmp_path / f"{own}.tflite"
     model.write_bytes(tiny_model.read_bytes())
     _report(model)
     kits = []
@@ -387,18 +389,25 @@ def test_a_model_of_ones_own_becomes_the_clinics_default(
         kits.append(path.read_bytes())
     assert kits[0] == kits[1]
     files = members(tmp_path / "one.zip")
-    assert json.loads(files["manifest.json"])["models"]["default"] == "ward-3"
-    assert "models/ward-3.parity.json" in files
-    (name,) = (own for own in files if own.startswith("wheels/edge_xray-"))
+    assert json.loads(files["manifest.json"])["models"]["default"] == own
+    assert f"models/{own}.parity.json" in files
+    (name,) = (path for path in files if path.startswith("wheels/edge_xray-"))
     (tmp_path / "own.whl").write_bytes(files[name])
     with zipfile.ZipFile(tmp_path / "own.whl") as archive:
-        inside = archive.read("edge_xray/models/ward-3.tflite")
-        index = json.loads(archive.read("edge_xray/models/models.json"))
-        (record,) = (own for own in archive.namelist() if own.endswith("/RECORD"))
-        lines = archive.read(record).decode().splitlines()
-    assert inside == model.read_bytes()
-    assert index["models"]["ward-3"]["sha256"] == hashlib.sha256(inside).hexdigest()
-    assert len(lines) == len({line.split(",")[0] for line in lines})
+        inside = {path: archive.read(path) for path in archive.namelist()}
+    index = json.loads(inside["edge_xray/models/models.json"])
+    assert inside[f"edge_xray/models/{own}.tflite"] == model.read_bytes()
+    assert list(index["models"]) == ["edge-xray-lite0", own]
+    assert index["models"][own]["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    # pip removes what RECORD names when a kit is taken off or upgraded.
+    (record,) = (path for path in inside if path.endswith("/RECORD"))
+    lines = [line.split(",") for line in inside.pop(record).decode().splitlines()]
+    assert lines.pop() == [record, "", ""]
+    for path, digest, size in lines:
+        data = inside.pop(path)
+        hashed = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=")
+        assert (digest, size) == (f"sha256={hashed.decode()}", str(len(data)))
+    assert not inside
     assert f"wheels/{name}".split("/")[-1].encode() in files["SHA256SUMS"]
 
 

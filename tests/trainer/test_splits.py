@@ -221,6 +221,8 @@ def test_rows_that_say_a_thing_twice_contradict_nothing(tmp_path: Path) -> None:
         ("path,patient\nc/9.png,p1\n", "not in the folder; expected paths such as 'a/1.png'"),
         ("path,label\na/1.png,zebra\n", "unknown label 'zebra'; expected one of"),
         ("film,patient\na/1.png,p1\n", "expected the columns path and patient"),
+        ("path,name\na/1.png,Ann\n", "expected the columns path and patient"),
+        ("", r"expected the columns path and patient .* found \[\]"),
         ("path;patient\na/1.png;p1\n", r"with commas between, found \['path;patient'\]"),
         ("path,patient\na/1.png,A\na/1.png,B\n", "twice, with the patient 'A' and 'B'"),
         ("path,label\na/1.png,a\nb/2.png,b\na/1.png,b\n", "twice, with the label 'a' and 'b'"),
@@ -232,6 +234,20 @@ def test_a_wrong_csv_is_refused_in_one_line(tmp_path: Path, text: str, said: str
     table.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=said) as caught:
         read_labels(table, films)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "data", [None, "path,patient\na/1.png,Jürgen\n".encode("latin-1"), b"path\n" + bytes(200_000)]
+)
+def test_a_csv_that_cannot_be_read_is_refused_in_one_line(
+    tmp_path: Path, data: bytes | None
+) -> None:
+    table = tmp_path / "labels.csv"
+    if data is not None:
+        table.write_bytes(data)
+    with pytest.raises(UsageError, match="expected a CSV of films, cannot read it") as caught:
+        read_labels(table, [LabelledFilm("a/1.png", "a")])
     assert "\n" not in str(caught.value)
 
 
