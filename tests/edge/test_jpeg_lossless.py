@@ -191,6 +191,22 @@ def test_what_is_no_lossless_process_is_refused_in_words_for_a_nurse(draw_film):
     assert "pip" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("marker", "skip", "value", "said"),
+    [
+        (b"\xff\xdd", 4, 41, "restarts within a row"),
+        (b"\xff\xc3", 5, 0, "gives no size"),
+        (b"\xff\xc3", 7, 0, "gives no size"),
+    ],
+)
+def test_headers_that_fit_no_film_are_damage(marker, skip, value, said, draw_film):
+    coded = encode_lossless(draw_film()[:20, :20].astype(np.uint16), 8, rows_a_restart=2)
+    at = coded.index(marker) + skip
+    with pytest.raises(FilmError, match=said) as caught:
+        decode_jpeg_lossless(coded[:at] + value.to_bytes(2, "big") + coded[at + 2 :])
+    assert caught.value.reason == "damaged"
+
+
 @settings(max_examples=150)
 @given(at=st.integers(2, 400), value=st.integers(0, 255))
 def test_damaged_streams_give_pixels_or_a_reason(at, value):

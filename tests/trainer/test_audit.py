@@ -8,6 +8,7 @@ import shutil
 import sys
 import tracemalloc
 import warnings
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from PIL import Image
 
 from edge_xray.cli import main
 from edge_xray.labelled import Split, SplitFilm
-from edge_xray.metadata import DISCLAIMER
+from edge_xray.metadata import DISCLAIMER, Estimate
+from edge_xray_trainer.audit import Audit
 from edge_xray_trainer.audit_films import AuditedFilm, Look
+from edge_xray_trainer.audit_findings import findings_of
 from edge_xray_trainer.likeness import likeness
 
 
@@ -220,6 +223,55 @@ def test_border_that_gives_the_class_away_is_found(tmp_path, draw_film, capsys):
     record = found(capsys, tmp_path)
     assert record["auc_of_the_border_alone"]["ill"]["low"] > 0.9
     assert any("From the border alone" in text for text in texts(record, "warning"))
+
+
+def _findings(**found):
+    """What is said of an audit that found this and nothing else."""
+    return findings_of(Audit(**{**dict.fromkeys((own.name for own in fields(Audit)), ()), **found}))
+
+
+def test_the_worst_is_said_first_and_long_lists_are_cut():
+    border = {"ill": Estimate(0.8, 0.61, 0.9)}
+    split_patients = {f"p{i}": ("train", "test") for i in range(7)}
+    found = _findings(split_patients=split_patients, border=border)
+    assert [own.kind for own in found] == ["leak", "warning", "good"]
+    assert "7 patients have films" in found[0].text and "p3, p4 and 2 more. " in found[0].text
+
+
+@pytest.mark.parametrize(
+    ("ill", "kind", "text"),
+    [
+        ((0.70, 0.60, 0.80), "warning", "ill is told from the rest with an AUC of 0.700"),
+        ((0.70, 0.59, 0.80), "good", "AUC 0.700 (0.590 to 0.800) for ill"),
+    ],
+)
+def test_the_border_is_judged_by_the_class_it_gives_away_most(ill, kind, text):
+    border = {
+        "well": Estimate(0.5, 0.4, 0.6),
+        "ill": Estimate(*ill),
+        "odd": Estimate(0.3, 0.2, 0.4),
+    }
+    (said,) = (own for own in _findings(border=border) if "border" in own.text)
+    assert said.kind == kind and text in said.text
+
+
+@pytest.mark.parametrize(("low", "own_numbers"), [(0.25, False), (0.24, True), (0.1, True)])
+def test_patients_of_two_classes_are_several_where_their_films_are_no_more_alike(low, own_numbers):
+    alike = {
+        "one patient, two classes": Estimate(0.3, low, 0.4),
+        "two patients": Estimate(0.2, 0.1, 0.24),
+    }
+    (said,) = (
+        own
+        for own in _findings(mixed_patients=("p1", "p2"), likeness=alike)
+        if "more than one class" in own.text
+    )
+    assert said.kind == "warning" and said.text.startswith("2 patients have films")
+    assert ("each class seems to be numbered on its own" in said.text) == own_numbers
+    (said,) = (
+        own for own in _findings(mixed_patients=("p1",)) if "more than one class" in own.text
+    )
+    assert "numbered" not in said.text
 
 
 def test_three_channels_and_one_patient_a_class(tmp_path, capsys):
