@@ -2,16 +2,21 @@
 
 import html
 import json
+import math
 import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from edge_xray.cli import main
-from edge_xray.metadata import DISCLAIMER
+from edge_xray.errors import UsageError
+from edge_xray.metadata import DISCLAIMER, Estimate
 from edge_xray.model_file import attach_to_keras, read_metadata
+from edge_xray_trainer.compare import WARM_UP, model_of, stand_ins_of, time_one_film, verdict_of
 
 
 def run(*arguments):
@@ -147,6 +152,56 @@ def test_a_point_that_one_model_lacks_is_told_before_any_is_measured(
     words = ("--data", film_folder, "--split", tiny_split, "--operating-point", "balanced")
     assert run(tiny_keras, lacking, *words) == 2
     assert "has no operating point 'balanced'; it has screening" in capsys.readouterr().err
+
+
+def test_a_packed_model_goes_before_the_network_that_it_was_made_of(tmp_path):
+    (tmp_path / "model.keras").touch()
+    assert model_of(tmp_path) == tmp_path / "model.keras"
+    (tmp_path / "own.tflite").touch()
+    assert model_of(tmp_path) == tmp_path / "own.tflite"
+
+
+def test_stand_ins_are_of_the_models_own_record(tmp_path):
+    model = tmp_path / "own.tflite"
+    assert stand_ins_of(model, "own") == {}
+    for file, name, value in (("record.json", "other", 0.5), ("own.record.json", "own", 0.8)):
+        own = {"balanced_accuracy": {"value": value, "low": 0.1, "high": 0.9}}
+        record = {"name": name, "shift_stand_ins": {"A to B": own}}
+        (tmp_path / file).write_text(json.dumps(record))
+    assert stand_ins_of(model, "own") == {"A to B": Estimate(0.8, 0.1, 0.9)}
+    assert stand_ins_of(model, "third") == {}
+    for damaged in ("{", "[]", '{"name": "own", "shift_stand_ins": {"A to B": {}}}'):
+        (tmp_path / "own.record.json").write_text(damaged)
+        with pytest.raises(UsageError, match="expected a run's record"):
+            stand_ins_of(model, "own")
+
+
+def test_the_time_of_a_film_is_the_median_in_milliseconds_after_a_warm_up():
+    seconds = iter([*[9.0] * WARM_UP, *np.random.default_rng(0).permutation(101) / 1000])
+    asked = SimpleNamespace(seconds=lambda film: next(seconds))
+    shown = []
+    own = time_one_film(asked, np.zeros((1, 8, 8, 1), np.uint8), lambda: shown.append(1), runs=101)
+    # Of 0 to 100 ms the 41st and the 61st: 101 / 2 -+ 0.98 sqrt(101), rounded up.
+    assert (own.value, own.low, own.high) == pytest.approx((50.0, 40.0, 60.0))
+    assert len(shown) == 101 and next(seconds, None) is None
+
+
+def test_the_smallest_model_whose_interval_reaches_the_best_is_named():
+    def one(name, size, value, high):
+        auc = Estimate(value, value - 0.1, high)
+        return SimpleNamespace(name=name, bytes=size, test=SimpleNamespace(auc=auc))
+
+    large, middle = one("large", 400, 0.95, 0.97), one("middle", 200, 0.94, 0.95)
+    small, nothing = one("small", 100, 0.90, 0.94), one("none", 1, math.nan, 1.0)
+
+    def said(*runs):
+        return verdict_of(SimpleNamespace(runs=runs))
+
+    assert said(small, nothing, large, middle) == (
+        "Highest AUC: large (0.9500). The smallest whose interval reaches it: middle (0.9400, 50% of the size)."
+    )
+    assert said(small, large) == "Highest AUC: large (0.9500)."
+    assert "films are all of one kind" in said(nothing, nothing)
 
 
 def _two(folder, model):

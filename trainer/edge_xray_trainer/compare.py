@@ -180,8 +180,9 @@ def time_one_film(
         done()
     times.sort()
     spread = 0.98 * math.sqrt(runs)
-    low = max(0, math.floor(runs / 2 - spread))
-    high = min(runs - 1, math.ceil(runs / 2 + spread))
+    # Both ranks are rounded up, and count from 1.
+    low = max(0, math.ceil(runs / 2 - spread) - 1)
+    high = min(runs - 1, math.ceil(runs / 2 + spread) - 1)
     return Estimate(float(np.median(times)), float(times[low]), float(times[high]))
 
 
@@ -217,15 +218,15 @@ def compare(
         reference_of(chosen.films, scorer.metadata, request.renamed)
     measured: list[ComparedRun] = []
     answers: list[_Answers] = []
-    facts: tuple[str, str, str, Mapping[str, int], int] | None = None
+    facts: list[tuple[str, str, str, Mapping[str, int], int]] = []
     for name, scorer in zip(names, scorers, strict=True):
         one, own, found = _measure(name, scorer, request, progress, chosen)
-        if facts is not None and found != facts:
+        if facts and found != facts[0]:
             raise UsageError(
                 f"{name} was measured on other films than {names[0]}: a film can be read at one input "
                 "size and not at the other; see edge-xray audit"
             )
-        facts = found
+        facts.append(found)
         measured.append(one)
         answers.append(own)
     resamples = ClusterResamples(
@@ -235,9 +236,7 @@ def compare(
         _paired(one, own, answers[0], resamples)
         for one, own in zip(measured[1:], answers[1:], strict=True)
     ]
-    if facts is None:
-        raise UsageError("nothing was measured")
-    return Comparison(tuple(measured), *facts, chosen.notes)
+    return Comparison(tuple(measured), *facts[0], chosen.notes)
 
 
 def _names(models: Sequence[Path]) -> list[str]:
