@@ -14,7 +14,7 @@ from edge_xray.classifier import Classifier
 from edge_xray.labelled import Split
 from edge_xray.model_file import attach_to_keras, parse_metadata, read_metadata, split_packed
 from edge_xray_converter.flatbuffer import read_graph
-from edge_xray_converter.keep_float import choose_float
+from edge_xray_converter.keep_float import Choice, choose_float
 from edge_xray_converter.layers import LayerError
 
 
@@ -121,6 +121,19 @@ def test_int8_that_could_not_be_tried_says_so_and_why(
     assert code == 2 and why in err and "\n" not in err
     code, _, said = run_cli(*command, "--no-check")
     assert code == 0 and "not tried" not in said
+
+
+def test_validation_films_of_one_kind_are_refused_as_they_tell_no_loss(
+    run_cli, tiny_keras, tiny_split, film_folder, tmp_path
+):
+    films = Split.read(tiny_split).films
+    kept = (film for film in films if film.part != "validation" or film.label == "normal")
+    Split(0, tuple(kept)).write(tmp_path / "one.json")
+    words = ("--data", film_folder, "--split", tmp_path / "one.json", "-o", tmp_path / "x.tflite")
+    code, _, err = run_cli("convert", tiny_keras, *words)
+    assert code == 2
+    assert "validation films are all with or all without a finding" in err and "\n" not in err
+    assert not (tmp_path / "x.tflite").exists()
 
 
 def test_answers_of_all_kinds_are_close(converted, draw_film):
@@ -242,7 +255,15 @@ RANKING = [
     [("", ()), ("a", ("a",)), ("c", ("c",)), ("be", ("b", "e")), ("abcdef", tuple("abcdef"))],
 )
 def test_the_fewest_needed_operations_are_chosen(needed, chosen):
-    assert choose_float(RANKING, lambda names: set(needed) <= set(names)) == chosen
+    trials = []
+
+    def keeps_budget(names):
+        trials.append(names)
+        return set(needed) <= set(names)
+
+    assert choose_float(RANKING, keeps_budget) == chosen
+    # None, all, a bisection, and each but the last of those that it found: a trial takes minutes.
+    assert len(trials) <= 2 + 3 + "abcdef".find(max(needed, default="a"))
 
 
 def test_all_stays_in_float_where_even_that_misses_the_budget():

@@ -87,10 +87,9 @@ def test_counts_agree_with_rates_and_films(record, report, tiny_split):
 
 def test_sections_are_there(record):
     assert record["train"]["films"] > record["test"]["films"]
-    gap = record["gap"]["type_2"]
-    assert gap["value"] == pytest.approx(
-        record["test"]["type_2_error"]["value"] - record["train"]["type_2_error"]["value"]
-    )
+    for kind in ("type_1", "type_2"):
+        here, learned = (record[part][f"{kind}_error"]["value"] for part in ("test", "train"))
+        assert record["gap"][kind]["value"] == pytest.approx(here - learned)
     assert len(record["robustness"]["by_corruption"]) == 13
     assert {len(own) for own in record["robustness"]["by_severity"].values()} == {5}
     assert set(record["shortcut"]) == {
@@ -109,7 +108,11 @@ def test_sections_are_there(record):
     pairs = {own["subgroup"]: own["pairs"] for own in record["subgroups"]}
     assert pairs["IM"] == {} and list(pairs["person"]) == ["bacterial vs viral"]
     assert pairs["person"] == record["classes"]["pairs"]
-    assert [own["prevalence"] for own in record["predictive_values"]] == [0.05, 0.2, 0.5]
+    found, cleared = (record["test"][name]["value"] for name in ("sensitivity", "specificity"))
+    for own, share in zip(record["predictive_values"], (0.05, 0.2, 0.5), strict=True):
+        true, false = found * share, (1 - cleared) * (1 - share)
+        assert own["prevalence"] == share
+        assert own["ppv"]["value"] == pytest.approx(true / (true + false))
 
 
 def test_html_is_whole_in_itself(report):

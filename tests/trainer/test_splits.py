@@ -177,6 +177,30 @@ def test_folds_cover_all_films_once_and_turn_into_splits() -> None:
     assert {film.path for film in split.part("validation")} == {f.path for f in folds.part("fold0")}
 
 
+def test_folds_are_drawn_again_where_a_draw_leaves_one_without_a_class() -> None:
+    # Four patients have films of a: each fold must get one of them.
+    patients = ["babbb", "b", "bbb", "b", "bbbbbb", "aaaa", "aaa", "bbb", "a"]
+    films = [
+        LabelledFilm(f"{patient}-{i}.png", label, f"p{patient}")
+        for patient, labels in enumerate(patients)
+        for i, label in enumerate(labels)
+    ]
+    groups, _ = film_groups(films, list(range(len(films))))
+    folds = make_folds(films, [""] * len(films), groups, folds=4, seed=0)
+    for index in range(4):
+        assert {film.label for film in folds.part(f"fold{index}")} == {"a", "b"}
+
+
+def test_folds_that_are_not_there_or_too_few_are_refused() -> None:
+    films, groups = _films(list(range(60))), np.arange(60)
+    with pytest.raises(UsageError, match="at least 2 folds, got 1"):
+        make_folds(films, [""] * 60, groups, folds=1, seed=0)
+    with pytest.raises(UsageError, match="at least 3 folds, one of them to train on, got 2"):
+        fold_as_split(make_folds(films, [""] * 60, groups, folds=2, seed=0), 0)
+    with pytest.raises(UsageError, match="no part 'fold3'"):
+        fold_as_split(make_folds(films, [""] * 60, groups, folds=3, seed=0), 3)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, -1.0])
 def test_a_share_out_of_range_is_refused_with_the_value(share: float) -> None:
     films = _films(list(range(90)))
