@@ -261,6 +261,10 @@ def test_every_file_has_its_sum_and_every_wheel_its_hash(built: Path) -> None:
     for name in wheels:
         assert f"--hash=sha256:{sums[name]}" in locked
     assert {"install.sh", "install.ps1", "START-HERE.txt", "LICENSE", "index.html"} <= set(files)
+    with zipfile.ZipFile(built) as archive:
+        modes = {own.filename: own.external_attr >> 16 for own in archive.infolist()}
+    assert {name for name, mode in modes.items() if mode & 0o111} == {f"{kit.TOP}/install.sh"}
+    assert all(mode & 0o444 == 0o444 for mode in modes.values())
     assert "samples/normal-1.jpeg" in files and "samples/README.html" not in files
 
 
