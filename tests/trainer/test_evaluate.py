@@ -81,6 +81,9 @@ def test_counts_agree_with_rates_and_films(record, report, tiny_split):
     assert [row["path"] for row in rows] == [film.path for film in films]
     called = [float(row["p_finding"]) >= 0.3 for row in rows]
     assert called == [row["decided"] != "normal" for row in rows]
+    given = [0.2 <= float(row["p_finding"]) < 0.45 for row in rows]
+    assert given == [row["review"] == "true" for row in rows]
+    assert record["test"]["review"]["value"] == pytest.approx(sum(given) / len(rows))
     right = sum(row["decided"] == row["reference"] for row in rows)
     assert record["classes"]["accuracy"]["value"] == pytest.approx(right / len(rows))
 
@@ -149,6 +152,7 @@ def test_finding_without_class_and_renamed_labels(tiny_keras, write_film, tmp_pa
         write_film(tmp_path / "data" / "healthy" / f"{index}.png", "normal", index)
         write_film(tmp_path / "data" / "pneumonia" / f"{index}.png", "bacterial", index)
     (tmp_path / "data" / "pneumonia" / "broken.png").write_bytes(b"no picture")
+    shutil.copy(tmp_path / "data" / "healthy" / "0.png", tmp_path / "data" / "healthy" / "copy.png")
     arguments = [
         tiny_keras, "--data", tmp_path / "data", "--no-robustness", "--no-shortcut",
         "--format", "json", "--resamples", 100,
@@ -157,7 +161,9 @@ def test_finding_without_class_and_renamed_labels(tiny_keras, write_film, tmp_pa
     assert "--rename healthy=" in capsys.readouterr().err
     assert run(*arguments, "--rename", "Healthy=NORMAL") == 0
     measured = json.loads(capsys.readouterr().out)
-    assert (measured["test"]["films"], measured["test"]["positives"]) == (12, 6)
+    assert (measured["test"]["films"], measured["test"]["positives"]) == (13, 6)
+    # Whose film it is is not known, but a film and its copy are of one patient.
+    assert measured["test"]["patients"] == 12
     assert list(measured["data"]["skipped"]) == ["pneumonia/broken.png"]
     assert measured["classes"]["confusion"][1] == [0, 0, 0]
     assert measured["score_calibration"]["classes"]["value"] is None
