@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_xray.labelled import Split, SplitFilm, file_sha256
+from edge_xray.labelled import Split, SplitFilm, file_sha256, read_labelled_folder
+from edge_xray.model_file import read_metadata
+from edge_xray_converter.representative import hash_prefix
 
 QUICK = ("--resamples", 100, "--no-timing", "--max-flips", 1, "--max-mean-shift", 1)
 
@@ -123,6 +125,20 @@ def test_a_missing_test_film_does_not_let_training_films_judge(run_cli, run_fold
     assert "normal/0.png" in err and "missing" in err and "\n" not in err
 
 
+def test_a_named_split_must_have_its_films_and_two_classes(
+    run_cli, run_folder, write_film, tmp_path
+):
+    net, split = run_folder / "net.tflite", Split.read(run_folder / "split.json")
+    command = ("parity", net, net, "--data", tmp_path / "films", "--split")
+    normal = (film for film in split.films if film.part == "train" or film.label == "normal")
+    Split(0, tuple(normal)).write(tmp_path / "one.json")
+    code, _, err = run_cli(*command, tmp_path / "one.json")
+    assert code == 2 and "expected films of two classes in part 'test', found one" in err
+    write_film(tmp_path / "films" / "viral" / "1.png", "viral", 999)
+    code, _, err = run_cli(*command, run_folder / "split.json")
+    assert code == 2 and "viral/1.png: named by split.json and missing or changed since" in err
+
+
 def test_a_part_without_a_split_is_refused(run_cli, run_folder, write_film, tmp_path):
     for label in ("normal", "viral"):
         write_film(tmp_path / "elsewhere" / label / "x.png", label, 90)
@@ -220,10 +236,6 @@ def test_films_of_the_finding_without_its_class_judge_what_they_tell(
 def test_other_films_of_a_patient_that_set_the_ranges_may_not_judge(
     run_cli, tiny_float, tiny_model, film_folder, write_film, tmp_path
 ):
-    from edge_xray.labelled import read_labelled_folder
-    from edge_xray.model_file import read_metadata
-    from edge_xray_converter.representative import hash_prefix
-
     known = read_metadata(tiny_model).training["representative"]["patient_sha256_prefixes"]
     person = next(
         film.patient
@@ -244,14 +256,24 @@ def test_the_shipped_models_may_be_judged_on_the_official_test_part(run_cli, wri
     for name in ("person1_virus_6", "person80_bacteria_391"):
         write_film(tmp_path / f"test/PNEUMONIA/{name}.jpeg", "viral", 2)
     models = Path(__file__).resolve().parents[2] / "models"
-    for name in ("lite0", "tiny"):
+    learned = [film for film in Split.read(models / "split.json").films if film.part != "test"]
+    viral = {film.patient for film in learned if film.label == "viral"}
+    for count, name in enumerate(("lite0", "tiny"), start=5):
         net = models / f"edge-xray-{name}.tflite"
+        known = read_metadata(net).training["representative"]["patient_sha256_prefixes"]
+        # Another patient than the one with bacteria whose films set the ranges.
+        namesake = next(
+            film.patient
+            for film in learned
+            if hash_prefix(film.patient) in known and film.patient not in viral
+            if film.label == "bacterial"
+        )
+        write_film(tmp_path / f"test/PNEUMONIA/{namesake}_virus_9999.jpeg", "viral", count)
         code, _, err = run_cli(
             "parity", net, net, "--data", tmp_path / "test", "-o", tmp_path / name, *QUICK
         )
         assert code == 0, err
-        assert "All 4 films of test" in err
-    learned = Split.read(models / "split.json").part("train")
+        assert f"All {count} films of test" in err
     person = next(film.patient for film in learned if film.label == "bacterial")
     write_film(tmp_path / f"test/PNEUMONIA/{person}_bacteria_9999.jpeg", "bacterial", 3)
     code, _, err = run_cli("parity", net, net, "--data", tmp_path / "test")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from edge_xray.errors import ModelError, UsageError
-from edge_xray.labelled import SplitFilm
+from edge_xray.labelled import Split, SplitFilm
 from edge_xray.metadata import Label
 from edge_xray.model_file import read_metadata
+from edge_xray_converter.representative import HASH_DIGITS
 from edge_xray_converter.truth import ParitySet, classes_of, refuse_representative
 
 
@@ -58,3 +60,15 @@ def test_representative_films_that_a_model_tells_oddly_are_an_error_not_none(tin
     films_of = ParitySet(Path(), tuple(films("normal")), None, "")
     with pytest.raises(ModelError, match=r"m\.tflite: .*film_sha256_prefixes .* expected a list"):
         refuse_representative(metadata, films_of, "m.tflite", [])
+
+
+def test_copies_of_films_that_set_the_ranges_do_not_judge_under_another_name(tiny_keras):
+    drawn = SplitFilm("normal/1.png", "normal", "p1", "g1", "a" * 64, "train")
+    copy = SplitFilm("normal/2.png", "normal", "p2", "g1", "b" * 64, "test")
+    training = {"representative": {"film_sha256_prefixes": [drawn.sha256[:HASH_DIGITS]]}}
+    metadata = dataclasses.replace(read_metadata(tiny_keras), training=training)
+    for group, refused in (("g1", True), ("g2", False)):
+        judging = dataclasses.replace(copy, group=group)
+        split = Split(0, (drawn, judging))
+        with pytest.raises(UsageError, match="a duplicate") if refused else nullcontext():
+            refuse_representative(metadata, ParitySet(Path(), (judging,), split, "test"), "m", [])
