@@ -48,11 +48,11 @@ def split_beside(reference: Path, data: Path, part: str) -> Path | None:
         return None
     root = labelled_root(data)
     split = Split.read(path)
+    if not any(is_there(root, film) for film in split.films):
+        return None
     missing = [film.path for film in split.part(part) if not (root / film.path).is_file()]
     if not missing:
         return path
-    if not any(is_there(root, film) for film in split.films):
-        return None
     more = f" and {len(missing) - NAMED_FILMS} more" if len(missing) > NAMED_FILMS else ""
     raise UsageError(
         f"{root}: has films of {path}, but of its part {part} {', '.join(missing[:NAMED_FILMS])}{more} "

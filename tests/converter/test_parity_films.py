@@ -154,16 +154,20 @@ def test_a_part_without_a_split_is_refused(run_cli, run_folder, write_film, tmp_
     assert json.loads((tmp_path / "r.json").read_text())["films"]["part"] == "test"
 
 
-def test_all_films_of_another_place_judge_and_it_is_said(run_cli, run_folder, write_film, tmp_path):
-    # They bear the names of films of the split.
+@pytest.mark.parametrize("count", [1, 5])
+def test_all_films_of_another_place_judge_and_it_is_said(
+    run_cli, run_folder, write_film, tmp_path, count
+):
+    # They bear the names of films of the split, of some of them or of all.
     for label in ("normal", "viral"):
-        write_film(tmp_path / "elsewhere" / label / "0.png", label, 90)
+        for seed in range(count):
+            write_film(tmp_path / "elsewhere" / label / f"{seed}.png", label, 90 + seed)
     net = run_folder / "net.tflite"
     code, _, err = run_cli(
         "parity", net, net, "--data", tmp_path / "elsewhere", "-o", tmp_path / "r", *QUICK
     )
     assert code == 0
-    assert "All 2 films of elsewhere" in err
+    assert f"All {2 * count} films of elsewhere" in err
 
 
 def test_patients_of_a_whole_folder_come_from_a_csv_or_are_said_to_be_unknown(
