@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_xray.errors import UsageError
 from edge_xray.film_table import read_labels
-from edge_xray.labelled import LabelledFilm, Split, SplitFilm, check_split
+from edge_xray.labelled import LabelledFilm, Split, SplitFilm, check_split, file_sha256
 from edge_xray_trainer.splits import (
     film_groups,
     fold_as_split,
@@ -275,13 +275,10 @@ def test_a_csv_that_cannot_be_read_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_film_that_changed_after_the_split_is_named(tmp_path: Path) -> None:
+def test_a_film_that_changed_or_went_after_the_split_is_named(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     film = tmp_path / "a" / "1.png"
     film.write_bytes(b"before")
-    films = [LabelledFilm("a/1.png", "a")]
-    from edge_xray.labelled import file_sha256
-
     split = Split(0, (SplitFilm("a/1.png", "a", "", "g0", file_sha256(film), "train"),))
     split.write(tmp_path / "split.json")
     assert Split.read(tmp_path / "split.json") == split
@@ -289,7 +286,10 @@ def test_a_film_that_changed_after_the_split_is_named(tmp_path: Path) -> None:
     film.write_bytes(b"after")
     with pytest.raises(UsageError, match=r"1\.png: its content is not the one that was split"):
         check_split(split, tmp_path, ["train"])
-    assert films[0].path == split.films[0].path
+    film.unlink()
+    with pytest.raises(UsageError, match=r"1\.png: named by the split and missing"):
+        check_split(split, tmp_path, ["train"])
+    check_split(split, tmp_path, ["test"])
 
 
 def test_a_series_can_be_held_out_as_a_stand_in_for_another_hospital() -> None:
