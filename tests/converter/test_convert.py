@@ -14,7 +14,7 @@ from edge_xray.classifier import Classifier
 from edge_xray.labelled import Split
 from edge_xray.model_file import attach_to_keras, parse_metadata, read_metadata, split_packed
 from edge_xray_converter.flatbuffer import read_graph
-from edge_xray_converter.keep_float import Choice, choose_float
+from edge_xray_converter.keep_float import choose_float
 from edge_xray_converter.layers import LayerError
 
 

@@ -321,7 +321,7 @@ def test_a_disk_that_takes_a_few_bytes_at_a_time_gets_them_all(tmp_path, monkeyp
     monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:100]))
     fill(tmp_path)
     write_atomically(tmp_path / "results.csv", b"new" * 500)
-    with Journal.open(tmp_path, "model") as journal:
+    with Journal(tmp_path, "model") as journal:
         assert assert_prefix(journal) == FILMS and journal.dropped_bytes == 0
     assert (tmp_path / "results.csv").read_bytes() == b"new" * 500
 

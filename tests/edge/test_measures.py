@@ -243,7 +243,7 @@ def test_mean_and_complement():
     assert own.value == pytest.approx(0.8)
     assert own.low == pytest.approx(0.8 - math.hypot(0.1, 0.1) / 2)
     assert own.high == pytest.approx(0.8 + math.hypot(0.05, 0.1) / 2)
-    nothing = mean_of_two(first, wilson(0, 0))
+    nothing = mean_of_two(first, Estimate(math.nan, 0.0, 1.0))
     assert math.isnan(nothing.value) and (nothing.low, nothing.high) == (0.0, 1.0)
     assert complement(first) == Estimate(
         pytest.approx(0.1), pytest.approx(0.05), pytest.approx(0.2)
