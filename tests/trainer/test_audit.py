@@ -16,7 +16,8 @@ from PIL import Image
 
 from edge_xray.cli import main
 from edge_xray.labelled import Split, SplitFilm
-from edge_xray.metadata import DISCLAIMER, Estimate
+from edge_xray.metadata import DISCLAIMER
+from edge_xray.operating_point import Estimate
 from edge_xray_trainer.audit import Audit
 from edge_xray_trainer.audit_films import AuditedFilm, Look
 from edge_xray_trainer.audit_findings import findings_of

@@ -14,8 +14,9 @@ import pytest
 
 from edge_xray.cli import main
 from edge_xray.errors import UsageError
-from edge_xray.metadata import DISCLAIMER, Estimate
+from edge_xray.metadata import DISCLAIMER
 from edge_xray.model_file import attach_to_keras, read_metadata
+from edge_xray.operating_point import Estimate
 from edge_xray_trainer.compare import WARM_UP, model_of, stand_ins_of, time_one_film, verdict_of
 
 
