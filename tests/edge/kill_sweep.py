@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import shutil
 import signal
 import sys
@@ -37,8 +38,14 @@ class Killer:
     def __post_init__(self) -> None:
         self.calls: list[str] = []
         self._guard = threading.Lock()
+        # Python 3.10's paths keep functions of os in a class of their own.
+        kept = getattr(pathlib, "_NormalAccessor", None)
         for name in ("write", "fsync", "replace", "ftruncate", "mkdir", "unlink"):
-            setattr(os, name, self._wrap(getattr(os, name), torn=name == "write"))
+            real = getattr(os, name)
+            call = self._wrap(real, torn=name == "write")
+            setattr(os, name, call)
+            if getattr(kept, name, None) is real:
+                setattr(kept, name, staticmethod(call))
         real_bytes = Path.write_bytes
         counted = self._wrap(real_bytes, torn=True)
         Path.write_bytes = lambda path, data: counted(path, data)  # type: ignore[method-assign]

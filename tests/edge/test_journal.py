@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pathlib
 import subprocess
 import sys
 import threading
@@ -373,9 +374,15 @@ class Calls:
         self.happened = False
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
+        # Python 3.10's paths keep functions of os in a class of their own.
+        kept = getattr(pathlib, "_NormalAccessor", None)
         for name in ("write", "fsync", "replace", "open", "ftruncate"):
             if self.name in ("any", name):
-                patch.setattr(os, name, self._wrap(getattr(os, name), name))
+                real = getattr(os, name)
+                call = self._wrap(real, name)
+                patch.setattr(os, name, call)
+                if getattr(kept, name, None) is real:
+                    patch.setattr(kept, name, staticmethod(call))
 
     def _wrap(self, real: Callable[..., Any], name: str) -> Callable[..., Any]:
         def wrapped(*arguments: Any, **options: Any) -> Any:

@@ -121,8 +121,12 @@ def test_a_class_named_like_the_finding_has_no_second_column():
 
 
 @given(st.lists(rows, max_size=4))
+@example([SkippedFilm("a.dcm", SHA, "not_an_image", "", patient="a\0b")])
 def test_no_csv_cell_starts_a_formula_and_every_line_has_all_cells(many):
-    lines = list(csv_module.reader(io.StringIO("".join(csv.render(many, RUN)), newline="")))
+    text = "".join(csv.render(many, RUN))
+    # Python 3.10 writes none, and many a reader ends there.
+    assert "\0" not in text
+    lines = list(csv_module.reader(io.StringIO(text, newline="")))
     assert {len(line) for line in lines} == {len(csv.columns(METADATA))}
     assert len(lines) == len(many) + 1
     assert not any(cell.startswith(tuple("=+-@\t\r\n")) for line in lines for cell in line)

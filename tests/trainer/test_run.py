@@ -177,9 +177,9 @@ def test_the_average_of_weights_watches_the_run_and_does_not_steer_it(
 def test_live_normalization_is_kept_with_statistics_of_the_kept_weights(
     film_folder: Path, tmp_path: Path
 ) -> None:
-    options = replace(
-        OPTIONS, architecture="tiny", norm="live", learning_rate=1e-2, augmentation=NO_AUGMENTATION
-    )
+    # A last batch of one film or two, which counts as such.
+    options = replace(OPTIONS, architecture="tiny", norm="live", learning_rate=1e-2, batch_size=19)
+    options = replace(options, augmentation=NO_AUGMENTATION)
     result = run(RunRequest(film_folder, tmp_path / "run", options))
     network = keras.models.load_model(result.model, compile=False)
     norm = next(x for x in network.layers if isinstance(x, keras.layers.BatchNormalization))
@@ -192,7 +192,7 @@ def test_live_normalization_is_kept_with_statistics_of_the_kept_weights(
     reach = keras.Model(network.input, norm.input)
     entering = np.asarray(reach.predict(pixels.astype(np.float32), verbose=0))
     mean = entering.mean(axis=(0, 1, 2))
-    assert np.asarray(norm.moving_mean) == pytest.approx(mean, abs=0.1 * float(np.abs(mean).max()))
+    assert np.asarray(norm.moving_mean) == pytest.approx(mean, abs=1e-3 * float(np.abs(mean).max()))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
@@ -347,9 +347,13 @@ def test_several_teachers_give_the_mean_of_their_answers_and_stand_in_the_record
 
 
 def test_two_devices_learn_what_one_does(film_folder: Path, tmp_path: Path) -> None:
-    plain = {"architecture": "baseline", "input_size": 32, "epochs": 2, "batch_size": 16}
+    plain = {"architecture": "baseline", "input_size": 32, "epochs": 2, "batch_size": 20}
     plain |= {"dropout": 0.0, "seed": 5}
-    one = run(RunRequest(film_folder, tmp_path / "one", TrainingOptions(**plain)))
+    # Its last batch would be short by four films or so, and leave the second device less than the first.
+    whole = TrainingOptions(**plain, steps_per_epoch=5)
+    one = run(RunRequest(film_folder, tmp_path / "one", whole))
+    films = len(Split.read(tmp_path / "one" / "split.json").part("train"))
+    assert 80 < films < 100
     told = subprocess.run(
         [sys.executable, "-c", TWO_DEVICES, film_folder, tmp_path / "two", json.dumps(plain)],
         capture_output=True,
@@ -369,6 +373,17 @@ def test_several_machines_are_refused_in_one_line(
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}}')
     with pytest.raises(UsageError, match=r"TF_CONFIG .*unset it and train on one machine"):
         run(RunRequest(film_folder, tmp_path / "run", OPTIONS))
+
+
+def test_a_batch_that_the_gpus_cannot_share_is_refused_in_one_line(
+    film_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["one", "two", "three"])
+    with pytest.raises(UsageError, match=r"--batch-size 16: .*3 GPUs.*expected a multiple of 3"):
+        run(RunRequest(film_folder, tmp_path / "run", OPTIONS))
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_epoch_is_not_worse_for_being_less_sure() -> None:

@@ -68,7 +68,7 @@ def _fused(layer: Any, inputs: Any, training: bool | None = None, mask: Any = No
 
 
 def estimate_statistics(network: keras.Model, norms: list[Any], batches: AugmentedBatches) -> None:
-    """Set the statistics of normalizations to those of the films, as the plain mean of batches.
+    """Set the statistics of normalizations to those of the films, as the mean over batches by their films.
 
     Averaged weights need this where they are not frozen: the moving statistics are of other weights.
 
@@ -78,10 +78,13 @@ def estimate_statistics(network: keras.Model, norms: list[Any], batches: Augment
         batches: `ESTIMATION_BATCHES` of them are shown to it.
     """
     momenta = [layer.momentum for layer in norms]
+    seen = 0
     for index in range(min(ESTIMATION_BATCHES, len(batches)) if norms else 0):
+        pixels = batches[index][0]
         for layer in norms:
-            # A momentum of i / (i + 1) makes the moving average the plain mean so far.
-            layer.momentum = index / (index + 1)
-        network(batches[index][0], training=True)
+            # The share of the films so far makes the moving average their mean, also of a last, smaller batch.
+            layer.momentum = seen / (seen + len(pixels))
+        network(pixels, training=True)
+        seen += len(pixels)
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum

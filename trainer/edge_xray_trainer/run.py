@@ -42,8 +42,8 @@ from edge_xray_trainer.task import Task, check_table, task_for
 from edge_xray_trainer.training import (
     architecture_of,
     build_network,
+    check_devices,
     load_initial_weights,
-    refuse_several_machines,
     train,
 )
 
@@ -68,7 +68,7 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
     output, options = request.output, request.options
     check_words(request.name, request.model_version, request.licence)
     architecture = architecture_of(options)
-    refuse_several_machines()
+    check_devices(options)
     check_folder(output)
     check_table(request.task)
     _check_sources(request)

@@ -7,10 +7,11 @@ from the last whole epoch, and on a CPU ends with the weights of one that was le
 
 from __future__ import annotations
 
-import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +153,9 @@ def train(
         `class_weights`, which the fitting of its calibration takes off.
 
     Raises:
-        UsageError: the folder holds another run, or several machines are asked for.
+        UsageError: the folder holds another run, or `check_devices` refuses.
     """
+    check_devices(options)
     distribution = _distribution()
     folder.mkdir(parents=True, exist_ok=True)
     names = films.names
@@ -163,6 +165,10 @@ def train(
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
+    whole_batches = options.steps_per_epoch
+    if not whole_batches and _devices() > 1:
+        # No share may be less than the others: the last batch is filled up with the first films.
+        whole_batches = math.ceil(len(films) / options.batch_size)
     wanted = targets or labels_alone(films)
     weights = film_weights(options, films)
 
@@ -175,7 +181,7 @@ def train(
             batch_size=options.batch_size,
             seed=options.seed,
             epoch=epoch,
-            steps=options.steps_per_epoch,
+            steps=whole_batches,
         )
 
     steps = len(batches(0))
@@ -256,11 +262,11 @@ def train(
     return network, state
 
 
-def refuse_several_machines() -> None:
-    """Refuse ``TF_CONFIG``, which asks for several machines: Keras 3 does not train on them.
+def check_devices(options: TrainingOptions) -> None:
+    """Refuse what Keras 3 does not train on: several machines, and GPUs that do not get equal shares of a batch.
 
     Raises:
-        UsageError: it is set, and the backend would heed it.
+        UsageError: ``TF_CONFIG`` is set, or the batch size is no multiple of this machine's GPUs.
     """
     if keras.backend.backend() == "tensorflow" and "TF_CONFIG" in os.environ:
         raise UsageError(
@@ -268,22 +274,30 @@ def refuse_several_machines() -> None:
             "MultiWorkerMirroredStrategy (github.com/keras-team/keras/issues/20585): unset it and train on "
             "one machine, all of whose GPUs are used"
         )
+    if options.batch_size % _devices():
+        raise UsageError(
+            f"--batch-size {options.batch_size}: this machine has {_devices()} GPUs, which share each batch; "
+            f"expected a multiple of {_devices()}"
+        )
 
 
-def _distribution() -> Any:
-    """Keras' own data parallelism over all GPUs of this machine.
-
-    Raises:
-        UsageError: several machines are asked for.
-    """
-    refuse_several_machines()
+def _devices() -> int:
+    """How many devices share a batch: tensorflow's GPUs on this machine, or one."""
     if keras.backend.backend() != "tensorflow":
-        return contextlib.nullcontext()
+        return 1
     import tensorflow as tf
 
-    if len(tf.config.list_logical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy().scope()
-    return contextlib.nullcontext()
+    return max(1, len(tf.config.list_logical_devices("GPU")))
+
+
+def _distribution() -> AbstractContextManager[Any]:
+    """Keras' own data parallelism over all GPUs of this machine."""
+    if _devices() == 1:
+        return nullcontext()
+    import tensorflow as tf
+
+    scope: AbstractContextManager[Any] = tf.distribute.MirroredStrategy().scope()
+    return scope
 
 
 class _TrainedWeights(keras.callbacks.Callback):  # type: ignore[misc]

@@ -88,5 +88,8 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def safe_cell(text: str) -> str:
-    """A cell on one line that no spreadsheet runs as a formula: an apostrophe leads what could be one."""
-    return _FORMULA.sub(r"\1'", " ".join(text.splitlines()))
+    """A cell on one line that no spreadsheet runs as a formula: an apostrophe leads what could be one.
+
+    A NUL, at which many a reader ends and which Python 3.10 does not write, becomes the sign for what cannot be shown.
+    """
+    return _FORMULA.sub(r"\1'", " ".join(text.splitlines()).replace("\0", "\ufffd"))
