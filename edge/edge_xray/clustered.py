@@ -64,11 +64,11 @@ def effective_count(
     Returns:
         At least 1; 0 for no films.
     """
-    hit = np.asarray(hit, np.float64)
-    if not hit.size:
+    hits = np.asarray(hit, np.float64)
+    if not hits.size:
         return 0.0
-    share = float(hit.mean())
-    return _effective(hit, clusters, share * (1 - share))
+    share = float(hits.mean())
+    return _effective(hits, clusters, share * (1 - share))
 
 
 def _effective(

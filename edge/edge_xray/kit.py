@@ -227,7 +227,7 @@ def contents(
             files[f"models/{path.name}"] = path.read_bytes()
     files["LICENSE"] = (root / "LICENSE").read_bytes()
     for name in ("install.sh", "install.ps1"):
-        files[name] = package_files("edge_xray").joinpath("kit_files", name).read_bytes()
+        files[name] = (package_files("edge_xray") / "kit_files" / name).read_bytes()
     files["START-HERE.txt"] = _start_here(target, python).encode()
     files["sbom.cdx.json"] = _json(software_inventory(wheels, pip))
     files["manifest.json"] = _json(

@@ -98,7 +98,7 @@ def _pairs_within(
     firsts = [(members, place) for members in patients for place in range(len(members))]
     ends = np.cumsum([len(partners(*first)) for first in firsts], dtype=np.int64)
     total = int(ends[-1]) if len(ends) else 0
-    chosen = np.arange(total)
+    chosen: NDArray[np.int64] = np.arange(total, dtype=np.int64)
     if total > LIKENESS_PAIRS:
         chosen = np.sort(draw.choice(total, LIKENESS_PAIRS, replace=False))
     pairs: list[tuple[int, int]] = []

@@ -138,7 +138,7 @@ class KerasScorer:
         self, pixels: Sequence[NDArray[np.uint8]], done: Callable[[], None]
     ) -> NDArray[np.float64]:
         """See `Scorer.logits`."""
-        parts = [np.zeros((0, len(self.metadata.labels)))]
+        parts: list[NDArray[np.float64]] = [np.zeros((0, len(self.metadata.labels)))]
         for start in range(0, len(pixels), KERAS_BATCH):
             batch = np.concatenate(pixels[start : start + KERAS_BATCH]).astype(np.float32)
             parts.append(self._as_logits(self._network.predict_on_batch(batch)))
