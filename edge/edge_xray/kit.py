@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files as package_files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -170,11 +171,17 @@ def build_kit(
 
     Raises:
         ModelError: the model is none, or damaged.
-        UsageError: the model has no parity report that says PASS, the target has no wheel of something, or one could not be downloaded.
+        UsageError: the model has no parity report that says PASS, this Python has no pip, the target has no wheel of
+            something, or one could not be downloaded.
         OutputError: the zip could not be written.
     """
     target = target_named(target_name)
     target.environment(python)
+    if find_spec("pip") is None:
+        raise UsageError(
+            f"{sys.executable} has no pip, which fetches a kit's wheels. To mend it: {sys.executable} -m ensurepip, "
+            "or in an environment of uv: uv pip install pip"
+        )
     root = find_checkout(source)
     pins = read_lock(lock) if lock else None
     chosen = read_kit_model(model) if model else None

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 
 from edge_xray import kit, kit_wheels, toolbox
 from edge_xray.errors import ModelError, UsageError
+from edge_xray.kit import build_kit
 from edge_xray.kit_docs import render_page
 from edge_xray.kit_targets import TARGETS
 from edge_xray.kit_wheels import collect, read_wheel
@@ -365,6 +367,15 @@ def test_wrong_use_is_one_line(arguments: list[str], words: str) -> None:
     result = CliRunner().invoke(app, ["kit", "build", "--output", "/nowhere/kit.zip", *arguments])
     assert isinstance(result.exception, UsageError)
     assert words in str(result.exception) and "\n" not in str(result.exception)
+
+
+def test_without_pip_it_is_pip_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, project: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "pip", None)
+    with pytest.raises(UsageError, match=r"has no pip.* -m ensurepip"):
+        build_kit("rpi64", "3.11", tmp_path / "kit.zip", source=project)
+    assert not (tmp_path / "kit.zip").exists()
 
 
 def _report(model: Path, verdict: str = "PASS") -> None:
