@@ -9,9 +9,9 @@ import typer
 
 from edge_xray._extras import require
 from edge_xray.errors import ExitCode
-from edge_xray_trainer.cli import LARGEST_SEED
+from edge_xray_trainer import _options as options
+from edge_xray_trainer.cli import PANEL
 
-PANEL = "Workshop"
 MODULES = ("sklearn", "scipy", "matplotlib", "jinja2")
 FORMATS = ("json", "markdown", "html")
 
@@ -41,10 +41,7 @@ def audit_command(
         Path | None,
         typer.Option(help="CSV with the columns path and patient (and label)."),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Folder for the report's files."),
-    ] = None,
+    output: options.Output = None,
     formats: Annotated[
         list[str] | None,
         typer.Option("--format", "-f", help="table, json, markdown or html."),
@@ -56,8 +53,8 @@ def audit_command(
         bool, typer.Option("--strict", help="Exit with 1 if a patient or film is in two parts.")
     ] = False,
     folds: Annotated[int, typer.Option(min=2, help="Of the shortcut score.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of everything drawn.")] = 0,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Films at once.")] = 2,
+    seed: options.Seed = 0,
+    jobs: options.Jobs = 2,
 ) -> None:
     """Look at a data set: leakage, copies, damaged files, balance, and shortcuts.
 

@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from edge_xray._extras import require
-from edge_xray_trainer.cli import LARGEST_SEED
+from edge_xray_trainer import _options as options
+from edge_xray_trainer.cli import PANEL
 
-PANEL = "Workshop"
-MODULES = ("scipy", "matplotlib", "jinja2")
 FORMATS = ("json", "markdown", "html")
 
 
@@ -32,22 +31,10 @@ def compare_command(
             metavar="RUN…", help="Folders of runs, model files or names; the first leads."
         ),
     ],
-    data: Annotated[Path, typer.Option("--data", "-d", help="Folder of labelled films.")],
-    split: Annotated[
-        Path | None,
-        typer.Option(
-            help="Split file; default: split.json beside the model if it is of --data's films, else all "
-            "films of the folder."
-        ),
-    ] = None,
-    part: Annotated[
-        str | None,
-        typer.Option(help="Which part of the split. Default: test."),
-    ] = None,
-    patients: Annotated[
-        Path | None,
-        typer.Option(help="CSV with the columns path and patient (and label), for a whole folder."),
-    ] = None,
+    data: options.Data,
+    split: options.Split = None,
+    part: options.Part = None,
+    patients: options.Patients = None,
     operating_point: Annotated[
         str | None,
         typer.Option(help="Where the line is drawn. Default: each model's first."),
@@ -56,23 +43,16 @@ def compare_command(
         list[str] | None,
         typer.Option(metavar="LABEL=CLASS", help="A folder's label and what the models call it."),
     ] = None,
-    robustness: Annotated[
-        bool, typer.Option("--robustness/--no-robustness", help="Score corrupted films too.")
-    ] = True,
-    robustness_films: Annotated[
-        int, typer.Option(min=0, help="Corrupt so many films, drawn at random; 0: all.")
-    ] = 0,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Folder for the report's files."),
-    ] = None,
+    robustness: options.Robustness = True,
+    robustness_films: options.RobustnessFilms = 0,
+    output: options.Output = None,
     formats: Annotated[
         list[str] | None,
         typer.Option("--format", "-f", help="table, json, markdown or html."),
     ] = None,
-    resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of everything drawn.")] = 0,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Films at once.")] = 2,
+    resamples: options.Resamples = 2000,
+    seed: options.Seed = 0,
+    jobs: options.Jobs = 2,
     runtime: Annotated[
         str | None,
         typer.Option(help="Of .tflite models; default: the first that is installed."),
@@ -83,7 +63,7 @@ def compare_command(
     Every figure has its 95 % interval, and differences to the first model are paired. Time is of this
     machine: let nothing else run.
     """
-    require("train", "edge-xray compare", MODULES)
+    require("train", "edge-xray compare", options.REPORT_MODULES)
     from edge_xray.metadata import DISCLAIMER
     from edge_xray_trainer import compare_report as report
     from edge_xray_trainer.compare import compare

@@ -11,10 +11,9 @@ import typer
 from edge_xray._extras import require
 from edge_xray.durable import output_errors
 from edge_xray.errors import UsageError
-from edge_xray_trainer.cli import LARGEST_SEED
+from edge_xray_trainer import _options as options
+from edge_xray_trainer.cli import PANEL
 
-PANEL = "Workshop"
-MODULES = ("scipy", "matplotlib", "jinja2")
 FORMATS = ("json", "markdown", "html", "csv")
 
 
@@ -35,22 +34,10 @@ def evaluate_command(
             metavar="MODEL", help="A packed .tflite or .keras file, a run's folder, or a name."
         ),
     ],
-    data: Annotated[Path, typer.Option("--data", "-d", help="Folder of labelled films.")],
-    split: Annotated[
-        Path | None,
-        typer.Option(
-            help="Split file; default: split.json beside the model if it is of --data's films, else all "
-            "films of the folder."
-        ),
-    ] = None,
-    part: Annotated[
-        str | None,
-        typer.Option(help="Which part of the split. Default: test."),
-    ] = None,
-    patients: Annotated[
-        Path | None,
-        typer.Option(help="CSV with the columns path and patient (and label), for a whole folder."),
-    ] = None,
+    data: options.Data,
+    split: options.Split = None,
+    part: options.Part = None,
+    patients: options.Patients = None,
     train_part: Annotated[
         str, typer.Option(help="The part learnt from, to compare errors with; empty: leave it out.")
     ] = "train",
@@ -76,19 +63,12 @@ def evaluate_command(
             help="CSV with the column path and others of 2 to 12 values to make subgroups of."
         ),
     ] = None,
-    robustness: Annotated[
-        bool, typer.Option("--robustness/--no-robustness", help="Score corrupted films too.")
-    ] = True,
-    robustness_films: Annotated[
-        int, typer.Option(min=0, help="Corrupt so many films, drawn at random; 0: all.")
-    ] = 0,
+    robustness: options.Robustness = True,
+    robustness_films: options.RobustnessFilms = 0,
     shortcut: Annotated[
         bool, typer.Option("--shortcut/--no-shortcut", help="Score films with parts blanked.")
     ] = True,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Folder for the report's files."),
-    ] = None,
+    output: options.Output = None,
     formats: Annotated[
         list[str] | None,
         typer.Option("--format", "-f", help="table, json, markdown, html or csv."),
@@ -101,9 +81,9 @@ def evaluate_command(
         str | None,
         typer.Option(metavar="NAME", help="With --record: as which stand-in for a shift."),
     ] = None,
-    resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of everything drawn.")] = 0,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Films at once.")] = 2,
+    resamples: options.Resamples = 2000,
+    seed: options.Seed = 0,
+    jobs: options.Jobs = 2,
     runtime: Annotated[
         str | None,
         typer.Option(help="Of a .tflite model; default: the first that is installed."),
@@ -115,7 +95,7 @@ def evaluate_command(
     errors on training films beside; score calibration; subgroups; 13 corruptions at 5 severities; and
     what the model makes of the border alone. Nothing is fitted: measure on films it never saw.
     """
-    require("train", "edge-xray evaluate", MODULES)
+    require("train", "edge-xray evaluate", options.REPORT_MODULES)
     from edge_xray.metadata import DISCLAIMER
     from edge_xray_trainer import evaluate_report as report
     from edge_xray_trainer.delivery import chosen_formats, deliver
