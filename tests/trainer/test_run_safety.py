@@ -191,7 +191,10 @@ def test_a_folder_that_cannot_be_made_is_one_line_and_exit_3(
     film_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train(film_folder, Path("/proc/x")) == 3
-    assert "/proc/x: cannot be written" in capsys.readouterr().err
+    # The superuser may write there as far as the rights say, and is refused by the system itself.
+    allowed = os.access("/proc", os.W_OK)
+    said = "/proc/x: cannot be written" if allowed else "/proc: may not be written to"
+    assert said in capsys.readouterr().err
     assert main(["split", str(film_folder), "-o", "/proc/x.json"]) == 3
 
 
