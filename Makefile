@@ -5,7 +5,7 @@ SOURCES := edge converter trainer samples docs tests benchmarks
 VENV := .venv
 DEV := .venv-dev
 
-.PHONY: help demo test lint types contracts pytest check-docs docs test-arm clean
+.PHONY: help demo test lint types contracts pytest check-docs docs test-arm test-windows clean
 
 help:
 	@echo 'make demo        install the device kit into $(VENV) and scan samples/'
@@ -14,6 +14,7 @@ help:
 	@echo 'make check-docs  the docs say what the program does'
 	@echo 'make docs        write docs/cli.md and docs/reasons.md again from the program'
 	@echo 'make test-arm    the kit for a Raspberry Pi, 64 and 32 bits, under qemu (see docs/devices.md)'
+	@echo 'make test-windows  the kit for Windows and the tests of the device, under Wine (see docs/devices.md)'
 	@echo 'make clean       remove what these made, but no results of a scan'
 
 demo: $(VENV)/.installed
@@ -26,7 +27,9 @@ lint: $(DEV)/.installed
 	$(DEV)/bin/ruff format --check $(wildcard $(SOURCES))
 
 types: $(DEV)/.installed
-	$(DEV)/bin/mypy
+	$(DEV)/bin/mypy --platform linux
+	$(DEV)/bin/mypy --platform win32
+	$(DEV)/bin/mypy --platform darwin
 
 contracts: $(DEV)/.installed
 	$(DEV)/bin/lint-imports
@@ -43,6 +46,9 @@ docs: $(DEV)/.installed
 test-arm: $(DEV)/.installed
 	PYTHON=$(DEV)/bin/python tests/arm/run rpi64
 	PYTHON=$(DEV)/bin/python tests/arm/run rpi32
+
+test-windows: $(DEV)/.installed
+	PYTHON=$(DEV)/bin/python tests/windows/run
 
 # The stamp is written last, so an install that was interrupted is done again.
 %/.installed: pyproject.toml | %/bin/python

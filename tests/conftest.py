@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -168,10 +169,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
     """``shared(name, make) -> folder``: `make` fills it once, whichever worker comes first.
 
     The first worker makes the folder ``NAME.making`` as a lock, fills a folder of its own and renames
-    it into place; the others wait for it.
+    it into place; the others wait for it. ``EDGE_XRAY_TEST_FILES`` names a folder that keeps what was made,
+    for another run or for a machine without TensorFlow.
     """
     base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    if kept := os.environ.get("EDGE_XRAY_TEST_FILES"):
+        base = Path(kept)
+        base.mkdir(parents=True, exist_ok=True)
+    elif "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
 
     def get(name: str, make: Callable[[Path], None]) -> Path:
@@ -184,7 +189,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
                 if time.monotonic() < deadline:
                     time.sleep(0.1)
                     continue
-            own = tmp_path_factory.mktemp(name)
+            own = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=base))
             try:
                 make(own)
                 own.rename(target)

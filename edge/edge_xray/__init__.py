@@ -5,4 +5,12 @@ A screening aid, never a diagnosis. Nothing here imports the trainer, the conver
 
 from __future__ import annotations
 
+import sys
+
 __version__ = "0.1.0"
+
+if sys.platform == "win32":
+    # Before the runtime or TensorFlow is imported, whoever does it.
+    from edge_xray.windows import add_cpp_runtime
+
+    add_cpp_runtime()

@@ -76,7 +76,7 @@ def choose_runtime(name: str | None = None) -> Runtime:
     """
     if name is not None and name not in RUNTIMES:
         raise UsageError(f"runtime {name!r} is not known; expected one of {', '.join(RUNTIMES)}")
-    failures = []
+    failures, broken = [], []
     for distribution in RUNTIMES if name is None else (name,):
         module, attribute = RUNTIMES[distribution]
         try:
@@ -86,13 +86,22 @@ def choose_runtime(name: str | None = None) -> Runtime:
                     found = getattr(found, part)
         except Exception as error:
             # A runtime built for another NumPy throws AttributeError or ImportError, or worse.
-            reason = "not installed" if isinstance(error, ModuleNotFoundError) else repr(error)
-            failures.append(f"{distribution}: {reason}")
+            absent = isinstance(error, ModuleNotFoundError)
+            failures.append(f"{distribution}: {'not installed' if absent else repr(error)}")
+            if not absent:
+                broken.append(distribution)
             continue
         # Cheaper than asking importlib.metadata, whose import takes longer than a film.
         release = getattr(sys.modules[module.partition(".")[0]], "__version__", "")
         return Runtime(distribution, release, found)
-    wanted = name or "ai-edge-litert"
-    raise UsageError(
-        f"no runtime can run the model ({'; '.join(failures)}). Run: pip install {wanted}"
-    )
+    mend = _mending(broken[0]) if broken else f"pip install {name or 'ai-edge-litert'}"
+    raise UsageError(f"no runtime can run the model ({'; '.join(failures)}). Run: {mend}")
+
+
+def _mending(distribution: str) -> str:
+    """What is run to mend a runtime that is installed and cannot be imported."""
+    if sys.platform == "win32":
+        return "pip install msvc-runtime"
+    if distribution == "tflite-runtime":
+        return 'pip install "numpy<2"'
+    return f"pip install --force-reinstall {distribution}"

@@ -94,7 +94,7 @@ def serve(memory: int) -> None:
     # Some decoders print; what they print must not get between the replies.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     # Whoever stops the kit signals its children too; the film under way is to be finished all the same.
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     quiet_decoders()
@@ -145,6 +145,9 @@ def _own_deadline(seconds: float) -> Iterator[None]:
 
 
 def _limit_memory(memory: int) -> None:
+    if sys.platform in ("win32", "darwin"):
+        # Neither lets a process limit what it takes.
+        threading.Thread(target=_watch_memory, args=(memory,), daemon=True).start()
     if sys.platform == "win32":
         return
     import resource
@@ -156,13 +159,19 @@ def _limit_memory(memory: int) -> None:
     ):
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(limit, (value, value))
-    if sys.platform == "darwin":
-        threading.Thread(target=_watch_memory, args=(memory,), daemon=True).start()
 
 
 def _watch_memory(memory: int) -> None:
-    import resource
-
-    while resource.getrusage(resource.RUSAGE_SELF).ru_maxrss <= memory:  # bytes on macOS
+    while _own_memory() <= memory:
         time.sleep(_WATCH_SECONDS)
     os._exit(OUT_OF_MEMORY_EXIT)
+
+
+def _own_memory() -> int:
+    if sys.platform == "win32":
+        from edge_xray.windows import process_memory
+
+        return process_memory().committed
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS

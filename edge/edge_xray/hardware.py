@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import shutil
 import subprocess
@@ -46,16 +47,21 @@ def processor_name(root: Path = Path("/")) -> str:
 
 
 def peak_memory() -> int | None:
-    """Most bytes that this process ever held; None where the system does not tell (Windows).
+    """Most bytes that this process ever held; None where the system does not tell.
 
     On Linux ``ru_maxrss`` keeps the peak of the process that started this one across `exec`, so the
     peak of the memory map itself is read.
     """
+    if sys.platform == "win32":
+        from edge_xray.windows import process_memory
+
+        try:
+            return process_memory().peak_resident
+        except OSError:
+            return None
     for line in read_text(Path("/proc/self/status")).splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    if sys.platform == "win32":
-        return None
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -64,7 +70,16 @@ def peak_memory() -> int | None:
 
 
 def free_memory(root: Path) -> int | None:
-    """Bytes that programs can have now, from ``/proc/meminfo``; None where the system does not tell."""
+    """Bytes that programs can have now; None where the system does not tell.
+
+    Args:
+        root: where ``proc`` is; for tests.
+    """
+    if sys.platform == "win32" and root == Path("/"):
+        from edge_xray import windows
+
+        with contextlib.suppress(OSError):
+            return windows.free_memory()
     for line in read_text(root / "proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024

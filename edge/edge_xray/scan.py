@@ -8,6 +8,7 @@ does not grow with the folder.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -76,10 +77,9 @@ class ScanOptions:
 
 def processors() -> int:
     """How many processors this process may use."""
-    try:
+    if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows have none
-        return os.cpu_count() or 1
+    return os.cpu_count() or 1
 
 
 def default_jobs(root: Path = Path("/")) -> int:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 
 def stop_signals() -> list[signal.Signals]:
-    """SIGTERM, and SIGHUP of a closed terminal; without SIGHUP where it is ignored, as ``nohup`` asks for."""
-    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
-    if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN:
+    """SIGTERM, and what a closed terminal sends: SIGHUP unless it is ignored, as ``nohup`` asks for, or SIGBREAK."""
+    if sys.platform == "win32":
+        return [signal.SIGTERM, signal.SIGBREAK]
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         return [signal.SIGTERM]
-    return [signal.SIGTERM, hangup]
+    return [signal.SIGTERM, signal.SIGHUP]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import math
 import os
 import signal
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,11 +31,6 @@ from edge_xray.scan import ScanOptions, score_films
 from edge_xray.stopping import stop_signals
 from edge_xray.walk import Found, find_films, full_path
 from edge_xray.watch_list import FilmList
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 INTERVAL_SECONDS: Final = 2.0
 """Between two looks at the folder; a file must be the same in both to be taken."""
@@ -260,7 +256,11 @@ def is_open_for_writing(found: Found) -> bool:
     Linux refuses a read lease on such a file (fcntl(2), F_SETLEASE). Where it does not tell (another
     system, a network drive, another user's file), holding still has to do.
     """
-    if found.reason or not hasattr(fcntl, "F_SETLEASE"):
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    if found.reason:
         return False
     try:
         descriptor = os.open(found.path, os.O_RDONLY | os.O_NONBLOCK)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -184,6 +185,27 @@ def test_runtimes_are_named_and_missing_ones_say_what_to_install(loaded, monkeyp
     monkeypatch.setitem(RUNTIMES, "tflite-runtime", ("no_such_module", "Interpreter"))
     with pytest.raises(UsageError, match="pip install tflite-runtime"):
         choose_runtime("tflite-runtime")
+
+
+@pytest.mark.parametrize(
+    ("name", "mend"),
+    [
+        ("ai-edge-litert", "pip install --force-reinstall ai-edge-litert"),
+        ("tflite-runtime", 'pip install "numpy<2"'),
+    ],
+)
+def test_a_runtime_that_is_there_and_does_not_load_is_not_to_be_installed_again(
+    name, mend, tmp_path, monkeypatch
+):
+    if sys.platform == "win32":
+        mend = "pip install msvc-runtime"
+    (tmp_path / "built_for_another.py").write_text("raise ImportError('DLL load failed')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(RUNTIMES, name, ("built_for_another", "Interpreter"))
+    with pytest.raises(UsageError) as caught:
+        choose_runtime(name)
+    assert "DLL load failed" in str(caught.value)
+    assert str(caught.value).endswith(f"Run: {mend}")
 
 
 class _Interpreter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -137,7 +138,10 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("output", ["file", "file/below", "dead"])
 def test_an_output_that_can_be_no_folder(tmp_path: Path, tiny_model: Path, output: str) -> None:
     (tmp_path / "file").touch()
-    (tmp_path / "dead").symlink_to(tmp_path / "nowhere")
+    if sys.platform != "win32":  # links want a right there
+        (tmp_path / "dead").symlink_to(tmp_path / "nowhere")
+    elif output == "dead":
+        pytest.skip("links want a right there")
     findings = doctor.examine(output=tmp_path / output, model=tiny_model, root=tmp_path)
     states = {finding.name: (finding.state, finding.message) for finding in findings}
     named = str(tmp_path / output.partition("/")[0])

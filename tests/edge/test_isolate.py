@@ -27,7 +27,6 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
-linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces RLIMIT_DATA")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -109,6 +108,7 @@ def test_the_same_film_comes_back_as_without_isolation(draw_film, to_dicom):
 
 def test_one_child_serves_many_films(draw_film, encode):
     data = encode(draw_film(), "TIFF")
+    isolate.close_children()  # what other tests used is replaced after so many films
     decode_isolated(data, SPEC)
     before = children()
     for _ in range(3):
@@ -143,7 +143,6 @@ def test_a_film_that_takes_too_long_is_stopped_and_the_next_is_decoded(encode, d
     assert decode_isolated(encode(draw_film(), "TIFF"), SPEC).format == "TIFF"
 
 
-@linux
 def test_a_film_that_takes_too_much_memory_is_stopped_and_the_next_is_decoded(encode, draw_film):
     large = encode(Image.new("RGB", (6000, 6000)), "TIFF", compression="tiff_deflate")
     with pytest.raises(FilmError) as caught:
@@ -291,7 +290,6 @@ def test_a_jpeg_of_many_scans_counts_what_each_goes_over(encode, monkeypatch):
         assert decode_guarded(slow, SPEC) == "in a child"
 
 
-@linux
 def test_a_jpeg_of_endless_scans_costs_neither_time_nor_memory():
     resource = pytest.importorskip("resource")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

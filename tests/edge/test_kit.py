@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -332,8 +333,8 @@ def test_pages_need_no_network_and_their_links_lead_somewhere(built: Path) -> No
     for page, text in pages.items():
         assert "default-src 'none'" in text and "<script" not in text
         for link, anchor in re.findall(r'(?:href|src)="([^":#]*)(?:#([^"]*))?"', text):
-            path = (Path("/") / page).parent.joinpath(link) if link else Path("/") / page
-            name = str(path.resolve().relative_to("/"))
+            name = os.path.normpath(Path(page).parent / link) if link else page
+            name = Path(name).as_posix()
             found = name in files or any(file.startswith(f"{name}/") for file in files)
             assert found, f"{page}: {link}"
             if anchor and name.endswith(".html"):
@@ -491,6 +492,7 @@ def test_licences(line: str, expected: str, tmp_path: Path) -> None:
     assert read_wheel(fake_wheel(tmp_path, "thing", licence=line)).licence == expected
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
 def test_the_installer_is_plain_posix_shell() -> None:
     script = ROOT / "edge/edge_xray/kit_files/install.sh"
     assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0

@@ -668,7 +668,13 @@ def test_an_interval_that_is_no_time_to_wait_is_refused(inbox, capsys, interval)
     assert line.endswith("expected 0.1 to 3600 seconds")
 
 
-@pytest.mark.parametrize("fault", [PermissionError(13, "Permission denied"), None])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        PermissionError(13, "Permission denied"),
+        pytest.param(None, marks=pytest.mark.skipif(sys.platform == "win32", reason="not there")),
+    ],
+)
 def test_a_path_that_cannot_be_looked_at_is_refused(tmp_path, capsys, monkeypatch, fault):
     folder = tmp_path / ("inbox" if fault else "x" * 300)
     real = Path.stat

@@ -1,4 +1,4 @@
-"""Compare the rows of one scan on two machines: python compare.py THERE.csv HERE.csv WHERE."""
+"""Compare the rows of one scan on two machines: python tests/compare_decisions.py THERE.csv HERE.csv WHERE."""
 
 from __future__ import annotations
 
