@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,13 @@ _LOCK_OFFSET: Final = 1 << 20
 """Byte locked on Windows, where a lock hides the bytes it covers: far behind the process number."""
 
 PARTIAL_SUFFIX: Final = ".partial"
+
+HELD_SECONDS: Final = 1.0
+"""How long a file may be held by another program before it counts as open there: virus scanners and indexers
+of Windows look at each new file."""
+
+_HELD_LOOK_SECONDS: Final = 0.02
+"""Between two tries to replace a file that is held."""
 
 BINARY: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 """Flags of every file opened here: bytes as they are, and not for child processes."""
@@ -102,12 +110,33 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
             finally:
                 os.close(file)
             with in_use_errors(path):
-                partial.replace(path)
+                replace_file(partial, path)
         except (OSError, OutputError):
             with contextlib.suppress(OSError):
                 partial.unlink()
             raise
         sync_folder(path.parent)
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """Give a file or a folder another name; a file that has it already goes.
+
+    Windows refuses that while somebody holds either, be it a worker that replaces the same one: it is tried
+    for `HELD_SECONDS`.
+
+    Raises:
+        OSError: as `Path.replace`.
+    """
+    until = time.monotonic() + HELD_SECONDS
+    while True:
+        try:
+            source.replace(target)
+        except PermissionError:
+            if sys.platform != "win32" or time.monotonic() >= until:
+                raise
+            time.sleep(_HELD_LOOK_SECONDS)
+        else:
+            return
 
 
 def write_named(path: Path, data: bytes) -> None:

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from edge_xray._compat import Self
-from edge_xray.durable import in_use_errors, output_errors, sync_folder, write_atomically
+from edge_xray.durable import (
+    in_use_errors,
+    output_errors,
+    replace_file,
+    sync_folder,
+    write_atomically,
+)
 from edge_xray.own_files import EARLIER, REPORT, RESULTS_MARK
 from edge_xray.results import Row
 
@@ -110,7 +116,7 @@ def keep_reports(folder: Path) -> Path | None:
             return None  # cut off before the first was moved, and then taken away by somebody
         for path in reports:
             with in_use_errors(path):
-                path.replace(gathered / path.name)
+                replace_file(path, gathered / path.name)
         made = max(path.stat().st_mtime for path in gathered.iterdir())
         day = _local_time(made).strftime("%Y-%m-%d-%H%M%S")
         kept, number = gathered.with_name(day), 1
@@ -118,7 +124,7 @@ def keep_reports(folder: Path) -> Path | None:
             number += 1
             kept = gathered.with_name(f"{day}-{number}")
         sync_folder(gathered)
-        gathered.replace(kept)
+        replace_file(gathered, kept)
         sync_folder(kept.parent)
         sync_folder(folder)
     return kept

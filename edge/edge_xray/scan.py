@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from edge_xray.classifier import Classifier
 from edge_xray.decision import decide, p_finding
 from edge_xray.decode import DecodedFilm, quiet_decoders
+from edge_xray.durable import replace_file
 from edge_xray.errors import FilmError, OutputError, UsageError, out_of_memory
 from edge_xray.film_file import read_film, room_for
 from edge_xray.gate import Limits, check_film, check_scores
@@ -284,7 +285,7 @@ def _write(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{threading.get_ident()}.tmp")
     try:
         temporary.write_bytes(data)
-        temporary.replace(path)
+        replace_file(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise OutputError(

@@ -543,6 +543,7 @@ def test_a_report_that_is_open_elsewhere_is_told_once_and_tried_again(
     inbox, tmp_path, write_film, tiny_model, monkeypatch, capsys, closed
 ):
     monkeypatch.setattr("edge_xray.watch.REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("edge_xray.durable.HELD_SECONDS", 0.0)
     monkeypatch.setenv("EDGE_XRAY_KEY", "")
     write_film(inbox / "a.png", "viral", 923)
     real, tried = Path.replace, []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import sysconfig
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,9 @@ if sys.platform != "win32":
     pytest.skip("only Windows can show it", allow_module_level=True)
 
 from edge_xray import windows
+from edge_xray.cli import main
+from edge_xray.durable import write_atomically
+from edge_xray.errors import FileInUseError
 from edge_xray.hardware import free_memory, peak_memory
 
 
@@ -41,3 +47,27 @@ def test_libraries_are_looked_for_where_the_package_put_them(
     (tmp_path / "msvcp140.dll").touch()
     windows.add_cpp_runtime()
     assert added and set(added) == {str(tmp_path)}
+
+
+def test_a_report_that_a_scanner_of_viruses_holds_for_a_moment_is_replaced(tmp_path: Path) -> None:
+    report = tmp_path / "results.csv"
+    report.write_bytes(b"old")
+    held = report.open("rb")
+    threading.Timer(0.3, held.close).start()
+    write_atomically(report, b"new")
+    assert report.read_bytes() == b"new"
+    with report.open("rb"), pytest.raises(FileInUseError, match=r"results\.csv: .*spreadsheet"):
+        write_atomically(report, b"newer")
+    assert report.read_bytes() == b"new"
+
+
+def test_copies_of_a_film_that_are_scored_at_once_share_their_picture(
+    tmp_path: Path, write_film: Callable[..., Path], tiny_model: Path
+) -> None:
+    film = write_film(tmp_path / "films/film.png")
+    for number in range(60):
+        shutil.copy(film, tmp_path / f"films/copy-{number}.png")
+    words = ["scan", tmp_path / "films", "-o", tmp_path / "out", "-m", tiny_model, "-j", "4"]
+    for _ in range(3):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        assert main([str(word) for word in words]) == 0
