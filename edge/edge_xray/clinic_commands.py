@@ -167,8 +167,8 @@ def scan_command(
 
     Every file in a folder gets a row, whatever its name: content decides what it is, and a file that
     is no film, or a film that cannot be scored, says why. Left out are names that begin with a dot,
-    Thumbs.db, desktop.ini, DICOMDIR and results of this program. Links are not followed out of the
-    folder.
+    Thumbs.db, desktop.ini, DICOMDIR, the recycle bin of a drive and results of this program. Links are
+    not followed out of the folder.
 
     With neither --output nor --format: the triage list on the screen, and CSV, JSON Lines and an
     HTML report in edge-xray-results. A scan that was cut off goes on where it was: run it again.

@@ -23,8 +23,14 @@ REASONS: Final = {
 }
 """Reasons for a file that was not found where it was looked for, with what they mean."""
 
-LITTER: Final = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "dicomdir"})
-"""Files, in lower case, that stand beside films and are none; ``DICOMDIR`` is a disc's index."""
+LITTER: Final = frozenset(
+    {
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "dicomdir"),
+        *("$recycle.bin", "system volume information"),
+    }
+)
+"""What stands beside films and is none, in lower case: ``DICOMDIR`` is a disc's index; films in the bin that Windows
+keeps on a drive are deleted ones."""
 
 JUNCTION: Final = 0xA0000003
 """Reparse tag of a folder's other name on Windows (``IO_REPARSE_TAG_MOUNT_POINT``), or of a mounted drive."""
