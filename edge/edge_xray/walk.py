@@ -35,6 +35,10 @@ keeps on a drive are deleted ones."""
 JUNCTION: Final = 0xA0000003
 """Reparse tag of a folder's other name on Windows (``IO_REPARSE_TAG_MOUNT_POINT``), or of a mounted drive."""
 
+_VERBATIM: Final = "\\\\?\\"
+_DEVICES: Final = "\\\\.\\"
+"""How a path begins that Windows takes to the letter, and one that names a device."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -135,27 +139,43 @@ def find_films(
             yield _problem(path, "not_a_file", "it is neither a file nor a folder")
 
 
+def openable(path: Path) -> Path:
+    """The same path for Windows to open to the letter, which any other system does anyway.
+
+    Of a plain one it leaves off dots and spaces at the end of a name, takes ``aux.dcm`` for a device, and
+    finds nothing where it is longer than 259 characters.
+    """
+    if os.name != "nt":
+        return path
+    full = os.path.normpath(path) if path.is_absolute() else os.path.abspath(path)  # noqa: PTH100 - knows ``E:``
+    if full.startswith((_VERBATIM, _DEVICES)):
+        return path
+    return Path(f"{_VERBATIM}UNC{full[1:]}" if full.startswith("\\\\") else f"{_VERBATIM}{full}")
+
+
 def _walk(folder: Path, root: str, recursive: bool) -> Iterator[Found]:
     """One folder open at a time, however deep they lie; of those to come, the paths are kept."""
-    waiting = [folder]
+    waiting = [(folder, openable(folder))]
     while waiting:
-        current = waiting.pop()
-        within: list[Path] = []
+        current, opened = waiting.pop()
+        within: list[tuple[Path, Path]] = []
         try:
-            for entry in os.scandir(current):
-                yield from _entry(entry, root, within)
+            for entry in os.scandir(opened):
+                yield from _entry(entry, current / entry.name, root, within)
         except OSError as error:
             # Not to be opened, the drive was pulled out, or the disk cannot read the list to its end.
-            yield _problem(current, *_why_unreadable(error))
+            yield Found(opened, printable(current), *_why_unreadable(error))
         if recursive:
             waiting += reversed(within)
 
 
-def _entry(entry: os.DirEntry[str], root: str, folders: list[Path]) -> Iterator[Found]:
-    """What is found in one entry of a folder; a folder is added to `folders`."""
+def _entry(
+    entry: os.DirEntry[str], path: Path, root: str, folders: list[tuple[Path, Path]]
+) -> Iterator[Found]:
+    """What is found in one entry of a folder; a folder is added to `folders`, as it is called and as it is opened."""
     if _is_litter(entry.name):
         return
-    path = Path(entry.path)
+    opened = Path(entry.path)
     try:
         if entry.is_symlink():
             yield from _follow(path, root)
@@ -163,11 +183,11 @@ def _entry(entry: os.DirEntry[str], root: str, folders: list[Path]) -> Iterator[
             if _is_junction(entry):
                 yield from _follow(path, root)
             else:
-                folders.append(path)
-        elif entry.is_file() and not is_own(path):
-            yield Found(path, printable(path))
+                folders.append((path, opened))
+        elif entry.is_file() and not is_own(opened):
+            yield Found(opened, printable(path))
     except OSError as error:
-        yield _problem(path, *_why_unreadable(error))
+        yield Found(opened, printable(path), *_why_unreadable(error))
 
 
 def _is_junction(entry: os.DirEntry[str]) -> bool:

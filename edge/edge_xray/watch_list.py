@@ -15,7 +15,7 @@ from typing import Final
 from edge_xray.decode import MACHINE_REASONS
 from edge_xray.results import Prediction, Row
 from edge_xray.results_folder import ResultsFolder
-from edge_xray.walk import printable
+from edge_xray.walk import openable, printable
 
 _ESCAPED: Final = re.compile(
     r"\\" if os.sep == "/" else r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})"
@@ -156,7 +156,7 @@ def _is_gone(path: str) -> bool:
         return False
     try:
         # Rows hold names as UTF-8, whatever the locale is.
-        os.lstat(path if os.name == "nt" else path.encode())
+        os.lstat(openable(Path(path)) if os.name == "nt" else path.encode())
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:

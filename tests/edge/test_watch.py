@@ -22,7 +22,7 @@ from edge_xray.results import Prediction
 from edge_xray.results_folder import ResultsFolder
 from edge_xray.scan import ScanOptions, scan
 from edge_xray.scan_command import run_of
-from edge_xray.walk import Found
+from edge_xray.walk import Found, openable
 from edge_xray.watch import Watcher, is_open_for_writing, run_watch
 
 WATCH = [sys.executable, "-m", "edge_xray.cli", "watch", "-o", "out", "--interval", "0.1"]
@@ -398,7 +398,7 @@ def test_a_file_that_cannot_be_looked_at_has_a_row_until_it_can(
     real = Path.stat
 
     def stat(asked, **options):
-        if asked == path:
+        if asked == openable(path):
             raise PermissionError(13, "Permission denied")
         return real(asked, **options)
 

@@ -16,10 +16,16 @@ if sys.platform != "win32":
     pytest.skip("only Windows can show it", allow_module_level=True)
 
 from edge_xray import windows
+from edge_xray.classifier import Classifier
 from edge_xray.cli import main
 from edge_xray.durable import write_atomically
 from edge_xray.errors import FileInUseError
 from edge_xray.hardware import free_memory, peak_memory
+from edge_xray.results import Prediction
+from edge_xray.results_folder import ResultsFolder
+from edge_xray.scan import ScanOptions, scan
+from edge_xray.walk import openable
+from edge_xray.watch import Watcher
 
 
 def test_memory_is_told_and_grows_with_what_is_held() -> None:
@@ -71,3 +77,32 @@ def test_copies_of_a_film_that_are_scored_at_once_share_their_picture(
     for _ in range(3):
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
         assert main([str(word) for word in words]) == 0
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "DOE^JANE./film.png",
+        "DOE^JANE /film.png",
+        "aux.png",
+        "film.png ",
+        "/".join(["1.2.840.10008." + "1" * 50] * 5) + "/film.png",
+    ],
+)
+def test_a_film_whose_name_windows_would_read_otherwise_is_scored(
+    tmp_path: Path, write_film: Callable[..., Path], tiny_model: Path, place: str
+) -> None:
+    film = write_film(tmp_path / "films/film.png")
+    path = openable(tmp_path / "films").joinpath(place)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(film, path)
+    named = str(tmp_path / "films" / place)
+    options = ScanOptions(jobs=1)
+    rows = list(scan([tmp_path / "films"], Classifier(tiny_model), options))
+    assert sorted(row.path for row in rows) == sorted([str(film), named])
+    assert all(isinstance(row, Prediction) for row in rows)
+    with ResultsFolder(tmp_path / "out", Classifier(tiny_model), options) as results:
+        watcher = Watcher(tmp_path / "films", Classifier(tiny_model), options, results)
+        for _ in range(3):
+            list(watcher.look())
+        assert {row.path for row in watcher.rows} == {str(film), named}
