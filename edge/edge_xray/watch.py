@@ -253,15 +253,19 @@ def _signature(found: Found) -> Signature | None:
 def is_open_for_writing(found: Found) -> bool:
     """Whether some process has the file open for writing, as far as the system tells.
 
-    Linux refuses a read lease on such a file (fcntl(2), F_SETLEASE). Where it does not tell (another
-    system, a network drive, another user's file), holding still has to do.
+    Linux refuses a read lease on such a file (fcntl(2), F_SETLEASE), Windows to open it for reading only. Where the
+    system does not tell (macOS, a network drive of Linux, another user's file), holding still has to do.
     """
+    if found.reason:
+        return False
+    if sys.platform == "win32":
+        from edge_xray.windows import is_written_to
+
+        return is_written_to(found.path)
     if sys.platform != "linux":
         return False
     import fcntl
 
-    if found.reason:
-        return False
     try:
         descriptor = os.open(found.path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:

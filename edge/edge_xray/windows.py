@@ -12,6 +12,13 @@ from typing import Final
 
 _ELSEWHERE: Final = "only Windows tells"
 
+_GENERIC_READ: Final = 0x80000000
+_SHARE_READ_DELETE: Final = 0x1 | 0x4
+_OPEN_EXISTING: Final = 3
+_NO_HANDLE: Final = ctypes.c_void_p(-1).value
+_SHARING_VIOLATION: Final = 32
+"""Of winnt.h, fileapi.h, handleapi.h and winerror.h."""
+
 
 class _ProcessMemoryCounters(ctypes.Structure):
     """``PROCESS_MEMORY_COUNTERS`` of psapi.h."""
@@ -82,6 +89,24 @@ def free_memory() -> int:
     if not kernel.GlobalMemoryStatusEx(ctypes.byref(status)):
         raise ctypes.WinError(ctypes.get_last_error())
     return int(status.free_memory)
+
+
+def is_written_to(path: Path) -> bool:
+    """Whether some process has a file open for writing, or for itself alone: ``CreateFile`` that shares no writing says.
+
+    A file that is copied has its full size from the beginning, and its time of change at the end.
+    """
+    if sys.platform != "win32":
+        return False
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+    kernel.CreateFileW.restype = ctypes.c_void_p
+    file = kernel.CreateFileW(
+        str(path), _GENERIC_READ, _SHARE_READ_DELETE, None, _OPEN_EXISTING, 0, None
+    )
+    if file == _NO_HANDLE:
+        return ctypes.get_last_error() == _SHARING_VIOLATION
+    kernel.CloseHandle(ctypes.c_void_p(file))
+    return False
 
 
 def add_cpp_runtime() -> None:

@@ -99,7 +99,7 @@ def test_a_film_is_taken_once_it_holds_still(watcher, inbox, write_film):
     assert _settle(watcher) == []
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
+@pytest.mark.skipif(sys.platform not in ("linux", "win32"), reason="not told there")
 def test_a_file_that_is_still_open_is_waited_for(watcher, inbox, write_film):
     path = write_film(inbox / "a.png", "viral", 920)
     with path.open("ab"):
