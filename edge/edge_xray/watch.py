@@ -54,6 +54,9 @@ RETRY_SECONDS_MOST: Final = 300.0
 RETRY_LOOK_SECONDS: Final = 10.0
 """How long a look goes on trying such films again, so that new ones need not wait for many of them."""
 
+_HEAR_SECONDS: Final = 0.5
+"""Longest wait in one piece: Windows hears Ctrl-C only between two."""
+
 PASSING: Final = frozenset({"changed", "missing"})
 """Reasons that may pass by themselves: the file is looked at again instead of getting a row."""
 
@@ -334,7 +337,7 @@ def run_watch(
     def write_when_due(until: float) -> None:
         due = written_at + REPORT_SECONDS
         if watcher.revision != written and due <= until:
-            stop.wait(max(0.0, due - time.monotonic()))
+            _wait(stop, due)
             with contextlib.suppress(FileInUseError):
                 write()
 
@@ -349,9 +352,15 @@ def run_watch(
                 interval if watcher.taken else max(interval, (now - started) / BUSY_SHARE)
             )
             write_when_due(next_look)
-            stop.wait(max(0.0, next_look - time.monotonic()))
+            _wait(stop, next_look)
         write()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
     return ended
+
+
+def _wait(stop: threading.Event, until: float) -> None:
+    """Wait until a time of `time.monotonic`, or until told to stop."""
+    while (rest := until - time.monotonic()) > 0 and not stop.wait(min(rest, _HEAR_SECONDS)):
+        pass

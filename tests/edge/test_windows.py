@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,3 +108,15 @@ def test_a_film_whose_name_windows_would_read_otherwise_is_scored(
         for _ in range(3):
             list(watcher.look())
         assert {row.path for row in watcher.rows} == {str(film), named}
+
+
+def test_a_watch_that_waits_long_for_its_next_look_is_stopped_soon(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # As the console does it: the signal comes in another thread, and Windows wakes no wait for a lock.
+    threading.Timer(3, signal.raise_signal, [signal.SIGBREAK]).start()
+    started = time.monotonic()
+    assert main(["watch", ".", "-m", str(tiny_model), "--interval", "30"]) == 0
+    assert time.monotonic() - started < 15
+    assert (tmp_path / "edge-xray-results/results.csv").exists()
