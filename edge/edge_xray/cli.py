@@ -41,6 +41,11 @@ _EMPTY: Final = re.compile(r"(--[a-z-]+=)?")
 """A word of the command line that says nothing, or sets an option to nothing: of a variable that is not set."""
 
 
+def _quoted(words: Sequence[str]) -> str:
+    """A word with a quotation mark in it: Windows takes one behind a backslash for a letter, and reads on."""
+    return next((word for word in words if '"' in word), "")
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         tell(f"{PROGRAM} {__version__}")
@@ -136,6 +141,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command in DAILY_COMMANDS and any(_EMPTY.fullmatch(word) for word in words):
             raise UsageError(
                 "an argument is empty, and would be taken for this folder; name the folder that is meant"
+            )
+        if command in DAILY_COMMANDS and os.name == "nt" and (broken := _quoted(words)):
+            raise UsageError(
+                f"{broken}: no name has a quotation mark; leave off the backslash at the end of a name in quotes"
             )
         if command in WORKSHOP_EXTRAS and not known:
             raise MissingExtraError(WORKSHOP_EXTRAS[command], f"{PROGRAM} {command}")

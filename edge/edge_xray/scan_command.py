@@ -24,11 +24,14 @@ from edge_xray.results import Prediction, Row, Run, Tally
 from edge_xray.results_folder import FORMATS, ResultsFolder
 from edge_xray.scan import ScanOptions, scan
 from edge_xray.site_key import named_key, why_no_key
-from edge_xray.walk import without_repeats
+from edge_xray.walk import with_wildcards, without_repeats
 
 TABLE: Final = "table"
 TABLE_FILE: Final = "results.txt"
 ALL_FORMATS: Final = (TABLE, *FORMATS)
+
+_INVALID_NAME: Final = 123
+"""``ERROR_INVALID_NAME`` of Windows: of a name with a wildcard that nothing fits, among others."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,8 @@ def run_scan(request: ScanRequest, say: Callable[[str], None]) -> ExitCode:
     Raises:
         EdgeXrayError: the model cannot be used, or results cannot be written.
     """
-    there, missing = _sort_out(without_repeats(request.paths, recursive=request.options.recursive))
+    named = with_wildcards(request.paths)
+    there, missing = _sort_out(without_repeats(named, recursive=request.options.recursive))
     for path in missing:
         say(f"edge-xray: {path}: no such file or folder; check the name, or the drive")
     if not there:
@@ -141,7 +145,10 @@ def _sort_out(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
             missing.append(path)
         except OSError as error:
             # One that cannot be looked at gets a row, which says why; a name no disk can have does not.
-            (missing if error.errno == errno.ENAMETOOLONG else there).append(path)
+            impossible = error.errno == errno.ENAMETOOLONG or (
+                getattr(error, "winerror", None) == _INVALID_NAME
+            )
+            (missing if impossible else there).append(path)
         else:
             there.append(path)
     return there, missing

@@ -7,6 +7,7 @@ operating system or a DICOM disc leaves beside films (`LITTER`), and the kit's o
 
 from __future__ import annotations
 
+import glob
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -84,6 +85,21 @@ def full_path(path: Path) -> Path:
         return Path(os.path.realpath(path)) if ".." in path.parts else path.absolute()
     except FileNotFoundError:  # this process's own folder was removed
         return path
+
+
+def with_wildcards(paths: Iterable[Path]) -> list[Path]:
+    """Paths with ``*`` and ``?`` resolved, which the shells of Windows leave to the program; elsewhere as they are.
+
+    One that nothing fits stays as it is.
+    """
+    named: list[Path] = []
+    for path in paths:
+        text = os.path.splitdrive(path)[1]
+        fitting: list[str] = []
+        if os.name == "nt" and ("*" in text or "?" in text):
+            fitting = sorted(glob.glob(str(path).replace("[", "[[]")))  # noqa: PTH207 - from any root
+        named += [Path(name) for name in fitting] or [path]
+    return named
 
 
 def without_repeats(paths: Iterable[Path], *, recursive: bool = True) -> list[Path]:

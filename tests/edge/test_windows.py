@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 import signal
 import sys
@@ -120,3 +121,38 @@ def test_a_watch_that_waits_long_for_its_next_look_is_stopped_soon(
     assert main(["watch", ".", "-m", str(tiny_model), "--interval", "30"]) == 0
     assert time.monotonic() - started < 15
     assert (tmp_path / "edge-xray-results/results.csv").exists()
+
+
+def test_wildcards_are_resolved_as_no_shell_there_does(
+    tmp_path: Path,
+    write_film: Callable[..., Path],
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png", "film[1]/c.png", "film1/c.png"):
+        write_film(tmp_path / name)
+    model = ["-m", str(tiny_model), "-f", "csv"]
+    for words, names in {
+        ("*.png",): ["a.png", "b.png"],
+        ("film[1]/?.png", "a.png"): [r"film[1]\c.png", "a.png"],
+    }.items():
+        assert main(["scan", *words, *model]) == 0
+        rows = csv.DictReader(capsys.readouterr().out.splitlines())
+        assert sorted(row["path"] for row in rows) == sorted(names)
+    assert main(["scan", "*.jpg", *model]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err) == (
+        "",
+        "edge-xray: *.jpg: no such file or folder; check the name, or the drive\n",
+    )
+
+
+@pytest.mark.parametrize("command", ["scan", "watch"])
+def test_a_backslash_before_a_quotation_mark_is_told(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # What Windows makes of: "C:\my films\" -o out
+    assert main([command, r'C:\my films" -o out']) == 2
+    assert "leave off the backslash" in capsys.readouterr().err
