@@ -33,6 +33,9 @@ _WATCH_SECONDS: Final = 0.05
 OUT_OF_MEMORY_EXIT: Final = 12
 """Exit code of a child that found itself too large (ENOMEM's number)."""
 
+_LATE_EXIT: Final = 1
+"""Exit code of a child that ended itself on Windows; nobody is there to read it."""
+
 _FRAME: Final = struct.Struct(">IQ")
 """Before each message: bytes of JSON, bytes of payload."""
 
@@ -134,8 +137,14 @@ def _answer(spec: InputSpec, data: bytes) -> tuple[dict[str, Any], bytes | memor
 @contextlib.contextmanager
 def _own_deadline(seconds: float) -> Iterator[None]:
     """End this process some seconds after its time, should the parent be gone and kill nobody."""
-    if sys.platform == "win32":
-        yield
+    if sys.platform == "win32":  # which has no alarms
+        timer = threading.Timer(seconds + _GRACE_SECONDS, os._exit, [_LATE_EXIT])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
         return
     signal.alarm(math.ceil(seconds) + _GRACE_SECONDS)
     try:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_xray import isolate
+from edge_xray import decode_child, isolate
 from edge_xray.decode import MACHINE_REASONS, REASONS, decode
 from edge_xray.errors import FilmError
 from edge_xray.input_spec import InputSpec
@@ -226,6 +226,20 @@ def test_no_child_outlives_its_parent(encode, draw_film, tmp_path):
             return
         time.sleep(0.05)
     pytest.fail("the child process lives on")
+
+
+def test_a_child_that_never_ends_a_film_ends_itself_when_its_parent_is_gone():
+    program = (
+        "import time; from edge_xray import decode_child; decode_child.decode = lambda *_: time.sleep(60);"
+        "decode_child.serve(2**29)"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with child, child.stdin as requests, child.stdout as replies:
+        assert decode_child.receive(replies, 0)
+        decode_child.send(requests, {"spec": SPEC.to_dict(), "seconds": 0}, b"a film")
+        child.wait(timeout=30)
 
 
 def test_many_threads_get_their_own_films(draw_film, encode):
