@@ -297,6 +297,14 @@ def test_the_windows_installer_stops_at_what_is_empty_before_it_removes_anything
     assert not re.search(r"\(Get-Content[^()]*\)\.", script)
 
 
+def test_the_windows_installer_takes_no_path_from_what_python_prints(built: Path) -> None:
+    # Python prints to a pipe in the code page of Windows, and PowerShell reads in that of DOS: José becomes JosÚ.
+    script = members(built)["install.ps1"].decode()
+    assert "José".encode("cp1252").decode("cp850") == "JosÚ"
+    printed = re.findall(r"print\((.*)\)", script)
+    assert printed and not any("executable" in text or "prefix" in text for text in printed)
+
+
 def test_the_windows_installer_quotes_the_command_that_it_names(built: Path) -> None:
     said = members(built)["install.ps1"].decode().splitlines()[-1].replace('`"', "'")
     assert "'$command' scan '$version\\samples'" in said

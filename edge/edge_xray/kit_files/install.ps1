@@ -86,18 +86,20 @@ function Invoke-Quietly([string[]]$Command, [string]$Code, [string[]]$Rest = @()
 }
 
 $wanted = $setting['KIT_PYTHON']
+# Python is called by these words from here on, not by its path: where a user's name has an accent, it
+# prints that in another code page than PowerShell reads.
 $python = $null
 foreach ($candidate in @(@('py', "-$wanted"), @('python'), @('python3'))) {
   $found = Invoke-Quietly $candidate "import sys; print('%d.%d' % sys.version_info[:2])"
   if ($found -eq $wanted) {
-    $python = Invoke-Quietly $candidate 'import sys; print(sys.executable)'
+    $python = @($candidate)
     break
   }
 }
 if (-not $python) {
   Stop-Install "this kit is for Python $wanted, which is not on this machine; install it, or build a kit for the one that is"
 }
-$machine = Invoke-Quietly @($python) 'import platform; print(platform.machine())'
+$machine = Invoke-Quietly $python 'import platform; print(platform.machine())'
 if (($setting['KIT_MACHINES'] -split ' ') -notcontains $machine) {
   Stop-Install "this kit is for $($setting['KIT_TITLE']); this machine's Python is for $machine"
 }
@@ -107,14 +109,16 @@ if (-not (Test-Path (Join-Path $version '.complete'))) {
   # What an installation that was cut off left behind goes first.
   if (Test-Path $version) { Remove-Item -Recurse -Force $version }
   New-Item -ItemType Directory -Force $version | Out-Null
-  $free = [int64](Invoke-Quietly @($python) 'import shutil, sys; print(shutil.disk_usage(sys.argv[1]).free)' @($version))
+  $free = [int64](Invoke-Quietly $python 'import shutil, sys; print(shutil.disk_usage(sys.argv[1]).free)' @($version))
   $needs = [int64]$setting['KIT_NEEDS_BYTES']
   if ($free -lt $needs) {
     Remove-Item -Recurse -Force $version
     Stop-Install "$([math]::Floor($free / 1e6)) MB free, $([math]::Ceiling($needs / 1e6)) MB needed at $Prefix; nothing was changed"
   }
   Write-Output "Installing edge-xray $id into $Prefix"
-  & $python -m venv --without-pip (Join-Path $version 'venv')
+  $program = $python[0]
+  $before = @($python | Select-Object -Skip 1)
+  & $program @before -m venv --without-pip (Join-Path $version 'venv')
   if ($LASTEXITCODE -ne 0) { Stop-Install 'Python could not make an environment; nothing was changed' }
   $pip = @(Get-ChildItem (Join-Path $kit 'tools\pip-*.whl'))[0].FullName
   & (Join-Path $version 'venv\Scripts\python.exe') "$pip\pip" --isolated --disable-pip-version-check `
