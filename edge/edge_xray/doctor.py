@@ -116,11 +116,12 @@ def check_clock(today: date) -> Finding:
     """Whether the clock shows a day that can be: a Pi without a battery begins in 1970."""
     values = {"today": today.isoformat(), "earliest": RELEASED.isoformat()}
     if today < RELEASED:
+        how = "in the settings of Windows" if os.name == "nt" else "sudo date -s '2026-11-30 08:00'"
         return Finding(
             "clock",
             "WARN",
             f"the clock says {today.isoformat()}",
-            "set it (sudo date -s '2026-11-30 08:00'), or reports carry a wrong day",
+            f"set it ({how}), or reports carry a wrong day",
             values,
         )
     return Finding("clock", "OK", today.isoformat(), values=values)

@@ -40,9 +40,16 @@ def named_key() -> bytes | None:
         raise UsageError(
             f"{KEY_VARIABLE} names {name} ({problem}), expected the key that all machines of the site "
             "share; mount the drive that has it, or, if there was none yet, make one with: "
-            f"head -c {KEY_BYTES} /dev/urandom > {shlex.quote(name)}"
+            f"{_making(name)}"
         )
     return key
+
+
+def _making(name: str) -> str:
+    """The command that makes a key."""
+    if os.name == "nt":
+        return f"py -c \"import os; open(r'{name}', 'wb').write(os.urandom({KEY_BYTES}))\""
+    return f"head -c {KEY_BYTES} /dev/urandom > {shlex.quote(name)}"
 
 
 def site_key() -> bytes | None:
