@@ -1,4 +1,4 @@
-"""How a command is stopped: as by Ctrl-C, also when the machine shuts down or the terminal is closed."""
+"""How a command is stopped: as by Ctrl-C, also when the machine shuts down or the terminal of a POSIX system is closed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from contextlib import ExitStack, contextmanager
 
 
 def stop_signals() -> list[signal.Signals]:
-    """SIGTERM, and what a closed terminal sends: SIGHUP unless it is ignored, as ``nohup`` asks for, or SIGBREAK."""
+    """SIGTERM, and SIGHUP of a closed terminal unless it is ignored, as ``nohup`` asks for; on Windows Ctrl-Break.
+
+    A window of Windows that is closed raises SIGBREAK as well, but ends the process before Python hears of it.
+    """
     if sys.platform == "win32":
         return [signal.SIGTERM, signal.SIGBREAK]
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
