@@ -133,7 +133,7 @@ class ResultsFolder:
                 wanted.mkdir(exist_ok=True)
                 if fresh:
                     for path in filter(is_own, wanted.iterdir()):
-                        path.unlink()
+                        _remove(path)
             except OSError as error:
                 raise OutputError(
                     f"{wanted}: cannot be written ({error.strerror or error}); choose another "

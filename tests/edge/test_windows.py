@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import signal
 import sys
@@ -156,3 +157,22 @@ def test_a_backslash_before_a_quotation_mark_is_told(
     # What Windows makes of: "C:\my films\" -o out
     assert main([command, r'C:\my films" -o out']) == 2
     assert "leave off the backslash" in capsys.readouterr().err
+
+
+def test_an_overlay_that_is_open_in_a_viewer_is_named(
+    tmp_path: Path,
+    write_film: Callable[..., Path],
+    tiny_model: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_film(tmp_path / "films/a.png", "viral", 5)
+    words = ["scan", str(tmp_path / "films"), "-o", str(tmp_path / "out"), "-m", str(tiny_model)]
+    assert main([*words, "--heatmaps"]) == 0
+    (overlay,) = (tmp_path / "out/heatmaps").iterdir()
+    with overlay.open("rb"):
+        assert main([*words, "--any-age"]) == 0
+        assert overlay.exists()
+        capsys.readouterr()
+        assert main([*words, "--heatmaps"]) == 3
+    assert re.search(rf"{overlay.name}: .*close it in the program", capsys.readouterr().err)
+    assert main([*words, "--heatmaps"]) == 0
