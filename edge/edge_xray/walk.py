@@ -81,6 +81,8 @@ def _escape(char: str) -> str:
 
 def full_path(path: Path) -> Path:
     """One name for a path however it was spelled; a link keeps its own, as it may be turned elsewhere."""
+    if os.name == "nt":
+        return Path(os.path.abspath(path))  # noqa: PTH100 - knows ``E:``, the folder in use on that drive
     try:
         return Path(os.path.realpath(path)) if ".." in path.parts else path.absolute()
     except FileNotFoundError:  # this process's own folder was removed

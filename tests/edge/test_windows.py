@@ -176,3 +176,24 @@ def test_an_overlay_that_is_open_in_a_viewer_is_named(
         assert main([*words, "--heatmaps"]) == 3
     assert re.search(rf"{overlay.name}: .*close it in the program", capsys.readouterr().err)
     assert main([*words, "--heatmaps"]) == 0
+
+
+def test_a_drive_that_is_watched_without_a_backslash_has_full_paths(
+    tmp_path: Path,
+    write_film: Callable[..., Path],
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    film = write_film(tmp_path / "films/a.png")
+    monkeypatch.chdir(film.parent)
+    others = [drive for drive in ("Z:\\", "D:\\") if Path(drive).is_dir()]
+    if not others:
+        pytest.skip("wants a second drive")
+    monkeypatch.chdir(others[0])
+    options, classifier = ScanOptions(jobs=1), Classifier(tiny_model)
+    for looks in (2, 0):
+        with ResultsFolder(tmp_path / "out", classifier, options) as results:
+            watcher = Watcher(Path(film.drive), classifier, options, results)
+            for _ in range(looks):
+                list(watcher.look())
+            assert [row.path for row in watcher.rows] == [str(film)]
