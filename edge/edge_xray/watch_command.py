@@ -8,7 +8,7 @@ import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 from edge_xray.classifier import Classifier
 from edge_xray.errors import ExitCode, FileInUseError, UsageError
@@ -26,6 +26,9 @@ from edge_xray.watch import (
     Watcher,
     run_watch,
 )
+
+_NOT_READY: Final = 21
+"""``ERROR_NOT_READY`` of Windows: a drive without its card or disc."""
 
 
 def run_watch_command(
@@ -128,6 +131,8 @@ def _check_folder(folder: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
+        if getattr(error, "winerror", None) == _NOT_READY:
+            return
         raise UsageError(
             f"{folder}: cannot be looked at ({error.strerror or error}); check the path and its "
             "permissions"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import shutil
 import signal
@@ -197,3 +198,29 @@ def test_a_drive_that_is_watched_without_a_backslash_has_full_paths(
             for _ in range(looks):
                 list(watcher.look())
             assert [row.path for row in watcher.rows] == [str(film)]
+
+
+def test_a_drive_without_its_card_is_waited_for(
+    tmp_path: Path,
+    write_film: Callable[..., Path],
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    drive = write_film(tmp_path / "card/a.png").parent
+    real, asked = Path.stat, []
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        if path == drive:
+            asked.append(path)
+            if len(asked) < 5:
+                raise OSError(None, "The device is not ready", str(path), 21)
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    threading.Timer(5, signal.raise_signal, [signal.SIGBREAK]).start()
+    words = ["watch", str(drive), "-o", str(tmp_path / "out"), "-m", str(tiny_model)]
+    assert main([*words, "--interval", "0.2"]) == 0
+    said = capsys.readouterr()
+    assert "waiting for it to come back" in said.err
+    assert "a.png" in said.out
