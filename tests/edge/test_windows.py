@@ -224,3 +224,14 @@ def test_a_drive_without_its_card_is_waited_for(
     said = capsys.readouterr()
     assert "waiting for it to come back" in said.err
     assert "a.png" in said.out
+
+
+def test_paths_are_opened_to_the_letter_wherever_they_begin() -> None:
+    for plain, letter in {
+        "E:\\": "\\\\?\\E:\\",
+        r"E:\a\..\DOE.": r"\\?\E:\DOE.",
+        r"\\server\films\x": r"\\?\UNC\server\films\x",
+        r"\\?\E:\x": r"\\?\E:\x",
+        r"\\.\E:": r"\\.\E:",
+    }.items():
+        assert openable(Path(plain)) == Path(letter)
