@@ -56,14 +56,14 @@ if ($Rollback) {
 }
 
 $setting = @{}
-foreach ($line in Get-Content (Join-Path $kit 'kit.env')) {
+foreach ($line in Get-Content -LiteralPath (Join-Path $kit 'kit.env')) {
   $name, $value = $line -split '=', 2
   $setting[$name] = $value
 }
 $id = $setting['KIT_ID']
 if (-not $id) { Stop-Install "$kit\kit.env names no version; unpack the kit again" }
 
-$sums = @(Get-Content -Encoding UTF8 (Join-Path $kit 'SHA256SUMS'))
+$sums = @(Get-Content -Encoding UTF8 -LiteralPath (Join-Path $kit 'SHA256SUMS'))
 if ($sums.Count -eq 0) { Stop-Install 'SHA256SUMS is empty; copy the kit again' }
 foreach ($line in $sums) {
   $digest, $name = $line -split '  ', 2
@@ -120,13 +120,13 @@ if (-not (Test-Path (Join-Path $version '.complete'))) {
   $before = @($python | Select-Object -Skip 1)
   & $program @before -m venv --without-pip (Join-Path $version 'venv')
   if ($LASTEXITCODE -ne 0) { Stop-Install 'Python could not make an environment; nothing was changed' }
-  $pip = @(Get-ChildItem (Join-Path $kit 'tools\pip-*.whl'))[0].FullName
+  $pip = @(Get-ChildItem -LiteralPath (Join-Path $kit 'tools') -Filter 'pip-*.whl')[0].FullName
   & (Join-Path $version 'venv\Scripts\python.exe') "$pip\pip" --isolated --disable-pip-version-check `
     --no-cache-dir --quiet install --no-index --find-links (Join-Path $kit 'wheels') `
     --require-hashes --no-deps -r (Join-Path $kit 'requirements.txt')
   if ($LASTEXITCODE -ne 0) { Stop-Install 'the packages could not be installed; nothing was changed' }
   $tools = @('wheels', 'tools', 'install.sh', 'install.ps1')
-  Get-ChildItem $kit | Where-Object { $tools -notcontains $_.Name } | Copy-Item -Recurse -Destination $version
+  Get-ChildItem -LiteralPath $kit | Where-Object { $tools -notcontains $_.Name } | Copy-Item -Recurse -Destination $version
 }
 & (Join-Path $version 'venv\Scripts\edge-xray.exe') self-test
 if ($LASTEXITCODE -ne 0) {
@@ -139,5 +139,7 @@ $now = Read-Version $current
 if ($now -and $now -ne $id) { Set-Content -Path $previous -Encoding ASCII -Value $now }
 Use-Version $id
 $keep = @($id, (Read-Version $previous))
-Get-ChildItem $versions | Where-Object { $keep -notcontains $_.Name } | Remove-Item -Recurse -Force
+# One that a watch still runs from goes with the next installation.
+Get-ChildItem $versions | Where-Object { $keep -notcontains $_.Name } |
+  Remove-Item -Recurse -Force -ErrorAction SilentlyContinue
 Write-Output "Done. Try it in a Command Prompt: `"$command`" scan `"$version\samples`""
