@@ -81,6 +81,7 @@ def make_parity(
         UsageError: fewer than two models, a network without metadata that is held to another threshold than
             what it is compared with, films without both findings and none, films that a model was
             trained with or its int8 ranges were measured on, or labels that do not match.
+        ModelError: a model gives no number for some of the films.
     """
     if len(models) < 2:
         raise UsageError("parity compares models: expected a reference and one or more candidates")

@@ -89,6 +89,7 @@ class Run:
 
         Raises:
             UsageError: the films' labels do not match the model's.
+            ModelError: the model gives no number for some of them.
         """
         metadata = self.model.metadata
         # The last entries answer for -1: the finding without its class.
@@ -96,6 +97,12 @@ class Run:
         truth = np.array(classes_of(films, metadata))
         names = np.array([*metadata.label_names, metadata.finding])
         finding = np.array([scores.p_finding for scores in self.scores])
+        silent = int(np.isnan(finding).sum())
+        if silent:
+            raise ModelError(
+                f"{self.model.title}: gives no number for {silent} of {len(finding)} films, so it cannot be "
+                "judged: its weights or its arithmetic broke down; train it again, or name another model"
+            )
         pair = [label.name for label in metadata.labels if label.triage != "none"]
         return Outcome(
             np.stack([scores.probabilities for scores in self.scores]),

@@ -97,6 +97,7 @@ def prepare_trial(
 
     Raises:
         UsageError: the films cannot be read, or their labels do not match the network's.
+        ModelError: the network gives no number for some of them.
     """
     drawn = tuple(draw_films(split.part(VALIDATION_PART), films, seed))
     inputs = tuple(read_inputs(labelled_root(data), drawn, metadata.input))
@@ -115,7 +116,7 @@ def _answers(
     inputs: Sequence[NDArray[np.uint8]],
 ) -> Outcome:
     path, classifier = Path("trial.tflite"), open_network(network, metadata)
-    run = Run(Model("trial", path, path, "", classifier, metadata.operating_point()))
+    run = Run(Model(metadata.name, path, path, "", classifier, metadata.operating_point()))
     for pixels in inputs:
         ask(run, pixels)
     return run.outcome(films)

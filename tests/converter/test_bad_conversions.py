@@ -7,9 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from edge_xray.decode import decode
 from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import Split
 from edge_xray.model_file import read_metadata, split_packed
+from edge_xray.preprocess import preprocess
 from edge_xray_converter.flatbuffer import read_object
 from edge_xray_converter.int8 import measured
 from edge_xray_converter.representative import draw_representative
@@ -17,6 +19,7 @@ from edge_xray_converter.sources import PixelRange, load_network
 from edge_xray_converter.surgery import packed
 
 RANDOM = np.random.default_rng(0)
+SPEC = InputSpec(32, 32, 1)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +113,34 @@ def test_a_corrupted_weight_fails(judge, repack, tiny_model, tmp_path):
     code, broken = judge(repack(tiny_model, tmp_path / "corrupt.tflite", packed(model)))
     assert code == 1
     assert broken
+
+
+def test_a_network_that_gives_no_number_for_a_film_is_refused(
+    run_cli, repack, tiny_keras, tiny_float, parity_films, tmp_path
+):
+    import keras
+    import tensorflow as tf
+
+    darkest = min(
+        float(preprocess(decode(path, SPEC).pixels, SPEC).mean())
+        for path in (parity_films / "films").glob("*/*.png")
+    )
+    network = keras.saving.load_model(tiny_keras)
+    (pixels,) = network.inputs
+    # Of the darkest film the root is of a number below 0.
+    level = keras.ops.mean(pixels, axis=(1, 2, 3), keepdims=True) - (darkest + 0.01)
+    maps = network.output | {"evidence": network.output["evidence"] + 0 * keras.ops.sqrt(level)}
+    broken = tf.lite.TFLiteConverter.from_keras_model(keras.Model(pixels, maps)).convert()
+    for models in (("broken.tflite", tiny_float), (tiny_float, "broken.tflite")):
+        named = [repack(tiny_float, tmp_path / model, broken) if model == "broken.tflite" else model
+                 for model in models]  # fmt: skip
+        code, _, said = run_cli(
+            "parity", *named, "--data", parity_films / "films", "-o", tmp_path / "report",
+            "--split", parity_films / "split.json", "--resamples", 100, "--no-timing",
+        )  # fmt: skip
+        assert code == 2
+        assert "broken.tflite: gives no number for 1 of 120 films" in said
+        assert not (tmp_path / "report.json").exists()
 
 
 def test_a_weight_corrupted_after_packing_is_refused(run_cli, tiny_float, tiny_model, parity_films,
