@@ -13,12 +13,16 @@ from edge_xray.calibration import ScoreCalibration, probabilities
 from edge_xray.features import FeatureStatistics, feature_score
 from edge_xray.measures import wilson_limits
 from edge_xray_trainer.fitting import (
+    FOREIGN_FACTOR,
+    GATE_FILMS,
     RULE_IN_SPECIFICITY,
     SCREENING_SENSITIVITY,
+    UNLIKE_QUANTILE,
     fit_feature_statistics,
     fit_finding_temperature,
     fit_operating_points,
     fit_temperature,
+    gate_remark,
 )
 
 POSITIVE = (False, True, True)
@@ -52,13 +56,26 @@ def test_operating_points_keep_their_rules_on_any_scores(
     assert (scores[~positive] < rule_in.threshold).mean() >= RULE_IN_SPECIFICITY - 1e-9
     rising = [point.threshold for point in points.values()]
     assert rising == sorted(rising)
+
+    def told(threshold: float) -> tuple[float, float]:
+        return (scores[positive] >= threshold).mean(), (scores[~positive] < threshold).mean()
+
+    def positives(threshold: float) -> int:
+        return int((scores >= threshold).sum())
+
+    sums = {score: sum(told(score)) for score in scores}
+    largest = [score for score, total in sums.items() if total > max(sums.values()) - 1e-9]
+    assert positives(points["balanced"].threshold) in {
+        min(positives(screening.threshold), positives(score)) for score in largest
+    }
     for point in points.values():
         assert point.review_low <= point.threshold <= point.review_high
-        assert point.sensitivity is not None
-        assert point.sensitivity.value == pytest.approx(
-            (scores[positive] >= point.threshold).mean()
-        )
-        assert point.sensitivity.low <= point.sensitivity.value <= point.sensitivity.high
+        assert point.sensitivity is not None and point.specificity is not None
+        for measured, share in zip(
+            (point.sensitivity, point.specificity), told(point.threshold), strict=True
+        ):
+            assert measured.value == pytest.approx(share)
+            assert measured.low <= measured.value <= measured.high
 
 
 @pytest.mark.parametrize(("films", "each_side"), [(20, 1), (60, 1), (200, 4), (510, 10)])
@@ -122,7 +139,7 @@ def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> No
 def test_class_weights_are_factors_of_calibrated_probabilities(temperature: float) -> None:
     draw = np.random.default_rng(0)
     log_prior = np.log([0.6, 1.8, 0.6])
-    logits = draw.normal(0, 3, (20_000, 3))
+    logits = draw.normal((0, 3, 0), 3, (20_000, 3))
     gumbel = draw.gumbel(size=logits.shape)
     labels = (logits / temperature + log_prior + gumbel).argmax(axis=1)
     fitted = fit_temperature(logits, labels, "drawn labels", log_prior)
@@ -172,6 +189,42 @@ def test_feature_statistics_keep_films_of_their_kind_and_refuse_others() -> None
     assert (feature_score(other, statistics) > statistics.foreign).mean() > 0.98
 
 
+def test_feature_statistics_are_what_their_formula_says() -> None:
+    draw = np.random.default_rng(4)
+    # 70 channels vary, each less than the one before; the others are always the same.
+    films = np.full((600, 80), 7.0)
+    films[:, :70] += draw.normal(0, np.geomspace(5, 0.5, 70), (600, 70))
+    training, varied, validation = films[:300], films[300:500], films[500:]
+    statistics = fit_feature_statistics(training, varied, validation, "drawn films")
+    known = films[:500]
+    assert statistics.components.shape == (64, 80)
+    assert statistics.mean == pytest.approx(known.mean(axis=0), rel=1e-5)
+    assert statistics.components @ statistics.components.T == pytest.approx(np.eye(64), abs=1e-4)
+    centred = known - known.mean(axis=0)
+    inside = centred @ statistics.components.T
+    assert statistics.variances == pytest.approx(inside.var(axis=0, ddof=1), rel=1e-3)
+    # The 64 largest there are.
+    largest = np.linalg.eigvalsh(np.cov(known.T))[::-1][:64]
+    assert statistics.variances == pytest.approx(largest, rel=1e-3)
+    outside = np.linalg.norm(centred - inside @ statistics.components, axis=1)
+    assert statistics.residual_scale == pytest.approx(np.sqrt((outside**2).mean()), rel=1e-3)
+    scores = feature_score(validation, statistics)
+    assert statistics.unlike == pytest.approx(np.quantile(scores, UNLIKE_QUANTILE))
+    assert statistics.foreign == pytest.approx(FOREIGN_FACTOR * statistics.unlike)
+
+
+def test_channels_that_never_vary_are_no_components() -> None:
+    draw = np.random.default_rng(5)
+    films = np.full((200, 10), 7.0)
+    films[:, :4] += draw.normal(0, 1, (200, 4))
+    statistics = fit_feature_statistics(films, films, films, "drawn films")
+    assert len(statistics.components) == 4
+    # What is left out is nothing but rounding, and one such channel that moves is strange.
+    assert statistics.residual_scale == pytest.approx(np.sqrt(statistics.variances[-1]))
+    films[:, 5] += 20
+    assert (feature_score(films, statistics) > statistics.foreign).all()
+
+
 def test_fewer_films_than_channels_still_give_usable_statistics() -> None:
     draw = np.random.default_rng(1)
     training, validation = draw.normal(0, 1, (12, 40)), draw.normal(0, 1, (5, 40))
@@ -197,3 +250,8 @@ def test_what_varies_between_sites_makes_no_film_strange() -> None:
     assert refused(sites, same) < 0.03
     strange = draw.normal(0, 3, (500, 24))
     assert refused(sites, strange) > 0.98
+
+
+def test_few_validation_films_are_remarked_on_and_enough_are_not() -> None:
+    assert gate_remark(GATE_FILMS) == ""
+    assert f"only {GATE_FILMS - 1} validation films" in gate_remark(GATE_FILMS - 1)
