@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_xray.calibration import ScoreCalibration, probabilities
+from edge_xray.errors import UsageError
 from edge_xray.features import FeatureStatistics, feature_score
 from edge_xray.measures import wilson_limits
 from edge_xray_trainer.fitting import (
@@ -223,6 +224,12 @@ def test_channels_that_never_vary_are_no_components() -> None:
     assert statistics.residual_scale == pytest.approx(np.sqrt(statistics.variances[-1]))
     films[:, 5] += 20
     assert (feature_score(films, statistics) > statistics.foreign).all()
+
+
+def test_a_network_that_gives_all_films_the_same_features_is_refused() -> None:
+    films = np.full((20, 8), 0.1)
+    with pytest.raises(UsageError, match="lower --learning-rate"):
+        fit_feature_statistics(films, films, films[:5], "twenty films")
 
 
 def test_fewer_films_than_channels_still_give_usable_statistics() -> None:

@@ -15,6 +15,7 @@ from scipy.optimize import minimize_scalar
 
 from edge_xray.calibration import ScoreCalibration, finding_log_odds
 from edge_xray.clustered import clustered_share
+from edge_xray.errors import UsageError
 from edge_xray.features import FeaturePooling, FeatureStatistics, feature_score
 from edge_xray.operating_point import OperatingPoint
 from edge_xray_trainer.augment import NO_AUGMENTATION
@@ -236,8 +237,16 @@ def fit_feature_statistics(
         validation: (m, c) the same of validation films as they are, which set the two thresholds.
         fitted_on: the films, in words.
         pooling: how the features were pooled.
+
+    Raises:
+        UsageError: the features are the same of all films.
     """
     values = np.concatenate([training, varied]).astype(np.float64)
+    if (values == values[0]).all():
+        raise UsageError(
+            "the network's features are the same of all films, so it learned nothing and nothing can be told by "
+            "them: lower --learning-rate and start again with --restart"
+        )
     mean = values.mean(axis=0)
     centred = values - mean
     _, singular, components = np.linalg.svd(centred, full_matrices=False)
