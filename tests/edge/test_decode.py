@@ -110,7 +110,7 @@ def test_every_mode_shows_the_film_in_both_kinds_of_input(kind, mode, channels, 
     assert off.mean() < (8 if kind == "JPEG" else 1.5)
 
 
-@pytest.mark.parametrize("bits", [9, 10, 12, 14, 16])
+@pytest.mark.parametrize("bits", [8, 9, 10, 12, 14, 16])
 def test_wide_grey_keeps_its_most_significant_bits(bits, film, encode):
     wide = film.astype(np.uint16) << (bits - 8)
     wide[0, 0] = 2**bits - 1
@@ -121,8 +121,10 @@ def test_wide_grey_keeps_its_most_significant_bits(bits, film, encode):
 def test_floats_from_0_to_1_keep_their_place_and_others_are_spread(encode):
     ramp = np.tile(np.linspace(0.2, 0.8, 64, dtype=np.float32), (64, 1))
     assert decode(encode(ramp, "TIFF"), GREY).pixels[0, [0, -1]].tolist() == [51, 204]
-    assert decode(encode(ramp * 900 - 300, "TIFF"), GREY).pixels[0, [0, -1]].tolist() == [0, 255]
-    assert decode(encode(np.zeros_like(ramp), "TIFF"), GREY).pixels.max() == 0
+    for other in (ramp * 900 - 300, ramp * 4095, ramp * 1.5, ramp - 0.3):
+        assert decode(encode(other, "TIFF"), GREY).pixels[0, [0, -1]].tolist() == [0, 255]
+    for even in (0.0, 5.0):
+        assert decode(encode(np.full_like(ramp, even), "TIFF"), GREY).pixels.max() == 0
     for bad in (np.nan, np.inf):
         ramp[3, 3] = bad
         assert refused(encode(ramp, "TIFF")).reason == "damaged"
@@ -171,6 +173,31 @@ def test_strips_of_any_height_make_a_whole_tiff(rows, big, film, encode):
     if rows > 90 and not big:
         data = with_entry(data, 278, lambda _: [rows])
     assert np.array_equal(decode(data, GREY).pixels, film)
+
+
+def test_a_jpeg_in_the_oldest_way_of_tiff_need_not_name_its_strips(film, encode):
+    jpeg = encode(Image.fromarray(film).convert("RGB"), "JPEG", quality=95, subsampling=0)
+    shorts = ((258, 8), (259, 6), (262, 6), (277, 3), (512, 1))
+    longs = ((256, 110), (257, 90), (513, 8), (514, len(jpeg)))
+    unnamed = ((273, 0), (278, 90), (279, 0))
+    for strips in ((), unnamed):
+        entries = [
+            *(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in shorts),
+            *(struct.pack("<HHII", tag, 4, 1, value) for tag, value in (*longs, *strips)),
+        ]
+        entries.sort(key=lambda entry: struct.unpack_from("<H", entry))
+        data = struct.pack("<2sHI", b"II", 42, 8 + len(jpeg)) + jpeg
+        data += struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+        pixels = decode(data, GREY).pixels
+        assert pixels.shape == (90, 110)
+        assert np.abs(pixels.astype(int) - film).mean() < 2
+
+
+def test_a_tiff_that_does_not_say_how_high_its_strip_is_has_one(film, encode):
+    data = encode(film, "TIFF")
+    entry, private = (struct.pack("<HHI", tag, 4, 1) for tag in (278, 40000))
+    assert data.count(entry) == 1
+    assert np.array_equal(decode(data.replace(entry, private), GREY).pixels, film)
 
 
 def tiled(film: np.ndarray, side: int, offsets=lambda those: those) -> bytes:
@@ -412,11 +439,12 @@ def test_a_wide_png_is_the_same_film_in_grey_in_colour_and_with_alpha(bits, spec
 
 
 def test_colours_of_a_wide_png_keep_their_places(film):
+    # The darkest of them needs 8 bits only, the brightest 12.
     channels = [film.astype(np.uint16) * 16, 4080 - film.astype(np.uint16) * 16]
-    channels.append(np.zeros_like(channels[0]))
-    channels[2][0, 0] = 4095
+    channels += [film.astype(np.uint16)]
+    channels[0][0, 0] = 4095
     pixels = decode(wide_png(np.dstack(channels), 2), COLOUR).pixels
-    assert np.array_equal(pixels[1:], np.dstack([film, 255 - film, 0 * film])[1:])
+    assert np.array_equal(pixels[1:], np.dstack([film, 255 - film, film >> 4])[1:])
 
 
 @pytest.mark.parametrize("bits", [8, 12])

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import jsonschema
@@ -332,6 +333,32 @@ def test_probabilities_in_words():
     ]
     said = [words.probability_words(p) for p in (0.0, 0.05, 0.3, 0.6, 0.9)]
     assert said == ["very low", "low", "moderate", "high", "very high"]
+
+
+def test_the_operating_point_in_one_line():
+    line = "balanced: a finding from probability 0.400"
+    review = ", review from 0.300 to 0.500"
+    fitted = (
+        "; where it was fitted (on other films it can do less well): sensitivity 98.0 % (95.0–99.0), "
+        "specificity 90.0 % (85.0–94.0) on 100 films"
+    )
+    for changes, said in (
+        ({}, f"{line}{review}{fitted} (made-up films)"),
+        ({"measured_on": ""}, f"{line}{review}{fitted}"),
+        ({"review_low": 0.4, "review_high": 0.4}, f"{line}{fitted} (made-up films)"),
+        ({"sensitivity": None}, line + review),
+        ({"specificity": None}, line + review),
+    ):
+        run = replace(RUN, point=replace(RUN.point, **changes))
+        assert words.operating_point(run) == said
+
+
+def test_a_film_in_one_line():
+    assert [words.row_line(row, RUN) for row in ROWS] == [
+        "Urgent (93 %): films/a.jpg: See a clinician now.",
+        "To review (45 %): b.jpg: Not sure: a clinician must read this film soon. [odd]",
+        "Not scored: c.jpg: The file ends before the film does.",
+    ]
 
 
 def test_what_a_model_says_of_itself():
