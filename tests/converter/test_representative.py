@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +17,12 @@ from edge_xray.errors import UsageError
 from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import Split, SplitFilm, file_sha256
 from edge_xray.preprocess import preprocess
-from edge_xray_converter.representative import draw_representative, refuse_overlap
+from edge_xray_converter.representative import (
+    HASH_DIGITS,
+    draw_films,
+    draw_representative,
+    refuse_overlap,
+)
 
 
 def film(number, label="normal", part="train", patient="", group="", sha256=""):
@@ -25,6 +34,44 @@ def test_only_training_films_are_drawn_and_labels_are_level(film_folder, tiny_sp
     drawn = draw_representative(film_folder, split, films=30, seed=1)
     assert {film.part for film in drawn.films} == {"train"}
     assert drawn.record()["per_label"] == {"bacterial": 10, "normal": 10, "viral": 10}
+    assert drawn.record()["part"] == "train"
+
+
+def test_of_few_films_of_a_label_all_are_drawn_and_the_others_make_up_the_number():
+    pool = [film(i, "normal") for i in range(2)] + [film(i, "viral") for i in range(2, 30)]
+    for wanted, of_each in ((3, (2, 1)), (4, (2, 2)), (12, (2, 10)), (40, (2, 28))):
+        drawn = [film.label for film in draw_films(pool, wanted, 0)]
+        assert (drawn.count("normal"), drawn.count("viral")) == of_each
+
+
+def test_without_a_split_all_films_of_the_folder_are_drawn_from(film_folder):
+    drawn = draw_representative(film_folder, None, films=4)
+    assert len(list(drawn.inputs(InputSpec(32, 32)))) == 4
+    prefixes = [file_sha256(drawn.root / film.path)[:HASH_DIGITS] for film in drawn.films]
+    assert drawn.record()["film_sha256_prefixes"] == sorted(prefixes)
+    assert drawn.record()["part"] == ""
+
+
+def test_the_draw_is_the_same_in_every_process(film_folder, tiny_split):
+    program = (
+        "import json, sys, pathlib\n"
+        "from edge_xray.labelled import Split\n"
+        "from edge_xray_converter.representative import draw_representative\n"
+        "data, split = map(pathlib.Path, sys.argv[1:])\n"
+        "drawn = draw_representative(data, Split.read(split), films=12)\n"
+        "print(json.dumps(drawn.record()))\n"
+    )
+    records = {
+        subprocess.run(
+            [sys.executable, "-c", program, film_folder, tiny_split],
+            env=os.environ | {"PYTHONHASHSEED": str(seed)},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in range(3)
+    }
+    assert len(records) == 1
 
 
 def test_the_draw_is_the_seed_s(film_folder, tiny_split):
