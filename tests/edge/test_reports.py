@@ -14,8 +14,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from edge_xray.calibration import ScoreCalibration
 from edge_xray.input_spec import InputSpec
-from edge_xray.metadata import DISCLAIMER, IntendedUse, Label, ModelMetadata
+from edge_xray.metadata import DISCLAIMER, GoldenVectors, IntendedUse, Label, ModelMetadata
 from edge_xray.operating_point import Estimate, OperatingPoint
 from edge_xray.reports import csv, html, jsonl, model_text, words
 from edge_xray.reports.console import print_table
@@ -376,3 +377,75 @@ def test_what_a_model_says_of_itself():
     ):
         assert words_ in text
     assert text.count(DISCLAIMER) == 1
+
+
+def told_of(**changes):
+    """What `edge-xray info` says first, line by line, and all that follows."""
+    model = replace(METADATA, **changes)
+    first, *others = "".join(model_text.render(model, "c" * 64, "m.tflite", 1)).split("\n\n")
+    column = len("Score calibration  ")
+    return {line[:column].rstrip(): line[column:] for line in first.splitlines()}, others
+
+
+def test_a_model_says_how_it_runs_and_what_its_scores_were_fitted_on():
+    facts, _ = told_of()
+    assert "Network" not in facts and "Licence" not in facts
+    assert (facts["Heat map"], facts["Golden answers"]) == ("yes", "none")
+    assert facts["Input"] == "32x32 grey pixels, resized bicubic"
+    assert facts["Score calibration"] == "none"
+    facts, _ = told_of(
+        architecture="net",
+        delegate=False,
+        evidence_map=False,
+        output="logits",
+        input=InputSpec(32, 40, 3),
+        calibration=ScoreCalibration(1.25, "validation films", 90, 0.5),
+        golden=GoldenVectors(((0.0, 1.0, 2.0),) * 3, 0.1),
+    )
+    assert facts["Network"] == "net, built-in kernels only, no delegate"
+    assert (facts["Heat map"], facts["Golden answers"]) == ("no", "3")
+    assert facts["Input"] == "32x40 RGB pixels, resized bicubic"
+    fitted = "temperature 1.25, of the finding 0.5, fitted on 90 films"
+    assert facts["Score calibration"] == f"{fitted} (validation films)"
+    facts, _ = told_of(calibration=ScoreCalibration(1.25, "", 90, 0.5))
+    assert facts["Score calibration"] == fitted
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (1, 5, ", age 1 to 5 years"),
+        (0, 0.5, ", age 0 to 0.5 years"),
+        (1, None, ", age from 1 years"),
+        (None, 5, ", age up to 5 years"),
+        (None, None, ""),
+    ],
+)
+def test_a_model_says_for_whom_it_is(low, high, said):
+    use = replace(
+        METADATA.intended_use,
+        body_part=("CHEST", "THORAX"),
+        views=(),
+        age_min_years=low,
+        age_max_years=high,
+    )
+    facts, _ = told_of(intended_use=use)
+    assert facts["Films"] == f"body part CHEST or THORAX, modality DX{said}"
+
+
+def test_a_model_says_what_was_measured_and_nothing_that_was_not():
+    point = replace(METADATA.operating_points[0], specificity=None, measured_on="", rule="")
+    figures = {
+        "auc": 0.98765, "films": 12, "none": {}, "many": [0.5] * 9, "deep": {"few": [1, {"b": "c"}]}
+    }  # fmt: skip
+    _, (_, points, measured, _) = told_of(operating_points=(point,), metrics=figures)
+    assert points.splitlines()[2:] == [
+        "  balanced: from probability 0.4000, review 0.3000 to 0.5000",
+        "    sensitivity 98.0 % (95.0–99.0), specificity not measured; 100 films",
+    ]
+    assert measured.splitlines() == [
+        *("Figures", "  auc: 0.9877", "  films: 12", "  none: {}", "  many: 9, with --json"),
+        *("  deep", "    few", "      - 1", "      -", "        b: c"),
+    ]
+    _, (_, points, _) = told_of(operating_points=(replace(point, sensitivity=None),))
+    assert len(points.splitlines()) == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from edge_xray.metadata import DISCLAIMER, IntendedUse, ModelMetadata
@@ -110,15 +110,9 @@ _LONG_LIST: Final = 8
 """Longest list that is printed: of hashes nobody reads more, and ``--json`` has them all."""
 
 
-def _tree(value: object, indent: str) -> Iterator[str]:
+def _tree(value: Mapping[str, object] | list[object], indent: str) -> Iterator[str]:
     """Nested plain data as indented lines."""
-    items: list[tuple[str, object]]
-    if isinstance(value, dict):
-        items = [(str(key), item) for key, item in value.items()]
-    elif isinstance(value, list):
-        items = [("-", item) for item in value]
-    else:
-        items = [("", value)]
+    items = value.items() if isinstance(value, Mapping) else [("-", item) for item in value]
     for key, item in items:
         if isinstance(item, list) and len(item) > _LONG_LIST:
             yield f"{indent}{key}: {len(item)}, with --json\n"
