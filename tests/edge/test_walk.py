@@ -64,11 +64,18 @@ def test_hidden_files_litter_and_results_are_left_out(folder):
 
 def test_films_in_a_results_folder_are_found(folder):
     (folder / RESULTS_MARK).touch()
-    for name in ("pictures/1.jpg", "heatmaps/film.png", "results.jpg", "earlier/results.png"):
+    own = "0af" * 21 + "0.jpg", "film-0123456789ab.png"
+    films = (
+        *("pictures/1.jpg", "heatmaps/film.png", "results.jpg", "earlier/results.png"),
+        # Named as the kit's own, and more, or elsewhere.
+        *("results.html.jpg", f"pictures/{own[0]}.png", f"heatmaps/{own[1]}.jpg"),
+        *(f"ward/{name}" for name in own),
+    )
+    for name in films:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"x")
-    assert len(_found(folder)) == 9
-    assert len(_found(folder / "pictures")) == 1
+    assert len(_found(folder)) == 5 + len(films)
+    assert len(_found(folder / "pictures")) == 2
 
 
 def test_a_tree_deeper_than_the_files_a_process_may_open_is_walked_to_its_end(tmp_path):
