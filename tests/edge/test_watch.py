@@ -274,6 +274,25 @@ def test_a_watch_goes_on_from_a_scan_of_the_folder_and_lists_no_other(
     assert _listed(again) == ["c.png"]
 
 
+def test_what_a_file_held_at_an_earlier_scan_does_not_come_back(
+    inbox, tmp_path, write_film, tiny_model, results, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for seed in (923, 924):
+        write_film(inbox / "a.png", "viral", seed)
+        for row in scan([Path("inbox")], Classifier(tiny_model)):
+            results.add(row)
+    watcher = Watcher(inbox, Classifier(tiny_model), ScanOptions(jobs=1), results)
+    assert [found.sha256 for found in watcher.rows] == [row.sha256]
+    write_film(inbox / "a.png", "viral", 925)
+    assert _settle(watcher) == ["a.png"]
+    (inbox / "a.png").rename(inbox / "c.png")
+    assert _settle(watcher) == ["c.png"]
+    again = Watcher(inbox, Classifier(tiny_model), ScanOptions(jobs=1), results)
+    assert _settle(again) == []
+    assert _listed(again) == ["c.png"]
+
+
 def test_a_film_without_an_answer_is_listed_as_not_scored_and_tried_again(
     inbox, tmp_path, write_film, tiny_model, monkeypatch
 ):
