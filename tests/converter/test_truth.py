@@ -30,8 +30,9 @@ def test_labels_are_found_by_name_in_any_order_and_case(tiny_keras):
     assert classes_of(films("normal", "Bacterial", "VIRAL"), three) == [1, 2, 0]
 
 
-def test_causes_count_as_the_only_finding(tiny_keras):
-    two = model(tiny_keras, normal="none", pneumonia="urgent")
+@pytest.mark.parametrize("write", [str.lower, str.upper])
+def test_causes_count_as_the_only_finding(tiny_keras, write):
+    two = model(tiny_keras, **{write("normal"): "none", write("pneumonia"): "urgent"})
     assert classes_of(films("normal", "bacterial", "viral"), two) == [0, 1, 1]
 
 
