@@ -30,7 +30,7 @@ from edge_xray.modes import to_mode
 from edge_xray.png_rows import check_rows
 from edge_xray.png_wide import read_wide_png
 from edge_xray.preprocess import reduction_factor
-from edge_xray.tiff_pieces import check_pieces, check_wide_colour
+from edge_xray.tiff_pieces import check_deflate, check_pieces, check_wide_colour
 
 if TYPE_CHECKING:
     from edge_xray.dicom_tags import DicomTags
@@ -263,7 +263,7 @@ def _decode_image(
         orientation = png_orientation(image.info)
         image = shown
     elif kind == "TIFF":
-        image = _load_tiff(image)
+        image = _load_tiff(image, data)
         width, height = image.size  # Pillow sets a TIFF upright while it loads it
     else:
         image.load()
@@ -309,7 +309,7 @@ def _colour(image: Image.Image) -> float:
     return float(np.ptp(np.asarray(sample, np.int16), axis=2).mean())
 
 
-def _load_tiff(image: Image.Image) -> Image.Image:
+def _load_tiff(image: Image.Image, data: bytes) -> Image.Image:
     # One step to a second page, never Pillow's count of them: a chain of pages can be endless.
     if _has_second_page(image):
         raise FilmError(
@@ -320,6 +320,7 @@ def _load_tiff(image: Image.Image) -> Image.Image:
     check_pieces(tags)
     tags = dict(tags)
     image.load()
+    check_deflate(tags, data)
     check_wide_colour(tags, image)
     if image.mode in _WIDE_MODES and tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE:
         return ImageChops.invert(to_mode(image, "L"))

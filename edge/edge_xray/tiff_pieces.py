@@ -1,11 +1,13 @@
 """What Pillow and libtiff read of a TIFF otherwise than it is meant, without a word.
 
-Strips and tiles that it does not hold are left black. Colours of 16 bits keep their upper 8, which are black in a film
+Strips and tiles that it does not hold are left black. A deflated one that was damaged is read as far as the picture goes,
+and its checksum, which lies behind that, never. Colours of 16 bits keep their upper 8, which are black in a film
 of 12, and are mixed up where each colour has strips of its own.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -21,14 +23,22 @@ _COMPRESSION: Final = 259
 _STRIP_OFFSETS: Final = 273
 _SAMPLES: Final = 277
 _STRIP_ROWS: Final = 278
+_STRIP_BYTES: Final = 279
 _PLANES: Final = 284
 _TILE_WIDTH: Final = 322
 _TILE_HEIGHT: Final = 323
 _TILE_OFFSETS: Final = 324
+_TILE_BYTES: Final = 325
 """Tags of TIFF 6.0, sections 8 and 15."""
 
 _OLD_JPEG: Final = 6
 """Compression whose strips need not be named (TIFF 6.0, section 22)."""
+
+_DEFLATE: Final = frozenset({8, 32946})
+"""Compressions whose pieces are zlib streams (TIFF Technical Note 2 of Adobe, and the number before it)."""
+
+_UNPACKED_AT_ONCE: Final = 1 << 20
+"""Bytes of a piece that are unpacked before they are thrown away."""
 
 _EACH_SAMPLE: Final = 2
 """PlanarConfiguration of a picture whose samples have strips or tiles of their own."""
@@ -67,6 +77,35 @@ def check_pieces(tags: Mapping[int, Any]) -> None:
         raise FilmError(
             "truncated", "the TIFF lacks a part of the film; copy or export the film again"
         )
+
+
+def check_deflate(tags: Mapping[int, Any], data: bytes) -> None:
+    """Refuse a TIFF that has a deflated strip or tile whose checksum is not that of its pixels.
+
+    One that ends early is left to the decoder, which sees it.
+
+    Args:
+        tags: of its first picture, by number, as Pillow reads them.
+        data: the whole file.
+
+    Raises:
+        FilmError: a strip or tile is damaged.
+    """
+    if tags.get(_COMPRESSION) not in _DEFLATE:
+        return
+    tiled = _TILE_OFFSETS in tags
+    offsets = tags[_TILE_OFFSETS if tiled else _STRIP_OFFSETS]
+    lengths = tags.get(_TILE_BYTES if tiled else _STRIP_BYTES, ())
+    try:
+        for offset, length in zip(offsets, lengths, strict=False):
+            stream, packed = zlib.decompressobj(), data[offset : offset + length]
+            while packed and not stream.eof:
+                stream.decompress(packed, _UNPACKED_AT_ONCE)
+                packed = stream.unconsumed_tail
+    except zlib.error as error:
+        raise FilmError(
+            "damaged", f"the TIFF has a damaged part ({error}); copy or export the film again"
+        ) from error
 
 
 def check_wide_colour(tags: Mapping[int, Any], image: Image.Image) -> None:

@@ -227,6 +227,20 @@ def tiled(film: np.ndarray, side: int, offsets=lambda those: those) -> bytes:
     )
 
 
+@pytest.mark.parametrize("predictor", [1, 2])
+@pytest.mark.parametrize("rows", [16, 1000])
+def test_a_deflated_tiff_with_a_hole_is_damaged(rows, predictor, film, encode):
+    tags = {278: rows, 317: predictor}
+    whole = encode(film, "TIFF", compression="tiff_adobe_deflate", tiffinfo=tags)
+    assert np.array_equal(decode(whole, GREY).pixels, film)
+    with Image.open(io.BytesIO(whole)) as image:
+        strips = list(zip(image.tag_v2[273], image.tag_v2[279], strict=True))
+    for start, length in strips:
+        for at in range(start + 2, start + length - 40, 89):
+            holed = whole[:at] + bytes(32) + whole[at + 32 :]
+            assert refused(holed).reason == "damaged", at
+
+
 def test_a_tiff_that_lacks_a_tile_is_refused(film):
     assert np.array_equal(decode(tiled(film, 32), GREY).pixels, film)
     for change in (lambda those: those[:-1], lambda those: [*those[:2], 0, *those[3:]]):
