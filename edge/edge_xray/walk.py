@@ -179,7 +179,7 @@ def _walk(folder: Path, root: str, recursive: bool) -> Iterator[Found]:
         within: list[tuple[Path, Path]] = []
         try:
             for entry in os.scandir(opened):
-                yield from _entry(entry, current / entry.name, root, within)
+                yield from _entry(entry, current, root, within)
         except OSError as error:
             # Not to be opened, the drive was pulled out, or the disk cannot read the list to its end.
             yield Found(opened, printable(current), *_why_unreadable(error))
@@ -188,12 +188,13 @@ def _walk(folder: Path, root: str, recursive: bool) -> Iterator[Found]:
 
 
 def _entry(
-    entry: os.DirEntry[str], path: Path, root: str, folders: list[tuple[Path, Path]]
+    entry: os.DirEntry[str], folder: Path, root: str, folders: list[tuple[Path, Path]]
 ) -> Iterator[Found]:
-    """What is found in one entry of a folder; a folder is added to `folders`, as it is called and as it is opened."""
+    """What is found in one entry of `folder`; a folder in it is added to `folders`, as it is called and as it is opened."""
     if _is_litter(entry.name):
         return
     opened = Path(entry.path)
+    path = folder / entry.name if os.name == "nt" else opened
     try:
         if entry.is_symlink():
             yield from _follow(path, root)
