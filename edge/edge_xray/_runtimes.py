@@ -88,7 +88,8 @@ def choose_runtime(name: str | None = None) -> Runtime:
             # A runtime built for another NumPy throws AttributeError or ImportError, or worse.
             absent = isinstance(error, ModuleNotFoundError)
             failures.append(f"{distribution}: {'not installed' if absent else repr(error)}")
-            if not absent:
+            # Unless it is asked for, tensorflow is not mended: ai-edge-litert is far less to fetch.
+            if not absent and (name or distribution != "tensorflow"):
                 broken.append(distribution)
             continue
         # Cheaper than asking importlib.metadata, whose import takes longer than a film.

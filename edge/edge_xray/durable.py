@@ -16,8 +16,11 @@ from edge_xray.errors import FileInUseError, OutputError
 
 LOCK_NAME: Final = "scan.lock"
 
-_OWNER_BYTES: Final = 32
-"""Longest process number read from a lock file."""
+_OWNER_BYTES: Final = 64
+"""The most that is read from a lock file: a process number and the boot that it is of."""
+
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+"""Where Linux says which boot this is. After a power cut a number of the one before may be another program's."""
 
 _NO_LOCKS_HERE: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 """How file systems say that they know no locks (some network shares, FUSE)."""
@@ -173,7 +176,7 @@ def sync_folder(folder: Path) -> None:
 
 
 class FolderLock:
-    """One owner a folder: a lock that ends with its process, beside its process number."""
+    """One owner a folder: a lock that ends with its process, beside its process number and its boot."""
 
     def __init__(self, folder: Path, name: str = LOCK_NAME, work: str = "scan") -> None:
         """Take the folder.
@@ -191,10 +194,11 @@ class FolderLock:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | BINARY, 0o666)
         try:
             with output_errors(path):
-                owner = os.read(self._file, _OWNER_BYTES).decode("ascii", "replace").strip()
+                content = os.read(self._file, _OWNER_BYTES).decode("ascii", "replace")
+                owner, _, boot = content.strip().partition(" ")
                 free = _try_lock(self._file)
                 if free is None:
-                    free = not _alive(owner)
+                    free = boot != _this_boot() or not _alive(owner)
             if not free:
                 raise OutputError(
                     f"{folder}: another {work} writes here (process {owner or 'unknown'}); "
@@ -203,7 +207,7 @@ class FolderLock:
             with output_errors(path):
                 os.lseek(self._file, 0, os.SEEK_SET)
                 os.ftruncate(self._file, 0)
-                write_all(self._file, f"{os.getpid()}\n".encode())
+                write_all(self._file, f"{os.getpid()} {_this_boot()}\n".encode())
         except BaseException:
             os.close(self._file)
             raise
@@ -240,6 +244,14 @@ def _try_lock(file: int) -> bool | None:
     except OSError as error:
         return None if error.errno in _NO_LOCKS_HERE else False
     return True
+
+
+def _this_boot() -> str:
+    """A word for this boot of the machine; empty where the system gives none."""
+    try:
+        return _BOOT.read_text("ascii").strip()
+    except OSError:
+        return ""
 
 
 def _alive(owner: str) -> bool:

@@ -208,6 +208,18 @@ def test_a_runtime_that_is_there_and_does_not_load_is_not_to_be_installed_again(
     assert str(caught.value).endswith(f"Run: {mend}")
 
 
+def test_a_broken_tensorflow_is_not_what_a_device_is_told_to_mend(tmp_path, monkeypatch):
+    (tmp_path / "built_for_another.py").write_text("raise ImportError('libcudart')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in RUNTIMES:
+        module = "built_for_another" if name == "tensorflow" else "no_such_module"
+        monkeypatch.setitem(RUNTIMES, name, (module, "Interpreter"))
+    with pytest.raises(UsageError) as caught:
+        choose_runtime()
+    assert "libcudart" in str(caught.value)
+    assert str(caught.value).endswith("Run: pip install ai-edge-litert")
+
+
 class _Interpreter:
     """Stands for a runtime with tensors of any kind; the answer is set by the test."""
 

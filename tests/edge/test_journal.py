@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -246,14 +247,23 @@ def test_where_locks_are_unknown_the_process_number_decides(tmp_path, monkeypatc
         raise OSError(errno.ENOLCK, "no locks available")
 
     monkeypatch.setattr(fcntl, "flock", unknown)
-    (tmp_path / LOCK_NAME).write_text(f"{os.getppid()}\n")
-    with pytest.raises(OutputError, match=f"process {os.getppid()}"):
+    with Journal(tmp_path, "model"):
+        own = (tmp_path / LOCK_NAME).read_text()
+    another = own.replace(str(os.getpid()), str(os.getppid()), 1)
+    (tmp_path / LOCK_NAME).write_text(another)
+    with pytest.raises(OutputError, match=rf"process {os.getppid()}\)"):
         Journal(tmp_path, "model")
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     # Nobody; a scan that had this number, as every one is number 1 of its container; what is no number.
-    for nobody in (gone.pid, os.getpid(), "9" * 30, "-1", "rubbish", ""):
-        (tmp_path / LOCK_NAME).write_text(f"{nobody}\n")
+    nobodies = [
+        own.replace(str(os.getpid()), str(nobody), 1)
+        for nobody in (gone.pid, os.getpid(), "9" * 30, "-1", "rubbish", "")
+    ]
+    # A scan that a power cut ended, whose number another program has since.
+    nobodies.append(f"{os.getppid()} {uuid.UUID(int=0)}\n")
+    for nobody in nobodies:
+        (tmp_path / LOCK_NAME).write_text(nobody)
         Journal(tmp_path, "model").close()
         # This process goes on, its scan does not.
         assert (tmp_path / LOCK_NAME).read_bytes() == b""
@@ -262,7 +272,7 @@ def test_where_locks_are_unknown_the_process_number_decides(tmp_path, monkeypatc
         raise PermissionError(errno.EPERM, "another user's process")
 
     monkeypatch.setattr(os, "kill", others)
-    (tmp_path / LOCK_NAME).write_text("4711\n")
+    (tmp_path / LOCK_NAME).write_text(own.replace(str(os.getpid()), "4711", 1))
     with pytest.raises(OutputError, match="process 4711"):
         Journal(tmp_path, "model")
 
