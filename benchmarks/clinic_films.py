@@ -8,6 +8,7 @@ files of such films have.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Final
@@ -39,6 +40,23 @@ def make_films(folder: Path, sources: list[Path], sides: tuple[int, int], count:
         Image.fromarray(pixels).save(folder / f"film-{index:05d}.jpeg", quality=QUALITY)
 
 
+def main() -> int:
+    """Write the films; 2 if that cannot be done."""
+    parser = argparse.ArgumentParser(description="Make JPEGs as a clinic has them.")
+    parser.add_argument("out", type=Path, help="folder for them; made, and must not be there yet")
+    parser.add_argument("count", type=int, help="how many")
+    parser.add_argument("columns", type=int)
+    parser.add_argument("rows", type=int)
+    parser.add_argument("sources", type=Path, nargs="+", metavar="source", help="film to enlarge")
+    asked = parser.parse_args()
+    if min(asked.count, asked.columns, asked.rows) < 1:
+        parser.error("count, columns and rows must be 1 or more")
+    try:
+        make_films(asked.out, asked.sources, (asked.columns, asked.rows), asked.count)
+    except OSError as error:
+        parser.error(str(error))
+    return 0
+
+
 if __name__ == "__main__":
-    out, films, columns, rows, *names = sys.argv[1:]
-    make_films(Path(out), [Path(name) for name in names], (int(columns), int(rows)), int(films))
+    sys.exit(main())

@@ -8,6 +8,7 @@ every film, scores it and keeps the scores; ours (`edge-xray scan`) does more, a
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -138,6 +139,10 @@ CONTENDERS: dict[str, Callable[[list[Path], dict[str, str]], list[float]]] = {
 
 
 if __name__ == "__main__":
-    name, folder, models_json = sys.argv[1:]
-    found = CONTENDERS[name](sorted(Path(folder).iterdir()), json.loads(models_json))
+    parser = argparse.ArgumentParser(description="Score a folder of films in one of several ways.")
+    parser.add_argument("name", choices=CONTENDERS)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("models", type=json.loads, help="JSON: int8, float and keras name files")
+    asked = parser.parse_args()
+    found = CONTENDERS[asked.name](sorted(asked.folder.iterdir()), asked.models)
     sys.exit(0 if found and all(np.isfinite(found)) else 1)

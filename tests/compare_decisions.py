@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import sys
 from pathlib import Path
@@ -44,4 +45,12 @@ def main(there: Path, here: Path, where: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))
+    parser = argparse.ArgumentParser(description="Compare the rows of one scan on two machines.")
+    parser.add_argument("there", type=Path, help="CSV of edge-xray scan")
+    parser.add_argument("here", type=Path, help="CSV of edge-xray scan")
+    parser.add_argument("where", help="what the first machine is called")
+    asked = parser.parse_args()
+    for path in (asked.there, asked.here):
+        if not path.is_file():
+            parser.error(f"{path}: no such file")
+    sys.exit(main(asked.there, asked.here, asked.where))
