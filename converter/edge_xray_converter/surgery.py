@@ -156,7 +156,7 @@ def _kind(model: Any, operation: Any) -> str:
     code = model.operatorCodes[operation.opcodeIndex]
     value = max(code.builtinCode, code.deprecatedBuiltinCode)
     builtin = schema().BuiltinOperator
-    return {builtin.MUL: "MUL", builtin.ADD: "ADD", builtin.SUB: "SUB"}.get(value, "")
+    return {builtin.MUL: "MUL", builtin.ADD: "ADD"}.get(value, "")
 
 
 def _activation(operation: Any) -> bool:

@@ -90,7 +90,6 @@ class _Output:
     """One output tensor: where it is and how its integers become numbers."""
 
     index: int
-    shape: tuple[int, ...]
     scale: float
     zero_point: int
 
@@ -232,8 +231,7 @@ class Classifier:
                 f"model {self.source}: output of type {dtype} with scale {scale}; expected "
                 "float32, or int8 or uint8 with a scale"
             )
-        shape = tuple(int(n) for n in detail["shape"])
-        return _Output(int(detail["index"]), shape, float(scale), int(zero_point))
+        return _Output(int(detail["index"]), float(scale), int(zero_point))
 
     def classify(self, pixels: NDArray[np.uint8]) -> Scores:
         """Score one prepared film.

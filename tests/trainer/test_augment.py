@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_films_differ_from_draw_to_draw(draw_film: Callable[..., np.ndarray]) ->
 
 def test_border_dropout_leaves_the_middle_alone(draw_film: Callable[..., np.ndarray]) -> None:
     film = draw_film("normal", 0, height=100, width=100)[..., None]
-    only_border = Augmentation(**{**NO_AUGMENTATION.to_dict(), "border_chance": 1.0, "border": 0.2})
+    only_border = replace(NO_AUGMENTATION, border_chance=1.0, border=0.2)
     varied = only_border(film, np.random.default_rng(3))
     assert np.array_equal(varied[20:80, 20:80], film[20:80, 20:80])
     assert not np.array_equal(varied, film)

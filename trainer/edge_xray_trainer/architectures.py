@@ -71,8 +71,6 @@ class Architecture:
     """One entry of the registry.
 
     Attributes:
-        name: what ``edge-xray train --architecture`` takes.
-        summary: one line for ``--help`` and the training record.
         input_size: default height and width of the input, in pixels.
         build: ``(height, width, channels, classes, dropout) -> keras.Model`` with the two outputs
             described in the module's docstring.
@@ -80,8 +78,6 @@ class Architecture:
         feature_pooling: how the output ``features`` is pooled for the out-of-range statistics.
     """
 
-    name: str
-    summary: str
     input_size: int
     build: Callable[[int, int, int, int, float], keras.Model]
     pretrained: bool = False
@@ -198,28 +194,22 @@ def _build_baseline(
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    entry.name: entry
-    for entry in (
-        Architecture(
-            "lite0",
-            "EfficientNet-Lite0, 3.4 M parameters, ImageNet weights; the default",
-            224,
-            _mobile_network(
-                "lite0", LITE0_BLOCKS, LITE0_STEM_CHANNELS, LITE0_HEAD_CHANNELS, LITE0_FEATURE_BLOCK
-            ),
-            pretrained=True,
+    # EfficientNet-Lite0, 3.4 million parameters.
+    "lite0": Architecture(
+        224,
+        _mobile_network(
+            "lite0", LITE0_BLOCKS, LITE0_STEM_CHANNELS, LITE0_HEAD_CHANNELS, LITE0_FEATURE_BLOCK
         ),
-        Architecture(
-            "tiny",
-            "MobileNetV2 of width 0.35, for a Pi Zero 2; under 0.7 MB as int8",
-            160,
-            _mobile_network(
-                "tiny", TINY_BLOCKS, TINY_STEM_CHANNELS, TINY_HEAD_CHANNELS, TINY_FEATURE_BLOCK
-            ),
-            feature_pooling="sixths",
+        pretrained=True,
+    ),
+    # MobileNetV2 of width 0.35, for a Pi Zero 2.
+    "tiny": Architecture(
+        160,
+        _mobile_network(
+            "tiny", TINY_BLOCKS, TINY_STEM_CHANNELS, TINY_HEAD_CHANNELS, TINY_FEATURE_BLOCK
         ),
-        Architecture(
-            "baseline", "the plain CNN of many notebooks, for comparison", 160, _build_baseline
-        ),
-    )
+        feature_pooling="sixths",
+    ),
+    "baseline": Architecture(160, _build_baseline),
 }
+"""By what ``edge-xray train --architecture`` takes."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,10 +107,6 @@ class Augmentation:
             low, high = (0.0, 1.0) if name.endswith("_chance") else _LIMITS[name]
             if not low <= value <= high:
                 raise UsageError(f"[augmentation] {name} must be {low:g} to {high:g}, got {value}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, JSON-ready."""
-        return asdict(self)
 
     def __call__(
         self, pixels: NDArray[np.uint8], generator: np.random.Generator
