@@ -101,22 +101,21 @@ def intervals(record: Mapping[str, Any]) -> str:
 
 def figure(name: str, estimate: Mapping[str, float | None]) -> str:
     """A figure with its interval, as text."""
-    return _interval(estimate, 100.0 if name in PERCENT_FIGURES else 1.0, name, signed=False)
+    return _interval(name, estimate, signed=False)
 
 
 def difference(name: str, estimate: Mapping[str, float | None]) -> str:
     """A paired difference with its interval, as text with signs; percentages in points."""
-    return _interval(estimate, 100.0 if name in PERCENT_FIGURES else 1.0, name, signed=True)
+    return _interval(name, estimate, signed=True)
 
 
-def _interval(
-    estimate: Mapping[str, float | None], factor: float, name: str, *, signed: bool
-) -> str:
+def _interval(name: str, estimate: Mapping[str, float | None], *, signed: bool) -> str:
     value, low, high = (estimate[key] for key in ("value", "low", "high"))
     if value is None or not math.isfinite(value):
         return NO_VALUE
-    digits = 2 if name in PERCENT_FIGURES else 4
-    unit = "" if name not in PERCENT_FIGURES else " pts" if signed else " %"
+    factor, digits, unit = 1.0, 4, ""
+    if name in PERCENT_FIGURES:
+        factor, digits, unit = 100.0, 2, " pts" if signed else " %"
     sign = "+" if signed else ""
 
     def text(number: float) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from edge_xray.measures import CALIBRATION_BINS, auc
+from edge_xray.measures import CALIBRATION_BINS, auc, calibration_bin
 from edge_xray_converter.layers import LayerError
 from edge_xray_converter.paired import Outcome
 
@@ -145,9 +145,7 @@ def reliability(outcomes: Sequence[Outcome], titles: Sequence[str]) -> str:
         for number, (outcome, title, (colour, line)) in enumerate(
             zip(outcomes, titles, _series(len(titles)), strict=True)
         ):
-            index = np.minimum(
-                (outcome.p_finding * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1
-            )
+            index = calibration_bin(outcome.p_finding)
             count = np.bincount(index, minlength=CALIBRATION_BINS)
             used = count >= MIN_BIN_FILMS
             stated = np.bincount(index, outcome.p_finding, CALIBRATION_BINS)[used] / count[used]

@@ -81,10 +81,9 @@ def prepare_trial(
     float_network: bytes,
     budget: Budget,
     *,
-    films: int = TRIAL_FILMS,
     seed: int = 0,
 ) -> Trial:
-    """Draw validation films and ask the float network about them.
+    """Draw `TRIAL_FILMS` validation films and ask the float network about them.
 
     Args:
         data: labelled folder.
@@ -92,14 +91,13 @@ def prepare_trial(
         metadata: of the network.
         float_network: its float32 flatbuffer, pixels 0..255 in.
         budget: what a conversion may lose.
-        films: how many, as many of each label as can be.
         seed: of the draw.
 
     Raises:
         UsageError: the films cannot be read, or their labels do not match the network's.
         ModelError: the network gives no number for some of them.
     """
-    drawn = tuple(draw_films(split.part(VALIDATION_PART), films, seed))
+    drawn = tuple(draw_films(split.part(VALIDATION_PART), TRIAL_FILMS, seed))
     inputs = tuple(read_inputs(labelled_root(data), drawn, metadata.input))
     reference = _answers(float_network, metadata, drawn, inputs)
     if reference.truth_positive.all() or not reference.truth_positive.any():

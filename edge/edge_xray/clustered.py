@@ -17,6 +17,7 @@ from edge_xray.measures import (
     CALIBRATION_BINS,
     Z_95,
     auc,
+    calibration_bin,
     mcnemar_exact,
     perfect_auc_limit,
     wilson_limits,
@@ -307,15 +308,12 @@ class ClusterResamples:
         return self.estimate(value, resampled)
 
     def calibration_errors(
-        self,
-        probability: NDArray[np.floating],
-        positive: NDArray[np.bool_],
-        bins: int = CALIBRATION_BINS,
+        self, probability: NDArray[np.floating], positive: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
         """`expected_calibration_error` of every resample; arguments as there."""
         probability = np.asarray(probability, np.float64)
-        index = np.minimum((probability * bins).astype(int), bins - 1)
-        gaps = np.zeros((len(probability), bins))
+        gaps = np.zeros((len(probability), CALIBRATION_BINS))
+        index = calibration_bin(probability)
         gaps[np.arange(len(probability)), index] = probability - np.asarray(positive, np.float64)
         total = self.weights.sum(axis=1, dtype=np.float64)
         errors: NDArray[np.float64] = np.abs(self.weights @ gaps).sum(axis=1) / np.maximum(total, 1)

@@ -61,15 +61,19 @@ def wilson_limits(share: float, total: float) -> tuple[float, float]:
     return max(0.0, min(low, share)), min(1.0, max(high, share))
 
 
+def calibration_bin(probability: NDArray[np.floating]) -> NDArray[np.intp]:
+    """Which of the `CALIBRATION_BINS` bins of equal width each probability, 0..1, lies in: (n,)."""
+    return np.minimum((probability * CALIBRATION_BINS).astype(np.intp), CALIBRATION_BINS - 1)
+
+
 def expected_calibration_error(
-    probability: NDArray[np.floating], positive: NDArray[np.bool_], bins: int = CALIBRATION_BINS
+    probability: NDArray[np.floating], positive: NDArray[np.bool_]
 ) -> float:
     """Mean distance of stated probability and observed share, over equal-width bins (Guo et al. 2017).
 
     Args:
         probability: (n,) 0..1, of being positive.
         positive: (n,) bool, the reference.
-        bins: how many.
 
     Returns:
         0..1; 0 for no films.
@@ -77,15 +81,13 @@ def expected_calibration_error(
     probability = np.asarray(probability, np.float64)
     if not probability.size:
         return 0.0
-    index = np.minimum((probability * bins).astype(int), bins - 1)
-    stated = np.bincount(index, weights=probability, minlength=bins)
-    observed = np.bincount(index, weights=np.asarray(positive, np.float64), minlength=bins)
+    index = calibration_bin(probability)
+    stated = np.bincount(index, probability, CALIBRATION_BINS)
+    observed = np.bincount(index, np.asarray(positive, np.float64), CALIBRATION_BINS)
     return float(np.abs(stated - observed).sum() / probability.size)
 
 
-def calibration_error_by_chance(
-    probability: NDArray[np.floating], bins: int = CALIBRATION_BINS
-) -> float:
+def calibration_error_by_chance(probability: NDArray[np.floating]) -> float:
     """What `expected_calibration_error` is on average where what is stated is what happens.
 
     The error of a sample is never 0: with few films in a bin, the observed share misses the stated one by
@@ -93,7 +95,6 @@ def calibration_error_by_chance(
 
     Args:
         probability: (n,) 0..1, of being positive.
-        bins: how many.
 
     Returns:
         0..1; 0 for no films.
@@ -101,9 +102,7 @@ def calibration_error_by_chance(
     probability = np.asarray(probability, np.float64)
     generator = np.random.default_rng(0)
     errors = [
-        expected_calibration_error(
-            probability, generator.random(len(probability)) < probability, bins
-        )
+        expected_calibration_error(probability, generator.random(len(probability)) < probability)
         for _ in range(CHANCE_DRAWS)
     ]
     return float(np.mean(errors))

@@ -38,6 +38,9 @@ STRANGERS_DISTANCE = NEAR_DISTANCE + 24
 
 CLOSEST_STRANGERS = 6
 
+RESAMPLES = 1000
+"""Of the bootstrap."""
+
 QUANTITIES: dict[str, Callable[[Look], float]] = {
     "width": lambda look: look.width,
     "height": lambda look: look.height,
@@ -63,7 +66,6 @@ class AuditRequest:
         split: a split of it; None takes parts from the folders.
         patients: a CSV that names patients or labels; None trusts file names.
         folds: of the shortcut score.
-        resamples: of the bootstrap.
         seed: of everything drawn.
         jobs: films at once.
     """
@@ -72,7 +74,6 @@ class AuditRequest:
     split: Path | None = None
     patients: Path | None = None
     folds: int = FOLDS
-    resamples: int = 1000
     seed: int = 0
     jobs: int = 1
 
@@ -203,7 +204,7 @@ def audit(request: AuditRequest, progress: Progress = unseen) -> Audit:
     copies, groups, strangers = _copies([film for film, _ in seen], hashes, blank)
     clusters = np.array([str(group) for group in groups])
     labels = [film.label for film, _ in seen]
-    resamples = ClusterResamples(clusters, resamples=request.resamples, seed=request.seed)
+    resamples = ClusterResamples(clusters, resamples=RESAMPLES, seed=request.seed)
     with progress("Reading the border alone", request.folds) as done:
         border, folds = _border(seen, clusters, request, resamples, done)
     return Audit(

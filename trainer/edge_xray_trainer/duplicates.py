@@ -130,19 +130,15 @@ def merged(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
 def duplicate_groups(
     sha256: Sequence[str],
     hashes: NDArray[np.uint64],
-    max_distance: int = NEAR_DISTANCE,
     blank: Sequence[bool] = (),
 ) -> list[int]:
     """Group films that are copies of each other, byte for byte or saved again.
 
-    A copy of a copy is in the same group. A film without a hash (it could not be decoded) is grouped
-    by its bytes alone: leave it out of ``hashes`` by calling with the decodable films only, or group
-    all films by ``sha256`` with an empty array of hashes.
+    A copy of a copy is in the same group.
 
     Args:
         sha256: n hexadecimal digests of the files' bytes.
         hashes: uint64, (n, k), rows from `film_hash`; (0, k) to compare bytes only.
-        max_distance: most bits in which the hashes of two copies may differ.
         blank: which films show nothing (`edge_xray.quality.is_blank`) and so are copies of none; empty: all show something.
 
     Returns:
@@ -158,5 +154,5 @@ def duplicate_groups(
     first: dict[str, int] = {}
     pairs = [(first.setdefault(sha256[index], index), index) for index in shown]
     if len(hashes):
-        pairs += [(shown[i], shown[j]) for i, j, _ in near_pairs(hashes[shown], max_distance)]
+        pairs += [(shown[i], shown[j]) for i, j, _ in near_pairs(hashes[shown])]
     return merged(len(sha256), pairs)

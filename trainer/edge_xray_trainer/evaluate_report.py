@@ -50,7 +50,8 @@ def pictures_of(evaluation: Evaluation) -> list[Picture]:
     reliability = evaluation.reliability
     made = [
         roc_plot(
-            {f"AUC {test.auc.value:.3f}": evaluation.roc},
+            f"AUC {test.auc.value:.3f}",
+            evaluation.roc,
             (test.type_1.value, test.sensitivity.value),
         ),
         reliability_plot(reliability.stated, reliability.observed, reliability.films),

@@ -18,6 +18,7 @@ from edge_xray.clustered import ClusterResamples, clustered_share, effective_cou
 from edge_xray.measures import (
     BOOTSTRAP_RESAMPLES,
     CALIBRATION_BINS,
+    calibration_bin,
     calibration_error_by_chance,
     complement,
     expected_calibration_error,
@@ -286,10 +287,7 @@ def measure_predictive_values(
 
 
 def measure_reliability(
-    reference: Reference,
-    scored: Scored,
-    resamples: ClusterResamples,
-    bins: int = CALIBRATION_BINS,
+    reference: Reference, scored: Scored, resamples: ClusterResamples
 ) -> Reliability:
     """Expected calibration error and the points of its diagram.
 
@@ -297,27 +295,26 @@ def measure_reliability(
         reference: what the films are.
         scored: what the model says.
         resamples: of the films' patients.
-        bins: of equal width.
     """
     p, positive = scored.p_finding, reference.positive
-    index = np.minimum((p * bins).astype(int), bins - 1)
-    members = [index == place for place in range(bins)]
+    index = calibration_bin(p)
+    members = [index == place for place in range(CALIBRATION_BINS)]
     confidence = scored.probabilities.max(axis=1)
     right = scored.probabilities.argmax(axis=1) == reference.index
     classes, classes_by_chance = Estimate(math.nan, math.nan, math.nan), math.nan
     if (reference.index >= 0).all():
-        classes_by_chance = calibration_error_by_chance(confidence, bins)
+        classes_by_chance = calibration_error_by_chance(confidence)
         classes = resamples.estimate(
-            expected_calibration_error(confidence, right, bins),
-            resamples.calibration_errors(confidence, right, bins),
+            expected_calibration_error(confidence, right),
+            resamples.calibration_errors(confidence, right),
         )
     return Reliability(
         finding=resamples.estimate(
-            expected_calibration_error(p, positive, bins),
-            resamples.calibration_errors(p, positive, bins),
+            expected_calibration_error(p, positive),
+            resamples.calibration_errors(p, positive),
         ),
         classes=classes,
-        finding_by_chance=calibration_error_by_chance(p, bins),
+        finding_by_chance=calibration_error_by_chance(p),
         classes_by_chance=classes_by_chance,
         stated=tuple(float(p[own].mean()) if own.any() else math.nan for own in members),
         observed=tuple(clustered_share(positive[own], reference.clusters[own]) for own in members),

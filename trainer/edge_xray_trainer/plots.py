@@ -24,6 +24,7 @@ LEGEND_WITHIN = 8
 """Most entries of a legend within the axes; more stand in columns beside them."""
 
 LEGEND_ROWS = 16
+DENSITY_BINS = 40
 GRID = "#d3dae0"
 INK = "#16202a"
 
@@ -87,11 +88,11 @@ def draw(
     return Picture(f"data:image/svg+xml;base64,{text}", caption)
 
 
-def _legend(axes: Any, loc: str) -> None:
+def _legend(axes: Any) -> None:
     """A legend within the axes if it is short, else in columns on their right, which widen the picture."""
     lines, names = axes.get_legend_handles_labels()
     if len(names) <= LEGEND_WITHIN:
-        axes.legend(loc=loc)
+        axes.legend()
         return
     columns = -(-len(names) // LEGEND_ROWS)
     figure = axes.figure
@@ -105,22 +106,22 @@ def _legend(axes: Any, loc: str) -> None:
 
 
 def roc_plot(
-    curves: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
-    point: tuple[float, float] | None = None,
+    name: str,
+    curve: tuple[NDArray[np.floating], NDArray[np.floating]],
+    point: tuple[float, float],
 ) -> Picture:
-    """ROC curves.
+    """A ROC curve.
 
     Args:
-        curves: by name, false positive and true positive rates, ascending.
+        name: of the curve.
+        curve: false positive and true positive rates, ascending.
         point: false and true positive rate at the operating point.
     """
 
     def paint(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], color=GRID)
-        for colour, (name, (false, true)) in zip(COLOURS * 9, curves.items(), strict=False):
-            axes.step(false, true, where="post", color=colour, label=name)
-        if point is not None:
-            axes.plot(*point, "o", color=INK, label="operating point", markersize=5)
+        axes.step(*curve, where="post", color=COLOURS[0], label=name)
+        axes.plot(*point, "o", color=INK, label="operating point", markersize=5)
         axes.set(xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
         axes.legend(loc="lower right")
 
@@ -218,21 +219,19 @@ def scatter_plot(
         axes.xaxis.set_minor_formatter("{x:g}")
         axes.tick_params(axis="x", which="minor", labelsize=7)
         axes.set(xlabel=x_label, ylabel=y_label)
-        _legend(axes, "best")
+        _legend(axes)
 
     return draw(caption, paint)
 
 
-def densities_plot(
-    caption: str, groups: Mapping[str, NDArray[np.floating]], label: str, bins: int = 40
-) -> Picture:
+def densities_plot(caption: str, groups: Mapping[str, NDArray[np.floating]], label: str) -> Picture:
     """How a quantity is spread in each group: outlines of histograms of equal area."""
 
     def paint(axes: Any) -> None:
         values = [group for group in groups.values() if len(group)]
         low = min(float(group.min()) for group in values)
         high = max(float(group.max()) for group in values)
-        edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)
+        edges = np.linspace(low, high if high > low else low + 1.0, DENSITY_BINS + 1)
         for index, (name, group) in enumerate(groups.items()):
             round_, colour = divmod(index, len(COLOURS))
             axes.hist(
@@ -240,6 +239,6 @@ def densities_plot(
                 color=COLOURS[colour], linestyle=DASHES[round_ % len(DASHES)],
             )  # fmt: skip
         axes.set(xlabel=label, ylabel="density")
-        _legend(axes, "best")
+        _legend(axes)
 
     return draw(caption, paint, height=2.8)

@@ -80,13 +80,8 @@ def is_number(cell: Cell) -> bool:
     return not isinstance(cell, str)
 
 
-def markdown(table: Table, *, level: int = 2) -> str:
-    """A table as GitHub Markdown with its title and note.
-
-    Args:
-        table: what to write.
-        level: of the heading.
-    """
+def markdown(table: Table) -> str:
+    """A table as GitHub Markdown with its title and note."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
@@ -95,7 +90,7 @@ def markdown(table: Table, *, level: int = 2) -> str:
         bool(table.rows) and all(is_number(row[i]) for row in table.rows)
         for i in range(len(table.columns))
     ]
-    text = f"{'#' * level} {table.title}\n\n" + line(table.columns)
+    text = f"## {table.title}\n\n" + line(table.columns)
     text += line(["--:" if flush else "---" for flush in right])
     text += "".join(line([cell_text(cell) for cell in row]) for row in table.rows)
     return text + (f"\n{table.note}\n" if table.note else "")
