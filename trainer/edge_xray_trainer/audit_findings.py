@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from edge_xray_trainer.audit import Audit
+from edge_xray_trainer.audit import Audit, CopyGroup
 from edge_xray_trainer.tables import cell_text
 
 NAMED = 5
@@ -44,117 +44,90 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _leaks(audit: Audit) -> list[Finding]:
-    found = []
+def _named_copies(groups: Sequence[CopyGroup]) -> str:
+    return _named([" = ".join(group.paths[:2]) for group in groups])
+
+
+def _leaks(audit: Audit) -> Iterator[Finding]:
     if audit.split_patients:
-        found.append(
-            Finding(
-                "leak",
-                f"{len(audit.split_patients)} patients have films in more than one part: "
-                f"{_named(list(audit.split_patients))}. Split again by patient: edge-xray split.",
-            )
+        yield Finding(
+            "leak",
+            f"{len(audit.split_patients)} patients have films in more than one part: "
+            f"{_named(list(audit.split_patients))}. Split again by patient: edge-xray split.",
         )
     if audit.split_copies:
-        paths = [" = ".join(group.paths[:2]) for group in audit.split_copies]
-        found.append(
-            Finding(
-                "leak",
-                f"{len(audit.split_copies)} films have copies in another part: {_named(paths)}. "
-                "Split again: edge-xray split keeps copies together.",
-            )
+        yield Finding(
+            "leak",
+            f"{len(audit.split_copies)} films have copies in another part: {_named_copies(audit.split_copies)}. "
+            "Split again: edge-xray split keeps copies together.",
         )
     if not audit.leaks and len(audit.parts) > 1:
-        found.append(Finding("good", "No patient and no copy of a film stands in two parts."))
-    return found
+        yield Finding("good", "No patient and no copy of a film stands in two parts.")
 
 
-def _lacking(audit: Audit) -> list[Finding]:
-    found = []
+def _lacking(audit: Audit) -> Iterator[Finding]:
     for part in audit.parts:
         lacking = [label for label, own in audit.classes.items() if not own.films.get(part)]
         if lacking:
-            found.append(
-                Finding(
-                    "warning",
-                    f"The part {part} has no film of {', '.join(lacking)}: it can neither teach nor measure "
-                    "what it lacks.",
-                )
-            )
-    return found
-
-
-def _films(audit: Audit) -> list[Finding]:
-    found = []
-    if audit.damaged:
-        found.append(
-            Finding(
+            yield Finding(
                 "warning",
-                f"{len(audit.damaged)} files cannot be read: {_named(list(audit.damaged))}. Mend or "
-                "remove them.",
+                f"The part {part} has no film of {', '.join(lacking)}: it can neither teach nor measure "
+                "what it lacks.",
             )
+
+
+def _films(audit: Audit) -> Iterator[Finding]:
+    if audit.damaged:
+        yield Finding(
+            "warning",
+            f"{len(audit.damaged)} files cannot be read: {_named(list(audit.damaged))}. Mend or "
+            "remove them.",
         )
     if audit.left_out:
-        found.append(
-            Finding(
-                "warning",
-                f"{len(audit.left_out)} files in the class folders are no films by ending and content and "
-                f"are left out: {_named(audit.left_out)}.",
-            )
+        yield Finding(
+            "warning",
+            f"{len(audit.left_out)} files in the class folders are no films by ending and content and "
+            f"are left out: {_named(audit.left_out)}.",
         )
     if audit.changed:
-        found.append(
-            Finding(
-                "warning",
-                f"{len(audit.changed)} films are missing or not the ones that were split: "
-                f"{_named(audit.changed)}. Split again.",
-            )
+        yield Finding(
+            "warning",
+            f"{len(audit.changed)} films are missing or not the ones that were split: "
+            f"{_named(audit.changed)}. Split again.",
         )
     if audit.blank:
-        found.append(
-            Finding(
-                "warning",
-                f"{len(audit.blank)} films show next to nothing: {_named(audit.blank)}. They teach nothing; "
-                "copies are not looked for among them.",
-            )
+        yield Finding(
+            "warning",
+            f"{len(audit.blank)} films show next to nothing: {_named(audit.blank)}. They teach nothing; "
+            "copies are not looked for among them.",
         )
     contradicting = [group for group in audit.copies if len(group.labels) > 1]
     if contradicting:
-        paths = [" = ".join(group.paths[:2]) for group in contradicting]
-        found.append(
-            Finding(
-                "warning",
-                f"{len(contradicting)} films have copies under another label: {_named(paths)}. One of "
-                "the labels is wrong.",
-            )
+        yield Finding(
+            "warning",
+            f"{len(contradicting)} films have copies under another label: {_named_copies(contradicting)}. One of "
+            "the labels is wrong.",
         )
     shared = [group for group in audit.copies if len([p for p in group.patients if p]) > 1]
     if shared:
-        paths = [" = ".join(group.paths[:2]) for group in shared]
-        found.append(
-            Finding(
-                "warning",
-                f"{len(shared)} films have copies in another patient's name: {_named(paths)}. They are "
-                "kept together in a split.",
-            )
+        yield Finding(
+            "warning",
+            f"{len(shared)} films have copies in another patient's name: {_named_copies(shared)}. They are "
+            "kept together in a split.",
         )
     if audit.copies:
         count = sum(len(group.paths) - 1 for group in audit.copies)
-        found.append(
-            Finding("warning", f"{count} films are copies of others and count twice in training.")
-        )
+        yield Finding("warning", f"{count} films are copies of others and count twice in training.")
     else:
-        found.append(Finding("good", "No film is a copy of another."))
+        yield Finding("good", "No film is a copy of another.")
     if audit.unknown_patients:
-        found.append(
-            Finding(
-                "warning",
-                f"The patient of {audit.unknown_patients} of {len(audit.films)} films is not known, so "
-                "films of one patient may stand in two parts. Give a CSV: --patients.",
-            )
+        yield Finding(
+            "warning",
+            f"The patient of {audit.unknown_patients} of {len(audit.films)} films is not known, so "
+            "films of one patient may stand in two parts. Give a CSV: --patients.",
         )
     if audit.mixed_patients:
-        found.append(Finding("warning", _mixed(audit)))
-    return found
+        yield Finding("warning", _mixed(audit))
 
 
 def _mixed(audit: Audit) -> str:
@@ -172,24 +145,20 @@ def _mixed(audit: Audit) -> str:
     return text
 
 
-def _shortcuts(audit: Audit) -> list[Finding]:
+def _shortcuts(audit: Audit) -> Iterator[Finding]:
     if not audit.border:
-        return [
-            Finding(
-                "warning",
-                "How much the border gives away was not measured: a class has films of one patient only.",
-            )
-        ]
+        yield Finding(
+            "warning",
+            "How much the border gives away was not measured: a class has films of one patient only.",
+        )
+        return
     name, worst = max(audit.border.items(), key=lambda item: item[1].value)
     if worst.low < SHORTCUT_WARNING:
-        return [
-            Finding("good", f"The border alone tells little: AUC {cell_text(worst)} for {name}.")
-        ]
-    return [
-        Finding(
-            "warning",
-            f"From the border alone (two of 224 pixels a side) {name} is told from the rest with an AUC "
-            f"of {cell_text(worst)}. A network can learn that instead of the finding: train with crops, "
-            "shifts and border dropout, and look at the shortcut table of edge-xray evaluate.",
-        )
-    ]
+        yield Finding("good", f"The border alone tells little: AUC {cell_text(worst)} for {name}.")
+        return
+    yield Finding(
+        "warning",
+        f"From the border alone (two of 224 pixels a side) {name} is told from the rest with an AUC "
+        f"of {cell_text(worst)}. A network can learn that instead of the finding: train with crops, "
+        "shifts and border dropout, and look at the shortcut table of edge-xray evaluate.",
+    )

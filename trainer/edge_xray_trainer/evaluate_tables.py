@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from edge_xray_trainer.corruptions import ALEXNET_BALANCED_ERROR, CORRUPTIONS, SEVERITIES
 from edge_xray_trainer.evaluate import Evaluation
-from edge_xray_trainer.figures import Measures
+from edge_xray_trainer.figures import Classes, Measures
+from edge_xray_trainer.stress import Robustness
 from edge_xray_trainer.tables import DECIMALS, NOTHING, Cell, Table
 
 BENCHMARK_FINDING = "pneumonia"
@@ -36,14 +37,15 @@ def tables_of(evaluation: Evaluation, *, wide: bool = True) -> list[Table]:
     """
     made = [_headline(evaluation), _errors(evaluation), _predictive(evaluation)]
     if evaluation.classes is not None:
-        made += [_classes(evaluation), _confusion(evaluation)]
+        made += [_classes(evaluation.classes), _confusion(evaluation.classes)]
     made.append(_calibration(evaluation))
     if evaluation.subgroups:
         made.append(_subgroups(evaluation))
     if evaluation.shortcut:
         made.append(_shortcut(evaluation))
     if evaluation.robustness is not None:
-        made.append(_robustness(evaluation, wide=wide))
+        known = evaluation.metadata.finding == BENCHMARK_FINDING
+        made.append(_robustness(evaluation.robustness, known=known, wide=wide))
     return made
 
 
@@ -98,10 +100,7 @@ def _predictive(evaluation: Evaluation) -> Table:
     )
 
 
-def _classes(evaluation: Evaluation) -> Table:
-    classes = evaluation.classes
-    if classes is None:
-        raise ValueError("the class of no film is known")
+def _classes(classes: Classes) -> Table:
     count = dict(zip(classes.names, classes.confusion.sum(axis=1).tolist(), strict=True))
     rows: list[tuple[Cell, ...]] = [
         ("accuracy of the class", classes.accuracy, sum(count.values()))
@@ -118,10 +117,7 @@ def _classes(evaluation: Evaluation) -> Table:
     return Table("Which class", ("figure", "value", "films"), tuple(rows), INTERVALS)
 
 
-def _confusion(evaluation: Evaluation) -> Table:
-    classes = evaluation.classes
-    if classes is None:
-        raise ValueError("the class of no film is known")
+def _confusion(classes: Classes) -> Table:
     note = (
         "Decided as the device does: first finding or none at the operating point, then the most "
         "probable class on that side."
@@ -157,21 +153,16 @@ def _others(names: Sequence[str], row: Sequence[int], own: int) -> str:
 
 def _calibration(evaluation: Evaluation) -> Table:
     reliability, films = evaluation.reliability, evaluation.test.films
-    used = [i for i, count in enumerate(reliability.films) if count]
     rows: list[tuple[Cell, ...]] = [
-        (
-            f"stated {reliability.stated[i]:.2f}",
-            reliability.observed[i],
-            reliability.films[i],
-        )
-        for i in used
-    ]
-    rows = [
         ("ECE of the finding", reliability.finding, films),
         ("by chance alone", round(reliability.finding_by_chance, DECIMALS), films),
         ("ECE of the class", reliability.classes, films),
         ("by chance alone", round(reliability.classes_by_chance, DECIMALS), films),
-        *rows,
+    ]
+    rows += [
+        (f"stated {reliability.stated[i]:.2f}", reliability.observed[i], count)
+        for i, count in enumerate(reliability.films)
+        if count
     ]
     return Table(
         "Score calibration",
@@ -223,13 +214,10 @@ def _shortcut(evaluation: Evaluation) -> Table:
     )
 
 
-def _robustness(evaluation: Evaluation, *, wide: bool) -> Table:
-    robustness = evaluation.robustness
-    if robustness is None:
-        raise ValueError("robustness was not measured")
+def _robustness(robustness: Robustness, *, known: bool, wide: bool) -> Table:
+    """Errors on corrupted films; beside those of the benchmark where its finding is the model's: `known`."""
     reference = {own.name: own.alexnet for own in CORRUPTIONS}
     reference["mean of the 13"] = ALEXNET_BALANCED_ERROR
-    known = evaluation.metadata.finding == BENCHMARK_FINDING
     severities = SEVERITIES if wide else ()
     blank = [None] * len(severities)
     rows: list[tuple[Cell, ...]] = [("none", robustness.clean, robustness.clean_auc, *blank)]
