@@ -25,7 +25,7 @@ from edge_xray_trainer.audit_films import (
     look_at_films,
     unlisted_files,
 )
-from edge_xray_trainer.duplicates import NEAR_DISTANCE, merged, near_pairs
+from edge_xray_trainer.duplicates import NEAR_DISTANCE, inseparable, merged, near_pairs
 from edge_xray_trainer.likeness import likeness
 from edge_xray_trainer.shortcut import border_scores, one_against_rest
 from edge_xray_trainer.stress import Progress, unseen
@@ -266,11 +266,7 @@ def _copies(
         for own in members.values()
         if len(own) > 1
     )
-    patient: dict[str, int] = {}
-    one_patient = [
-        (patient.setdefault(film.patient, i), i) for i, film in enumerate(films) if film.patient
-    ]
-    groups = merged(len(films), [*enumerate(_firsts(copy_of)), *one_patient])
+    groups = inseparable([film.patient for film in films], copy_of)
     strangers = heapq.nsmallest(
         CLOSEST_STRANGERS,
         (
@@ -284,12 +280,6 @@ def _copies(
         groups,
         tuple(Pair(films[i].path, films[j].path, distance) for distance, i, j in strangers),
     )
-
-
-def _firsts(groups: Sequence[int]) -> list[int]:
-    """For each thing the first of its group."""
-    first: dict[int, int] = {}
-    return [first.setdefault(group, index) for index, group in enumerate(groups)]
 
 
 def _classes(

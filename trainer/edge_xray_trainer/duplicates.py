@@ -22,6 +22,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 HASH_SIDE = 32
 """Films are averaged to this many pixels a side before the cosine transform."""
@@ -103,7 +105,7 @@ def near_pairs(
 
 
 def merged(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
-    """Connected components: which group each of ``count`` things is in (union-find).
+    """Connected components: which group each of ``count`` things is in.
 
     Args:
         count: how many things.
@@ -112,19 +114,34 @@ def merged(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
     Returns:
         Group index of each, numbered 0, 1, … in the order of their first member.
     """
-    parent = list(range(count))
+    if not count:
+        return []
+    first, second = np.array([*pairs], np.intp).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(first)), (first, second)), shape=(count, count))
+    groups: list[int] = connected_components(graph, directed=False)[1].tolist()
+    return groups
 
-    def root(item: int) -> int:
-        while parent[item] != item:
-            parent[item] = parent[parent[item]]
-            item = parent[item]
-        return item
 
-    for first, second in pairs:
-        low, high = sorted((root(first), root(second)))
-        parent[high] = low
-    names: dict[int, int] = {}
-    return [names.setdefault(root(item), len(names)) for item in range(count)]
+def inseparable(patients: Sequence[str], copies: Sequence[int]) -> list[int]:
+    """Group films that no split may part: those of one patient, and copies of each other.
+
+    Args:
+        patients: who each film is of; empty where unknown: nothing but its copies goes with such a film.
+        copies: group index of each film, from `duplicate_groups`.
+
+    Returns:
+        Group index of each film, numbered 0, 1, … in the order of their first film.
+    """
+    first: dict[str | int, int] = {}
+    return merged(
+        len(patients),
+        (
+            (first.setdefault(key, index), index)
+            for index, keys in enumerate(zip(patients, copies, strict=True))
+            for key in keys
+            if key != ""
+        ),
+    )
 
 
 def duplicate_groups(

@@ -5,19 +5,18 @@ from __future__ import annotations
 import fnmatch
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
 from edge_xray.errors import UsageError
 from edge_xray.labelled import LabelledFilm, Split, SplitFilm
 from edge_xray.labelled_files import DICOM_PATIENT
 from edge_xray.walk import printable
+from edge_xray_trainer.duplicates import inseparable
 
 PARTS = ("train", "validation", "test")
 
@@ -50,23 +49,7 @@ def film_groups(
     Returns:
         ``(group of each film, a sentence on how they were found)``.
     """
-    unknown = sum(not film.patient for film in films)
-    keys: Mapping[str, int] = {
-        name: index
-        for index, name in enumerate(
-            dict.fromkeys(film.patient or f"?{i}" for i, film in enumerate(films))
-        )
-    }
-    # A bipartite graph of films, patients and duplicate groups; its components are the groups.
-    count = len(films)
-    patients = [count + keys[film.patient or f"?{i}"] for i, film in enumerate(films)]
-    copies = [count + len(keys) + group for group in duplicates]
-    rows = np.concatenate([np.arange(count), np.arange(count)])
-    columns = np.concatenate([np.array(patients, int), np.array(copies, int)])
-    size = count + len(keys) + (max(duplicates) + 1 if count else 0)
-    graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(size, size))
-    _, component = connected_components(graph, directed=False)
-    _, groups = np.unique(component[:count], return_inverse=True)
+    groups = np.array(inseparable([film.patient for film in films], duplicates), np.intp)
     note = "Films of one patient and duplicates of each other are in one group."
     known = {
         (int(group), film.patient)
@@ -79,9 +62,10 @@ def film_groups(
             f" Copies in several patients' names joined {sum(joined)} patients to {len(joined)} groups: "
             "edge-xray audit shows the copies."
         )
+    unknown = sum(not film.patient for film in films)
     if unknown:
         note += (
-            f" The patient of {unknown} of {count} films is not known: each of these counts as a patient "
+            f" The patient of {unknown} of {len(films)} films is not known: each of these counts as a patient "
             "of its own, with its duplicates. Give a CSV with --patients to do better."
         )
     return groups, note + _most_films(films)
