@@ -17,6 +17,7 @@ from edge_xray.errors import UsageError
 from edge_xray.labelled import Split, check_split, labelled_root
 from edge_xray.metadata import ModelMetadata
 from edge_xray.model_file import read_metadata
+from edge_xray.unseen_films import SPLIT_NAME
 from edge_xray_trainer.augment import Augmentation
 from edge_xray_trainer.checkpoints import TrainingState
 from edge_xray_trainer.class_weights import class_weights, shift_logits
@@ -28,10 +29,9 @@ from edge_xray_trainer.grouping import counter
 from edge_xray_trainer.keras_file import load_keras
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import network_outputs
-from edge_xray_trainer.run import RUN_FILES
-from edge_xray_trainer.run_record import MODEL_FILE, RECORD_FILE, made_of, made_with
+from edge_xray_trainer.run_files import MODEL_FILE, RECORD_FILE, RUN_FILES
+from edge_xray_trainer.run_record import made_of, made_with
 from edge_xray_trainer.run_request import Listener, RunRequest, RunResult, check_words
-from edge_xray_trainer.run_split import SPLIT_FILE
 from edge_xray_trainer.task import Task
 from edge_xray_trainer.training import epoch_result
 
@@ -79,9 +79,9 @@ def average_runs(
                     "architecture, input, weighting and order of labels on one split can be averaged"
                 )
     metadata = read_metadata(runs[0] / MODEL_FILE)
-    split = Split.read(runs[0] / SPLIT_FILE)
+    split = Split.read(runs[0] / SPLIT_NAME)
     if split.fingerprint() != first["data"]["split_sha256"]:
-        raise UsageError(f"{runs[0] / SPLIT_FILE}: is not the split that the run was made with")
+        raise UsageError(f"{runs[0] / SPLIT_NAME}: is not the split that the run was made with")
     root = labelled_root(data)
     check_split(split, root, ("train", "validation"))
     sets = {
@@ -142,7 +142,7 @@ def average_runs(
     )
     with output_errors(output):
         output.mkdir(parents=True, exist_ok=True)
-        split.write(output / SPLIT_FILE)
+        split.write(output / SPLIT_NAME)
         record = {
             **made_of(data.name, fitted, split),
             "options": _shared(records),

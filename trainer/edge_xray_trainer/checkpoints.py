@@ -16,8 +16,6 @@ from edge_xray.durable import output_errors, sync_folder
 from edge_xray.errors import UsageError
 from edge_xray_trainer.options import TrainingOptions
 
-STATE_FILE = "state.keras"
-BEST_FILE = "best.weights.h5"
 HISTORY_MEMBER = "edge_xray_history.json"
 
 

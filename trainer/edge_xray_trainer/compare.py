@@ -19,6 +19,7 @@ from edge_xray.metadata import ModelMetadata
 from edge_xray.operating_point import Estimate
 from edge_xray_trainer.evaluate import ChosenFilms, EvaluationRequest, choose_films, evaluate
 from edge_xray_trainer.figures import Measures
+from edge_xray_trainer.run_files import MODEL_FILE, RECORD_FILE
 from edge_xray_trainer.scorers import Scorer, open_scorer
 from edge_xray_trainer.scoring import reference_of
 from edge_xray_trainer.stress import Progress, unseen
@@ -28,9 +29,6 @@ WARM_UP = 5
 
 TIMED_RUNS = 100
 """Runs of one film that the median is taken of."""
-
-RECORD_FILE = "record.json"
-KERAS_FILE = "model.keras"
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,9 +125,9 @@ def model_of(run: Path) -> Path:
         )
     if packed:
         return packed[0]
-    if (run / KERAS_FILE).is_file():
-        return run / KERAS_FILE
-    raise ModelError(f"{run}: expected a .tflite file or {KERAS_FILE} in it; found neither")
+    if (run / MODEL_FILE).is_file():
+        return run / MODEL_FILE
+    raise ModelError(f"{run}: expected a .tflite file or {MODEL_FILE} in it; found neither")
 
 
 def stand_ins_of(model: Path, name: str) -> dict[str, Estimate]:
@@ -242,7 +240,7 @@ def compare(
 def _names(models: Sequence[Path]) -> list[str]:
     """Short names that tell the models apart: a run's model by its folder, others by file."""
     stems = [
-        f"{model.resolve().parent.name}/{model.name}" if model.name == KERAS_FILE else model.stem
+        f"{model.resolve().parent.name}/{model.name}" if model.name == MODEL_FILE else model.stem
         for model in models
     ]
     if len(set(stems)) == len(stems):

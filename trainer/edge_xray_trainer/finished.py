@@ -14,7 +14,7 @@ from edge_xray.labelled import file_sha256
 from edge_xray.metadata import ModelMetadata
 from edge_xray.model_file import attach_to_keras
 from edge_xray_trainer.checkpoints import TrainingState, replace_durably
-from edge_xray_trainer.run_record import MODEL_FILE, RECORD_FILE
+from edge_xray_trainer.run_files import MODEL_FILE, RECORD_FILE
 
 
 def write_finished(

@@ -13,13 +13,8 @@ from edge_xray.film_table import films_of_folder
 from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import Split, labelled_root
 from edge_xray.model_file import read_metadata
-from edge_xray_trainer.checkpoints import (
-    BEST_FILE,
-    STATE_FILE,
-    TrainingState,
-    read_state,
-    run_fingerprint,
-)
+from edge_xray.unseen_films import SPLIT_NAME
+from edge_xray_trainer.checkpoints import TrainingState, read_state, run_fingerprint
 from edge_xray_trainer.curves import draw_curves
 from edge_xray_trainer.data import FilmSet, load_films
 from edge_xray_trainer.delivery import check_folder
@@ -29,15 +24,17 @@ from edge_xray_trainer.fitted_metadata import fit_metadata
 from edge_xray_trainer.fitting import gate_remark
 from edge_xray_trainer.grouping import counter
 from edge_xray_trainer.options import TrainingOptions
-from edge_xray_trainer.run_record import (
+from edge_xray_trainer.run_files import (
+    CURVES_FILE,
+    LOCK_FILE,
     MODEL_FILE,
     RECORD_FILE,
-    make_record,
-    short,
-    sources_of,
+    RUN_FILES,
+    STATE_FILE,
 )
+from edge_xray_trainer.run_record import make_record, short, sources_of
 from edge_xray_trainer.run_request import Listener, RunRequest, RunResult, check_words
-from edge_xray_trainer.run_split import SPLIT_FILE, choose_split, write_split
+from edge_xray_trainer.run_split import choose_split, write_split
 from edge_xray_trainer.task import Task, check_table, task_for
 from edge_xray_trainer.training import (
     architecture_of,
@@ -46,13 +43,6 @@ from edge_xray_trainer.training import (
     load_initial_weights,
     train,
 )
-
-CURVES_FILE = "curves.png"
-RUN_FILES = (STATE_FILE, BEST_FILE, MODEL_FILE, RECORD_FILE, SPLIT_FILE)
-"""What --restart throws away."""
-
-LOCK_FILE = "run.lock"
-"""Keeps a second run out of the folder: both would write one checkpoint."""
 
 
 def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
@@ -112,7 +102,7 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
             if request.restart:
                 for name in RUN_FILES:
                     (output / name).unlink(missing_ok=True)
-            write_split(split, output / SPLIT_FILE)
+            write_split(split, output / SPLIT_NAME)
         began = datetime.now(timezone.utc)
         network, state = train(
             output,
@@ -228,12 +218,12 @@ def _check_sources(request: RunRequest) -> None:
 
 
 def _split_of(request: RunRequest, tell: Listener) -> Split:
-    kept = request.output / SPLIT_FILE
+    kept = request.output / SPLIT_NAME
     if request.split is None and (request.restart or not kept.exists()):
         # Before every film is read for a split.
         films = films_of_folder(request.data, request.patients)
         task_for([film.label for film in films], request.task)
-    used = any((request.output / name).exists() for name in RUN_FILES if name != SPLIT_FILE)
+    used = any((request.output / name).exists() for name in RUN_FILES if name != SPLIT_NAME)
     return choose_split(
         request.data,
         kept=kept if kept.exists() and not request.restart else None,

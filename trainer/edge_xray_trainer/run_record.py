@@ -15,11 +15,9 @@ from edge_xray.labelled import Split, file_sha256
 from edge_xray.metadata import ModelMetadata
 from edge_xray_trainer.checkpoints import TrainingState
 from edge_xray_trainer.options import TrainingOptions
+from edge_xray_trainer.run_files import MODEL_FILE
 
 RECORD_SCHEMA_VERSION = 1
-
-MODEL_FILE = "model.keras"
-RECORD_FILE = "record.json"
 
 
 def make_record(

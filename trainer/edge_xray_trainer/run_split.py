@@ -23,8 +23,6 @@ from edge_xray.walk import printable
 from edge_xray_trainer.grouping import Progress, draw_split, silent
 from edge_xray_trainer.splits import HELD_OUT, fold_as_split
 
-SPLIT_FILE = "split.json"
-
 
 def choose_split(
     data: Path,

@@ -22,6 +22,7 @@ from edge_xray.metadata import ModelMetadata
 from edge_xray.model_file import read_metadata
 from edge_xray.shipped import read_model
 from edge_xray_trainer.keras_file import load_keras
+from edge_xray_trainer.run_files import MODEL_FILE
 
 if TYPE_CHECKING:
     from edge_xray.classifier import Classifier
@@ -185,7 +186,7 @@ def open_scorer(model: Path | str, *, jobs: int = 1, runtime: str | None = None)
     """
     path = Path(model)
     if path.is_dir():
-        path = path / "model.keras"
+        path = path / MODEL_FILE
     if path.suffix == ".keras":
         return KerasScorer(path)
     source = path if path.exists() else str(model)

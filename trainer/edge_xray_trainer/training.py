@@ -25,8 +25,6 @@ from edge_xray.metadata import ModelMetadata
 from edge_xray_trainer.architectures import ARCHITECTURES, Architecture
 from edge_xray_trainer.batches import AugmentedBatches
 from edge_xray_trainer.checkpoints import (
-    BEST_FILE,
-    STATE_FILE,
     EpochResult,
     TrainingState,
     read_state,
@@ -43,6 +41,7 @@ from edge_xray_trainer.normalization import estimate_statistics, frozen_norms, n
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import PREDICT_BATCH
 from edge_xray_trainer.pretrained import load_imagenet_weights
+from edge_xray_trainer.run_files import BEST_FILE, STATE_FILE
 
 FINAL_LEARNING_RATE = 0.01
 """Share of the peak at which the cosine ends."""
