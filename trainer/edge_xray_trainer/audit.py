@@ -27,8 +27,8 @@ from edge_xray_trainer.audit_films import (
 )
 from edge_xray_trainer.duplicates import NEAR_DISTANCE, inseparable, merged, near_pairs
 from edge_xray_trainer.likeness import likeness
+from edge_xray_trainer.progress import Steps, unseen
 from edge_xray_trainer.shortcut import border_scores, one_against_rest
-from edge_xray_trainer.stress import Progress, unseen
 
 FOLDS = 5
 """Of the shortcut score's cross-validation."""
@@ -183,7 +183,7 @@ class Audit:
         return bool(self.split_patients or self.split_copies)
 
 
-def audit(request: AuditRequest, progress: Progress = unseen) -> Audit:
+def audit(request: AuditRequest, progress: Steps = unseen) -> Audit:
     """Look at every film of a folder and at all of them together.
 
     Args:

@@ -21,11 +21,10 @@ from edge_xray.unseen_films import SPLIT_NAME
 from edge_xray_trainer.augment import Augmentation
 from edge_xray_trainer.checkpoints import TrainingState
 from edge_xray_trainer.class_weights import class_weights, shift_logits
-from edge_xray_trainer.data import FilmSet, load_films
+from edge_xray_trainer.data import FilmSet, load_parts
 from edge_xray_trainer.delivery import check_folder
 from edge_xray_trainer.finished import write_finished
 from edge_xray_trainer.fitted_metadata import fit_metadata
-from edge_xray_trainer.grouping import counter
 from edge_xray_trainer.keras_file import load_keras
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import network_outputs
@@ -84,16 +83,7 @@ def average_runs(
         raise UsageError(f"{runs[0] / SPLIT_NAME}: is not the split that the run was made with")
     root = labelled_root(data)
     check_split(split, root, ("train", "validation"))
-    sets = {
-        part: load_films(
-            root,
-            split.part(part),
-            metadata.input,
-            metadata.label_names,
-            on_film=counter(tell.progress, f"Loading {part} films", len(split.part(part))),
-        )
-        for part in ("train", "validation")
-    }
+    sets = load_parts(root, split, metadata.input, metadata.label_names, tell.progress)
     networks = [load_keras(run / MODEL_FILE) for run in runs]
     options = _options(first["options"])
     weighted = np.log(class_weights(options, sets["train"]))

@@ -19,10 +19,10 @@ from edge_xray.metadata import ModelMetadata
 from edge_xray.operating_point import Estimate
 from edge_xray_trainer.evaluate import ChosenFilms, EvaluationRequest, choose_films, evaluate
 from edge_xray_trainer.figures import Measures
+from edge_xray_trainer.progress import Steps, unseen
 from edge_xray_trainer.run_files import MODEL_FILE, RECORD_FILE
 from edge_xray_trainer.scorers import Scorer, open_scorer
 from edge_xray_trainer.scoring import reference_of
-from edge_xray_trainer.stress import Progress, unseen
 
 WARM_UP = 5
 """Runs before the clock counts: the first fill caches and choose kernels."""
@@ -187,7 +187,7 @@ def time_one_film(
 def compare(
     runs: Sequence[Path],
     request: EvaluationRequest,
-    progress: Progress = unseen,
+    progress: Steps = unseen,
     *,
     runtime: str | None = None,
 ) -> Comparison:
@@ -255,7 +255,7 @@ def _measure(
     name: str,
     scorer: Scorer,
     request: EvaluationRequest,
-    progress: Progress,
+    progress: Steps,
     chosen: ChosenFilms,
 ) -> tuple[ComparedRun, _Answers, tuple[str, str, str, Mapping[str, int], int]]:
     evaluation = evaluate(

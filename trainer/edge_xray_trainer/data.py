@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from edge_xray.decode import decode
 from edge_xray.errors import FilmError, UsageError
 from edge_xray.input_spec import InputSpec
-from edge_xray.labelled import LabelledFilm, SplitFilm
+from edge_xray.labelled import LabelledFilm, Split, SplitFilm
 from edge_xray.preprocess import preprocess
+from edge_xray_trainer.progress import Progress, counter, silent
 
 LOADER_THREADS = 4
 """Decoding releases the GIL, so a few threads keep two cores busy."""
@@ -57,7 +58,7 @@ def prepare_films(
     films: Sequence[LabelledFilm] | Sequence[SplitFilm],
     spec: InputSpec,
     *,
-    on_film: Callable[[], None] | None = None,
+    on_film: Callable[[], None] = silent,
 ) -> Iterator[NDArray[np.uint8] | FilmError]:
     """Decode and prepare films as the device does, in order.
 
@@ -80,8 +81,7 @@ def prepare_films(
 
     with ThreadPoolExecutor(LOADER_THREADS) as pool:
         for result in pool.map(prepare, films):
-            if on_film is not None:
-                on_film()
+            on_film()
             yield result
 
 
@@ -91,7 +91,7 @@ def load_films(
     spec: InputSpec,
     names: Sequence[str],
     *,
-    on_film: Callable[[], None] | None = None,
+    on_film: Callable[[], None] = silent,
 ) -> FilmSet:
     """Load films whole; one that cannot be read stops the work.
 
@@ -112,11 +112,51 @@ def load_films(
             damaged.append(f"{films[index].path}: {result}")
         else:
             pixels[index] = result
-    if damaged:
-        raise UsageError(
-            f"{len(damaged)} of {len(films)} films cannot be read, the first: {damaged[0]}. "
-            "Mend or remove them; `edge-xray audit` lists them all"
-        )
+    refuse_damaged(damaged, len(films))
     index_of = {name: index for index, name in enumerate(names)}
     labels = np.array([index_of[film.label] for film in films], np.int64)
     return FilmSet(tuple(films), pixels, labels, tuple(names))
+
+
+def refuse_damaged(damaged: Sequence[str], films: int) -> None:
+    """Refuse films some of which cannot be read.
+
+    Args:
+        damaged: these, each with the reason.
+        films: how many there are in all.
+
+    Raises:
+        UsageError: there are any; names the first and how many.
+    """
+    if damaged:
+        raise UsageError(
+            f"{len(damaged)} of {films} films cannot be read, the first: {damaged[0]}. "
+            "Mend or remove them; `edge-xray audit` lists them all"
+        )
+
+
+def load_parts(
+    root: Path, split: Split, spec: InputSpec, names: Sequence[str], progress: Progress
+) -> dict[str, FilmSet]:
+    """Load the films that a run learns from: the parts ``train`` and ``validation`` of its split.
+
+    Args:
+        root: the labelled folder.
+        split: of it.
+        spec: the network's input.
+        names: class names, in the order of the network's outputs.
+        progress: told of each film read.
+
+    Raises:
+        UsageError: as of `load_films`.
+    """
+    return {
+        part: load_films(
+            root,
+            split.part(part),
+            spec,
+            names,
+            on_film=counter(progress, f"Loading {part} films", len(split.part(part))),
+        )
+        for part in ("train", "validation")
+    }

@@ -44,6 +44,7 @@ from edge_xray_trainer.figures import (
     measure_reliability,
     roc_curve,
 )
+from edge_xray_trainer.progress import Steps, unseen
 from edge_xray_trainer.scorers import Scorer
 from edge_xray_trainer.scoring import (
     PreparedFilms,
@@ -55,13 +56,7 @@ from edge_xray_trainer.scoring import (
     refuse_renamed,
     score,
 )
-from edge_xray_trainer.stress import (
-    Progress,
-    Robustness,
-    measure_robustness,
-    measure_shortcut,
-    unseen,
-)
+from edge_xray_trainer.stress import Robustness, measure_robustness, measure_shortcut
 from edge_xray_trainer.subgroups import subgroups_of
 
 PREVALENCES = (0.05, 0.2, 0.5)
@@ -249,7 +244,7 @@ def _are_there(data: Path, split: Split, part: str) -> bool:
 def evaluate(
     scorer: Scorer,
     request: EvaluationRequest,
-    progress: Progress = unseen,
+    progress: Steps = unseen,
     chosen: ChosenFilms | None = None,
 ) -> Evaluation:
     """Measure a model.
@@ -344,7 +339,7 @@ def _measure_train(
     request: EvaluationRequest,
     chosen: ChosenFilms,
     point: OperatingPoint,
-    progress: Progress,
+    progress: Steps,
 ) -> Measures | None:
     split, part = chosen.split, chosen.train_part
     if split is None or part in ("", request.part) or not trained_with(scorer.metadata, split):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.errors import UsageError
 from edge_xray.film_table import films_of_folder
 from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import (
@@ -20,19 +18,13 @@ from edge_xray.labelled import (
 )
 from edge_xray.labelled_files import DICOM_PATIENT
 from edge_xray.quality import is_blank
-from edge_xray_trainer.data import prepare_films
+from edge_xray_trainer.data import prepare_films, refuse_damaged
 from edge_xray_trainer.duplicates import duplicate_groups, film_hash
+from edge_xray_trainer.progress import Progress, silent
 from edge_xray_trainer.splits import film_groups, make_split
 
 HASH_SPEC = InputSpec(224, 224)
 """Films are read at this size for the perceptual hash, whatever the network takes."""
-
-Progress = Callable[[str, int, int], None]
-"""Told ``(what is being done, films or steps done, of how many)``."""
-
-
-def silent(*_: object) -> None:
-    """Hear and say nothing."""
 
 
 def draw_split(
@@ -77,11 +69,7 @@ def grouped_films(
             hashes.append(film_hash(pixels[..., 0]))
             blank.append(is_blank(pixels[..., 0]))
         progress("Reading films", index + 1, len(films))
-    if damaged:
-        raise UsageError(
-            f"{len(damaged)} of {len(films)} films cannot be read, the first: {damaged[0]}. "
-            "Mend or remove them; `edge-xray audit` lists them all"
-        )
+    refuse_damaged(damaged, len(films))
     # Of films that can be read: a link to nothing is one of the damaged.
     sha256 = [file_sha256(root / film.path) for film in films]
     copies = duplicate_groups(sha256, np.array(hashes), blank=blank)
@@ -95,15 +83,3 @@ def grouped_films(
     if left_out:
         note += f" Left out, as no films by ending and content: {len(left_out)} files, the first {left_out[0]}."
     return films, sha256, groups, note
-
-
-def counter(progress: Progress, what: str, total: int) -> Callable[[], None]:
-    """A callback that counts its calls and tells the progress."""
-    done = 0
-
-    def count() -> None:
-        nonlocal done
-        done += 1
-        progress(what, done, total)
-
-    return count

@@ -16,14 +16,14 @@ from edge_xray.model_file import read_metadata
 from edge_xray.unseen_films import SPLIT_NAME
 from edge_xray_trainer.checkpoints import TrainingState, read_state, run_fingerprint
 from edge_xray_trainer.curves import draw_curves
-from edge_xray_trainer.data import FilmSet, load_films
+from edge_xray_trainer.data import FilmSet, load_films, load_parts
 from edge_xray_trainer.delivery import check_folder
 from edge_xray_trainer.distillation import Targets, Teacher, taught_on_films, taught_on_views
 from edge_xray_trainer.finished import is_finished, write_finished
 from edge_xray_trainer.fitted_metadata import fit_metadata
 from edge_xray_trainer.fitting import gate_remark
-from edge_xray_trainer.grouping import counter
 from edge_xray_trainer.options import TrainingOptions
+from edge_xray_trainer.progress import counter
 from edge_xray_trainer.run_files import (
     CURVES_FILE,
     LOCK_FILE,
@@ -63,7 +63,6 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
     check_table(request.task)
     _check_sources(request)
     split = _split_of(request, tell)
-    root = labelled_root(request.data)
     task = task_for([film.label for film in split.films], request.task)
     learned_from = sources_of(options)
     kept = None if request.restart else _kept_state(request, split, task)
@@ -78,16 +77,7 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
         _refuse_changed(options, kept, learned_from)
     size = options.input_size or architecture.input_size
     spec = InputSpec(size, size, options.channels)
-    sets = {
-        part: load_films(
-            root,
-            split.part(part),
-            spec,
-            task.names,
-            on_film=counter(tell.progress, f"Loading {part} films", len(split.part(part))),
-        )
-        for part in ("train", "validation")
-    }
+    sets = load_parts(labelled_root(request.data), split, spec, task.names, tell.progress)
     targets = _targets(request, sets["train"], tell)
     if request.restart or (options.initial and kept is None):
         network = build_network(options, len(task.names))

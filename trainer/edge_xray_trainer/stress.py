@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,19 +15,10 @@ from edge_xray.operating_point import Estimate, OperatingPoint
 from edge_xray.preprocess import preprocess
 from edge_xray_trainer.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from edge_xray_trainer.figures import Bootstrap, Measures, measure
+from edge_xray_trainer.progress import Steps
 from edge_xray_trainer.scorers import Scorer
 from edge_xray_trainer.scoring import PreparedFilms, Reference, score
 from edge_xray_trainer.shortcut import VARIANTS
-
-Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
-"""``(what, steps)`` to a context that yields the function to call after each step."""
-
-
-@contextmanager
-def unseen(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Progress that nobody sees."""
-    del what, total
-    yield lambda: None
 
 
 @dataclass(frozen=True)
@@ -60,7 +50,7 @@ def measure_shortcut(
     reference: Reference,
     bootstrap: Bootstrap,
     point: OperatingPoint,
-    progress: Progress,
+    progress: Steps,
 ) -> dict[str, Measures]:
     """Figures on films of which only a part is shown, by `edge_xray_trainer.shortcut.VARIANTS`.
 
@@ -89,7 +79,7 @@ def measure_robustness(
     reference: Reference,
     bootstrap: Bootstrap,
     point: OperatingPoint,
-    progress: Progress,
+    progress: Steps,
     *,
     jobs: int = 1,
     limit: int = 0,
