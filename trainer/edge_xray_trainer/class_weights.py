@@ -41,8 +41,3 @@ def shift_logits(network: keras.Model, offsets: NDArray[np.floating]) -> None:
     """
     bias = network.get_layer("evidence").bias
     bias.assign(bias + offsets.astype(np.float32))
-
-
-def film_weights(options: TrainingOptions, films: FilmSet) -> NDArray[np.float32]:
-    """What each film counts in the loss: (n,) float32; arguments as of `class_weights`."""
-    return class_weights(options, films)[films.labels].astype(np.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from edge_xray_trainer.checkpoints import TrainingState
@@ -20,7 +19,6 @@ def draw_curves(state: TrainingState, path: Path) -> None:
         path: PNG file to write.
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
     losses, accuracies = figure.subplots(1, 2)
     epochs = [result.epoch for result in state.epochs]
     # Class weights, smoothing and augmentation make the training loss another quantity.

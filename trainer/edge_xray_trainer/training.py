@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from edge_xray_trainer.checkpoints import (
     save_state,
     save_weights,
 )
-from edge_xray_trainer.class_weights import class_weights, film_weights, shift_logits
+from edge_xray_trainer.class_weights import class_weights, shift_logits
 from edge_xray_trainer.data import FilmSet
 from edge_xray_trainer.distillation import Targets, labels_alone, source_metadata
 from edge_xray_trainer.fitting import fit_temperature
@@ -41,6 +42,7 @@ from edge_xray_trainer.normalization import estimate_statistics, frozen_norms, n
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import PREDICT_BATCH
 from edge_xray_trainer.pretrained import load_imagenet_weights
+from edge_xray_trainer.progress import silent
 from edge_xray_trainer.run_files import BEST_FILE, STATE_FILE
 
 FINAL_LEARNING_RATE = 0.01
@@ -128,9 +130,9 @@ def train(
     split_fingerprint: str,
     targets: Targets | None = None,
     learned_from: Mapping[str, str] | None = None,
-    on_step: Callable[[int, int, float], None] | None = None,
-    on_epoch: Callable[[EpochResult], None] | None = None,
-    on_resume: Callable[[int], None] | None = None,
+    on_step: Callable[[int, int, float], None] = silent,
+    on_epoch: Callable[[EpochResult], None] = silent,
+    on_resume: Callable[[int], None] = silent,
 ) -> tuple[keras.Model, TrainingState]:
     """Train, or go on training, in a run's folder.
 
@@ -157,9 +159,7 @@ def train(
     check_devices(options)
     distribution = _distribution()
     folder.mkdir(parents=True, exist_ok=True)
-    names = films.names
-    fingerprint = run_fingerprint(options, split_fingerprint, names)
-    state = TrainingState(fingerprint, learned_from=learned_from or {})
+    fingerprint = run_fingerprint(options, split_fingerprint, films.names)
     if options.deterministic and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -168,55 +168,27 @@ def train(
     if not whole_batches and _devices() > 1:
         # No share may be less than the others: the last batch is filled up with the first films.
         whole_batches = math.ceil(len(films) / options.batch_size)
-    wanted = targets or labels_alone(films)
-    weights = film_weights(options, films)
-
-    def batches(epoch: int) -> AugmentedBatches:
-        return AugmentedBatches(
-            films,
-            wanted,
-            weights,
-            options.augmentation,
-            batch_size=options.batch_size,
-            seed=options.seed,
-            epoch=epoch,
-            steps=whole_batches,
-        )
-
-    steps = len(batches(0))
+    batches = partial(
+        AugmentedBatches,
+        films,
+        targets or labels_alone(films),
+        class_weights(options, films)[films.labels].astype(np.float32),
+        options.augmentation,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        steps=whole_batches,
+    )
+    first = batches(epoch=0)
+    steps = len(first)
     checkpoint = folder / STATE_FILE
+    resuming = checkpoint.exists()
+    state = TrainingState(fingerprint, learned_from=learned_from or {})
+    if resuming:
+        state = read_state(checkpoint, fingerprint)
     with distribution:
-        resuming = checkpoint.exists()
-        if resuming:
-            state = read_state(checkpoint, fingerprint)
-        network = build_network(options, len(names), blank=resuming)
-        pretrained = architecture_of(options).pretrained and options.pretrained
-        frozen = frozen_norms(network, options.norm, pretrained)
-        if not resuming:
-            if options.initial:
-                start = load_initial_weights(network, Path(options.initial), names)
-                weighted = start.calibration.temperature * np.log(class_weights(options, films))
-                shift_logits(network, weighted)
-            else:
-                estimate_statistics(network, frozen, batches(0))
-        for layer in frozen:
-            layer.trainable = False
-        live = [] if frozen else norms_of(network)
-        run_fused(live)
-        model = logits_model(network)
-        model.compile(
-            optimizer=_optimizer(options, steps),
-            loss=keras.losses.CategoricalCrossentropy(
-                from_logits=True, label_smoothing=options.label_smoothing
-            ),
-        )
-        model.optimizer.build(model.trainable_variables)
-        if resuming:
-            # Weights and optimizer variables only: a loaded optimizer would have forgotten which
-            # variables do not decay.
-            model.load_weights(checkpoint)
-            if on_resume is not None:
-                on_resume(len(state.epochs))
+        model, live = _begin(options, films, first, checkpoint if resuming else None)
+    if resuming:
+        on_resume(len(state.epochs))
     for epoch in range(len(state.epochs), options.epochs):
         if state.exhausted(options.patience):
             break
@@ -224,7 +196,7 @@ def train(
         progress = _StepProgress(on_step, epoch * steps, options.epochs * steps)
         trained = _TrainedWeights()
         history = model.fit(
-            batches(epoch),
+            batches(epoch=epoch),
             epochs=epoch + 1,
             initial_epoch=epoch,
             shuffle=False,  # Keras would shuffle whole batches by a state no checkpoint holds
@@ -243,7 +215,7 @@ def train(
                 f"(it was {options.learning_rate:g}) and start again with --restart"
             )
         # Keras' fit has ended by putting the average in place of the weights: that is judged, and may be kept.
-        estimate_statistics(model, live, batches(epoch))
+        estimate_statistics(model, live, batches(epoch=epoch))
         logits = model.predict(
             validation.pixels.astype(np.float32), batch_size=PREDICT_BATCH, verbose=0
         )
@@ -254,11 +226,50 @@ def train(
             save_weights(model, folder / BEST_FILE)
         model.set_weights(trained.weights)
         save_state(model, state, checkpoint)
-        if on_epoch is not None:
-            on_epoch(result)
-    network = build_network(TrainingOptions(**{**vars(options), "pretrained": False}), len(names))
+        on_epoch(result)
+    network = build_network(options, len(films.names), blank=True)
     logits_model(network).load_weights(folder / BEST_FILE)
     return network, state
+
+
+def _begin(
+    options: TrainingOptions, films: FilmSet, first: AugmentedBatches, checkpoint: Path | None
+) -> tuple[keras.Model, list[Any]]:
+    """The compiled network as a run begins, or goes on, and its normalizations that learn.
+
+    Args:
+        options: of the run.
+        films: the training films.
+        first: batches of the first epoch.
+        checkpoint: to go on from; None begins.
+    """
+    network = build_network(options, len(films.names), blank=checkpoint is not None)
+    pretrained = architecture_of(options).pretrained and options.pretrained
+    frozen = frozen_norms(network, options.norm, pretrained)
+    if checkpoint is None:
+        if options.initial:
+            start = load_initial_weights(network, Path(options.initial), films.names)
+            weighted = start.calibration.temperature * np.log(class_weights(options, films))
+            shift_logits(network, weighted)
+        else:
+            estimate_statistics(network, frozen, first)
+    for layer in frozen:
+        layer.trainable = False
+    live = [] if frozen else norms_of(network)
+    run_fused(live)
+    model = logits_model(network)
+    model.compile(
+        optimizer=_optimizer(options, len(first)),
+        loss=keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=options.label_smoothing
+        ),
+    )
+    model.optimizer.build(model.trainable_variables)
+    if checkpoint is not None:
+        # Weights and optimizer variables only: a loaded optimizer would have forgotten which
+        # variables do not decay.
+        model.load_weights(checkpoint)
+    return model, live
 
 
 def check_devices(options: TrainingOptions) -> None:
@@ -383,13 +394,10 @@ def epoch_result(
 
 
 class _StepProgress(keras.callbacks.Callback):  # type: ignore[misc]
-    def __init__(
-        self, on_step: Callable[[int, int, float], None] | None, done: int, total: int
-    ) -> None:
+    def __init__(self, on_step: Callable[[int, int, float], None], done: int, total: int) -> None:
         super().__init__()
         self._on_step, self._done, self._total = on_step, done, total
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        if self._on_step is not None:
-            loss = float((logs or {}).get("loss", float("nan")))
-            self._on_step(self._done + batch + 1, self._total, loss)
+        loss = float((logs or {}).get("loss", float("nan")))
+        self._on_step(self._done + batch + 1, self._total, loss)
