@@ -68,8 +68,8 @@ def audit_command(
     from edge_xray_trainer.audit_findings import findings_of
     from edge_xray_trainer.audit_tables import tables_of
     from edge_xray_trainer.delivery import chosen_formats, deliver
-    from edge_xray_trainer.evaluate_cli import command_line
     from edge_xray_trainer.progress import progress
+    from edge_xray_trainer.provenance import command_line
 
     wanted = chosen_formats(formats, FORMATS, output)
     found = audit(

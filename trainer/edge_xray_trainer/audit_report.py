@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 
-from edge_xray import __version__
 from edge_xray.metadata import DISCLAIMER
 from edge_xray_trainer.audit import QUANTITIES, Audit
 from edge_xray_trainer.audit_films import pixels_of
@@ -20,6 +17,7 @@ from edge_xray_trainer.audit_tables import tables_of
 from edge_xray_trainer.delivery import as_json
 from edge_xray_trainer.pages import render_page, thumbnail
 from edge_xray_trainer.plots import Picture, bars_plot, densities_plot
+from edge_xray_trainer.provenance import made_by, provenance_section
 from edge_xray_trainer.tables import markdown
 
 SCHEMA_VERSION = 1
@@ -107,11 +105,7 @@ def examples_of(audit: Audit) -> list[Example]:
 
 def provenance_of(command: str) -> dict[str, str]:
     """How the report was made."""
-    return {
-        "Command": command,
-        "Made by": f"edge-xray {__version__}, Python {platform.python_version()}, "
-        f"{platform.machine()}, {datetime.now(timezone.utc).isoformat(timespec='seconds')}",
-    }
+    return {"Command": command, "Made by": made_by()}
 
 
 def to_json(audit: Audit, command: str) -> str:
@@ -156,8 +150,7 @@ def to_markdown(audit: Audit, command: str) -> str:
     text = f"# Audit of {audit.root.resolve().name}\n\n{DISCLAIMER}\n\n{summary_of(audit)}\n\n"
     text += "".join(f"- {finding.kind}: {finding.text}\n" for finding in findings_of(audit)) + "\n"
     text += "\n".join(markdown(table) for table in tables_of(audit))
-    facts = provenance_of(command).items()
-    return text + "\n## Provenance\n\n" + "".join(f"- {name}: {fact}\n" for name, fact in facts)
+    return text + provenance_section(provenance_of(command))
 
 
 def to_html(audit: Audit, command: str, *, films: bool) -> str:

@@ -69,8 +69,9 @@ def compare_command(
     from edge_xray_trainer.compare import compare
     from edge_xray_trainer.delivery import chosen_formats, deliver
     from edge_xray_trainer.evaluate import EvaluationRequest
-    from edge_xray_trainer.evaluate_cli import command_line, renamed_labels
+    from edge_xray_trainer.evaluate_cli import renamed_labels
     from edge_xray_trainer.progress import progress
+    from edge_xray_trainer.provenance import command_line
 
     wanted = chosen_formats(formats, FORMATS, output)
     request = EvaluationRequest(

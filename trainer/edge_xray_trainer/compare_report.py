@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from datetime import datetime, timezone
 from typing import Any
 
-from edge_xray import __version__
 from edge_xray.labelled import films_and_patients
 from edge_xray.metadata import DISCLAIMER
 from edge_xray_trainer.compare import ComparedRun, Comparison, verdict_of
@@ -15,6 +13,7 @@ from edge_xray_trainer.delivery import as_json, plain
 from edge_xray_trainer.evaluate_tables import INTERVALS
 from edge_xray_trainer.pages import render_page
 from edge_xray_trainer.plots import Picture, scatter_plot
+from edge_xray_trainer.provenance import made_by, provenance_section
 from edge_xray_trainer.tables import Cell, Table, markdown
 
 SCHEMA_VERSION = 1
@@ -175,8 +174,7 @@ def provenance_of(comparison: Comparison, command: str) -> dict[str, str]:
         "Command": command,
         **{f"Model {run.name}": f"SHA-256 {run.sha256}" for run in comparison.runs},
         "Films": f"SHA-256 over their hashes {comparison.films_sha256}",
-        "Made by": f"edge-xray {__version__}, Python {platform.python_version()}, "
-        f"{platform.machine()}, {datetime.now(timezone.utc).isoformat(timespec='seconds')}",
+        "Made by": made_by(),
     }
 
 
@@ -220,8 +218,7 @@ def to_markdown(comparison: Comparison, command: str) -> str:
     """The comparison as Markdown, for a model card."""
     text = f"# Comparison of models\n\n{DISCLAIMER}\n\n{summary_of(comparison)}\n\n"
     text += "\n".join(markdown(table) for table in tables_of(comparison))
-    facts = provenance_of(comparison, command).items()
-    return text + "\n## Provenance\n\n" + "".join(f"- {name}: {fact}\n" for name, fact in facts)
+    return text + provenance_section(provenance_of(comparison, command))
 
 
 def to_html(comparison: Comparison, command: str) -> str:

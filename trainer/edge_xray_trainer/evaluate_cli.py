@@ -102,6 +102,7 @@ def evaluate_command(
     from edge_xray_trainer.evaluate import PREVALENCES, EvaluationRequest, evaluate
     from edge_xray_trainer.evaluate_tables import tables_of
     from edge_xray_trainer.progress import progress
+    from edge_xray_trainer.provenance import command_line
     from edge_xray_trainer.scorers import open_scorer
 
     wanted = chosen_formats(formats, FORMATS, output)
@@ -161,37 +162,6 @@ def renamed_labels(rename: list[str] | None) -> dict[str, str]:
         # In lower case, as the labels of a folder are.
         pairs[label.strip().lower()] = name.strip().lower()
     return pairs
-
-
-def command_line(context: typer.Context) -> str:
-    """The command as it was given, paths by their last part: a report says nothing of a machine.
-
-    Args:
-        context: of the command; options that were not given are left out.
-    """
-    words = [context.command_path]
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        value = context.params.get(parameter.name or "")
-        if source is None or source.name != "COMMANDLINE" or value is None:
-            continue
-        flags = [] if parameter.param_type_name == "argument" else [_flag(parameter, value)]
-        for item in value if isinstance(value, list | tuple) else [value]:
-            words += [*flags] if isinstance(item, bool) else [*flags, _word(item)]
-    return " ".join(words)
-
-
-def _flag(parameter: Any, value: object) -> str:
-    options = parameter.secondary_opts if value is False else parameter.opts
-    return str(max(options, key=len))
-
-
-def _word(value: object) -> str:
-    text = str(value)
-    if isinstance(value, Path) or "/" in text:
-        # Two parts tell runs apart; more would tell where somebody keeps their data.
-        text = "/".join(Path(text).parts[-2:]).lstrip("/")
-    return f"'{text}'" if " " in text else text
 
 
 def add_stand_in(record: Path, name: str, figures: dict[str, Any]) -> None:

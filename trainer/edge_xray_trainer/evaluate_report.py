@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import platform
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from typing import Any
 
-from edge_xray import __version__
 from edge_xray.labelled import films_and_patients
 from edge_xray.measures import mean_of_two
 from edge_xray.metadata import DISCLAIMER
@@ -26,6 +23,7 @@ from edge_xray_trainer.plots import (
     reliability_plot,
     roc_plot,
 )
+from edge_xray_trainer.provenance import made_by, provenance_section
 from edge_xray_trainer.tables import markdown
 
 SCHEMA_VERSION = 1
@@ -83,8 +81,7 @@ def provenance_of(evaluation: Evaluation, command: str) -> dict[str, str]:
         "Runtime": evaluation.runtime,
         "Films": f"{evaluation.test.films} of {evaluation.data}, part {evaluation.part}; SHA-256 over "
         f"their hashes {evaluation.films_sha256}",
-        "Made by": f"edge-xray {__version__}, Python {platform.python_version()}, "
-        f"{platform.machine()}, {datetime.now(timezone.utc).isoformat(timespec='seconds')}",
+        "Made by": made_by(),
     }
 
 
@@ -169,8 +166,7 @@ def to_markdown(evaluation: Evaluation, command: str) -> str:
     text = f"# Evaluation of {evaluation.metadata.name}\n\n{DISCLAIMER}\n\n"
     text += summary_of(evaluation) + "\n\n"
     text += "\n".join(markdown(table) for table in tables_of(evaluation))
-    facts = provenance_of(evaluation, command).items()
-    return text + "\n## Provenance\n\n" + "".join(f"- {name}: {fact}\n" for name, fact in facts)
+    return text + provenance_section(provenance_of(evaluation, command))
 
 
 def to_html(evaluation: Evaluation, command: str) -> str:
