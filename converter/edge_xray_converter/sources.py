@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 from edge_xray.errors import ModelError
+from edge_xray.metadata import MOST_LABELS
 from edge_xray_converter.flatbuffer import read_graph
 
 EVIDENCE = "evidence"
@@ -37,7 +38,6 @@ in the graph. ``int8`` takes uint8 pixels: the scaling is in the quantization of
 reads the pixels themselves."""
 
 PIXEL_MAX = 255.0
-MAX_CLASSES = 20
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def picture_shape(shape: tuple[int | None, ...], source: str) -> tuple[int, int,
 
 
 def checked(network: Network, source: str) -> Network:
-    """Check that the outputs are those of a classifier of 2 to 20 classes.
+    """Check that the outputs are those of a classifier of 2 to `MOST_LABELS` classes.
 
     Raises:
         ModelError: they are not.
@@ -191,9 +191,9 @@ def checked(network: Network, source: str) -> Network:
             f"model {source}: expected an output (N, classes), or an evidence map "
             f"(N, h, w, classes) of a fixed size; got {shape}"
         )
-    if network.classes > MAX_CLASSES:
+    if network.classes > MOST_LABELS:
         raise ModelError(
-            f"model {source}: expected 2 to {MAX_CLASSES} classes, got {network.classes}"
+            f"model {source}: expected 2 to {MOST_LABELS} classes, got {network.classes}"
         )
     if not network.evidence_map and network.head == "sigmoid" and shape[-1] != 1:
         raise ModelError(

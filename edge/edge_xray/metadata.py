@@ -36,6 +36,9 @@ SCHEMA_VERSION = 1
 Triage = Literal["urgent", "supportive", "none", "review"]
 """What to do about a film; ``review`` means that a clinician must decide."""
 
+MOST_LABELS = 20
+"""Classes that a model may tell apart."""
+
 DISCLAIMER = "A screening aid, not a diagnosis: a clinician decides."
 """Said once in every output that a person reads."""
 
@@ -212,13 +215,11 @@ class ModelMetadata:
         check_fields(self)
         check_not_blank(self, "name", "finding")
         names = [label.name for label in self.labels]
-        if not 2 <= len(names) <= 20 or len(set(names)) != len(names):
+        if not 2 <= len(names) <= MOST_LABELS or len(set(names)) != len(names):
             raise ModelError(
-                f"model metadata: expected 2 to 20 different labels, got {shown(names)}"
+                f"model metadata: expected 2 to {MOST_LABELS} different labels, got {shown(names)}"
             )
-        if not any(label.triage == "none" for label in self.labels) or all(
-            label.triage == "none" for label in self.labels
-        ):
+        if len(set(self.positive)) < 2:
             raise ModelError(
                 "model metadata: at least one label must have triage none and one another, got "
                 + ", ".join(f"{label.name}={label.triage}" for label in self.labels)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from edge_xray.errors import ModelError, UsageError
-from edge_xray.metadata import IntendedUse, Label
+from edge_xray.metadata import MOST_LABELS, IntendedUse, Label
 from edge_xray.metadata_fields import TEXT, is_text
 from edge_xray.no_finding import no_finding_among
 
@@ -45,9 +45,6 @@ CHEST_USE = IntendedUse(
     age_min_years=1.0,
     age_max_years=5.0,
 )
-
-MOST_CLASSES = 20
-"""As many as a model's metadata may name."""
 
 LABEL_SETTINGS = ("triage", "advice")
 """What a table ``[task.labels.CLASS]`` may say."""
@@ -172,8 +169,8 @@ def task_for(found: Sequence[str], options: Mapping[str, Any] | None = None) -> 
     """
     check_table(options)
     names = sorted(set(found))
-    if not 2 <= len(names) <= MOST_CLASSES:
-        raise UsageError(f"expected 2 to {MOST_CLASSES} classes, got {len(names)}: {names}")
+    if not 2 <= len(names) <= MOST_LABELS:
+        raise UsageError(f"expected 2 to {MOST_LABELS} classes, got {len(names)}: {names}")
     if not options and set(names) == {label.name for label in CHEST_LABELS}:
         return Task(CHEST_LABELS, "pneumonia", CHEST_USE)
     settings = dict(options or {})
