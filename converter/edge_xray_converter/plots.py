@@ -10,9 +10,8 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from edge_xray.measures import CALIBRATION_BINS, auc, calibration_bin
+from edge_xray.measures import CALIBRATION_BINS, auc, calibration_bin, roc_curve
 from edge_xray_converter.layers import LayerError
 from edge_xray_converter.paired import Outcome
 
@@ -104,28 +103,12 @@ def roc(outcomes: Sequence[Outcome], titles: Sequence[str]) -> str:
         for outcome, title, (colour, line) in zip(
             outcomes, titles, _series(len(titles)), strict=True
         ):
-            false, true = roc_points(outcome.truth_positive, outcome.p_finding)
+            false, true = roc_curve(outcome.truth_positive, outcome.p_finding)
             area = auc(outcome.truth_positive, outcome.p_finding)
             axes.plot(false, true, line, color=colour, label=f"{title}: {area:.4f}")
         axes.set(xlabel="1 − specificity", ylabel="sensitivity")
         axes.legend(loc="lower right", title="AUC")
         return _uri(figure)
-
-
-def roc_points(
-    positive: NDArray[np.bool_], score: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """False and true positive rate at every threshold, from (0, 0) to (1, 1).
-
-    Args:
-        positive: (n,) bool, both kinds among them.
-        score: (n,).
-    """
-    order = np.argsort(-score, kind="stable")
-    last = np.append(np.diff(score[order]) != 0, True)
-    true = np.cumsum(positive[order])[last] / positive.sum()
-    false = np.cumsum(~positive[order])[last] / (~positive).sum()
-    return np.append(0.0, false), np.append(0.0, true)
 
 
 def reliability(outcomes: Sequence[Outcome], titles: Sequence[str]) -> str:

@@ -46,6 +46,25 @@ def auc(positive: NDArray[np.bool_], score: NDArray[np.floating]) -> float:
     return float(wins / (count_positive * count_negative))
 
 
+def roc_curve(
+    positive: NDArray[np.bool_], score: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """False and true positive rate at every threshold.
+
+    Args:
+        positive: (n,) bool, the reference; both kinds among them.
+        score: (n,) higher means more likely positive.
+
+    Returns:
+        Two ascending arrays from 0 to 1.
+    """
+    order = np.argsort(-score, kind="stable")
+    last = np.flatnonzero(np.r_[np.diff(score[order]) != 0, True])
+    true = np.cumsum(positive[order])[last] / positive.sum()
+    false = np.cumsum(~positive[order])[last] / (~positive).sum()
+    return np.r_[0.0, false], np.r_[0.0, true]
+
+
 def wilson_limits(share: float, total: float) -> tuple[float, float]:
     """Ends of the 95 % Wilson score interval (Wilson 1927) of a share.
 

@@ -69,14 +69,7 @@ def average_runs(
     began = datetime.now(timezone.utc)
     records = [_record(run) for run in runs]
     first = records[0]
-    kinds = [_kind(run, record) for run, record in zip(runs, records, strict=True)]
-    for run, own in zip(runs[1:], kinds[1:], strict=True):
-        for what, mine in kinds[0].items():
-            if own[what] != mine:
-                raise UsageError(
-                    f"{run}: its {what} is {own[what]}, that of {runs[0]} is {mine}; only runs of one "
-                    "architecture, input, weighting and order of labels on one split can be averaged"
-                )
+    _refuse_unlike(runs, records)
     metadata = read_metadata(runs[0] / MODEL_FILE)
     split = Split.read(runs[0] / SPLIT_NAME)
     if split.fingerprint() != first["data"]["split_sha256"]:
@@ -110,26 +103,7 @@ def average_runs(
     fitted = fit_metadata(
         request, averaged, sets, task, metadata.input, split, state, tell.progress
     )
-    kept = {
-        name: value
-        for name, value in fitted.training.items()
-        if name not in ("seed", "epochs", "best_epoch")
-    }
-    fitted = replace(
-        fitted,
-        training={
-            **kept,
-            "averaged": [
-                {
-                    "model_sha256": own["model_sha256"],
-                    # An average of averages has neither.
-                    "seed": own["options"].get("seed"),
-                    "best_epoch": own.get("best_epoch"),
-                }
-                for own in records
-            ],
-        },
-    )
+    fitted = replace(fitted, training=_training_of(fitted, records))
     with output_errors(output):
         output.mkdir(parents=True, exist_ok=True)
         split.write(output / SPLIT_NAME)
@@ -151,6 +125,37 @@ def _refuse_a_run(output: Path) -> None:
             f"{output}: holds a run ({', '.join(held)}), which the average would replace; choose another "
             "folder with -o"
         )
+
+
+def _refuse_unlike(runs: Sequence[Path], records: Sequence[dict[str, Any]]) -> None:
+    """Refuse runs whose weights have no mean that means anything."""
+    first, *others = [_kind(run, record) for run, record in zip(runs, records, strict=True)]
+    for run, own in zip(runs[1:], others, strict=True):
+        for what, mine in first.items():
+            if own[what] != mine:
+                raise UsageError(
+                    f"{run}: its {what} is {own[what]}, that of {runs[0]} is {mine}; only runs of one "
+                    "architecture, input, weighting and order of labels on one split can be averaged"
+                )
+
+
+def _training_of(fitted: ModelMetadata, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the average says of its training: which runs it is of, in the place of one run's seed and epochs."""
+    kept = {
+        name: value
+        for name, value in fitted.training.items()
+        if name not in ("seed", "epochs", "best_epoch")
+    }
+    averaged = [
+        {
+            "model_sha256": own["model_sha256"],
+            # An average of averages has neither.
+            "seed": own["options"].get("seed"),
+            "best_epoch": own.get("best_epoch"),
+        }
+        for own in records
+    ]
+    return {**kept, "averaged": averaged}
 
 
 def _shared(records: Sequence[dict[str, Any]]) -> dict[str, Any]:

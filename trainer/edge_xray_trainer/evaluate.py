@@ -42,7 +42,7 @@ from edge_xray_trainer.figures import (
     measure_pairs,
     measure_predictive_values,
     measure_reliability,
-    roc_curve,
+    measure_roc,
 )
 from edge_xray_trainer.progress import Steps, unseen
 from edge_xray_trainer.scorers import Scorer
@@ -303,7 +303,7 @@ def evaluate(
             for share in request.prevalences
         ),
         reliability=measure_reliability(reference, scored, bootstrap.of(reference.clusters)),
-        roc=roc_curve(reference.positive, scored.p_finding),
+        roc=measure_roc(reference, scored),
         subgroups=tuple(
             Subgroup(
                 name,

@@ -23,6 +23,7 @@ from edge_xray.measures import (
     complement,
     expected_calibration_error,
     predictive_values,
+    roc_curve,
 )
 from edge_xray.metadata import ModelMetadata
 from edge_xray.operating_point import Estimate
@@ -322,26 +323,24 @@ def measure_reliability(
     )
 
 
-def roc_curve(
-    positive: NDArray[np.bool_], p: NDArray[np.floating]
+def measure_roc(
+    reference: Reference, scored: Scored
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """False and true positive rate at every threshold, thinned to `ROC_POINTS`.
 
     Args:
-        positive: (n,) bool, the reference.
-        p: (n,) probability of the finding.
+        reference: what the films are.
+        scored: what the model says.
 
     Returns:
         Two ascending arrays from 0 to 1; only the ends if a class is empty.
     """
-    ends = np.array([0.0, 1.0])
+    positive = reference.positive
     if positive.all() or not positive.any():
+        ends = np.array([0.0, 1.0])
         return ends, ends
-    order = np.argsort(-p, kind="stable")
-    last = np.flatnonzero(np.r_[np.diff(p[order]) != 0, True])
-    true = np.r_[0.0, np.cumsum(positive[order])[last] / positive.sum()]
-    false = np.r_[0.0, np.cumsum(~positive[order])[last] / (~positive).sum()]
+    false, true = roc_curve(positive, scored.p_finding)
     if len(true) > ROC_POINTS:
         keep = np.unique(np.linspace(0, len(true) - 1, ROC_POINTS).astype(int))
-        true, false = true[keep], false[keep]
+        false, true = false[keep], true[keep]
     return false, true
