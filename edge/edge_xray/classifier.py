@@ -268,6 +268,18 @@ class Classifier:
         shares = probabilities(logits, self.metadata.calibration, self.metadata.positive)
         return Scores(logits, shares, p_finding(shares, self.metadata), evidence, features)
 
+    def delegated_pieces(self) -> int | None:
+        """Into how many pieces a delegate (XNNPACK) took the network; 0: none, one is best.
+
+        Returns:
+            None where the runtime does not tell.
+        """
+        # Not public, and the only way to see it; so its absence is an answer too.
+        details = getattr(self._interpreter, "_get_ops_details", None)
+        if details is None:
+            return None
+        return sum("DELEGATE" in node["op_name"].upper() for node in details())
+
     def golden_answers(self) -> NDArray[np.float64]:
         """Logits of the golden inputs on this machine: float64, (`GOLDEN_INPUTS`, classes)."""
         spec = self.metadata.input

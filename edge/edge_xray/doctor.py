@@ -18,14 +18,13 @@ from edge_xray.classifier import Classifier, golden_input
 from edge_xray.errors import EdgeXrayError
 from edge_xray.findings import Finding
 from edge_xray.hardware import (
+    MIB,
     check_cards,
     check_file_systems,
     check_heat,
     check_memory,
     check_throttling,
 )
-
-MIB: Final = 2**20
 
 RELEASED: Final = date(2026, 11, 1)
 """No clock that is right can show an earlier day than the month this version was made in."""
@@ -142,7 +141,7 @@ def check_model(model: Path | str | None, runtime: str | None) -> Finding:
         classifier.classify(pixels)
         times.append((time.perf_counter() - start) * 1e3)
     name = f"{classifier.metadata.name} {classifier.metadata.version}"
-    pieces = delegated_pieces(classifier)
+    pieces = classifier.delegated_pieces()
     values = {
         "name": name,
         "sha256": classifier.sha256,
@@ -171,19 +170,6 @@ def _delegation(pieces: int, wanted: bool) -> str:
     if not wanted:
         return "in the built-in kernels, as it asks"
     return "delegated" if pieces else "not delegated, so slower"
-
-
-def delegated_pieces(classifier: Classifier) -> int | None:
-    """Into how many pieces a delegate (XNNPACK) took the network; 0: none, one is best.
-
-    Returns:
-        None where the runtime does not tell.
-    """
-    # Not public, and the only way to see it; so its absence is an answer too.
-    details = getattr(classifier._interpreter, "_get_ops_details", None)
-    if details is None:
-        return None
-    return sum("DELEGATE" in node["op_name"].upper() for node in details())
 
 
 def existing_parent(folder: Path) -> Path:

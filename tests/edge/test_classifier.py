@@ -277,8 +277,8 @@ def test_a_model_that_allows_no_delegate_gets_the_built_in_kernels(tiny_model, t
     pytest.importorskip("ai_edge_litert")
     path = _repacked(tiny_model, tmp_path / "plain.tflite", delegate=False)
     usual, plain = (Classifier(file, runtime="ai-edge-litert") for file in (tiny_model, path))
-    assert (doctor.delegated_pieces(usual), doctor.delegated_pieces(plain)) == (1, 0)
-    assert doctor.delegated_pieces(plain.twin()) == 0
+    assert (usual.delegated_pieces(), plain.delegated_pieces()) == (1, 0)
+    assert plain.twin().delegated_pieces() == 0
     finding = doctor.check_model(path, None)
     assert "in the built-in kernels, as it asks" in finding.message
     assert finding.state == "OK"
