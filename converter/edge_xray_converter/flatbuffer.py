@@ -173,17 +173,15 @@ def read_graph(data: bytes, source: str = "in memory") -> Graph:
     tensors = []
     for index, tensor in enumerate(subgraph.tensors):
         quantization = tensor.quantization
-        scale = getattr(quantization, "scale", None)
-        zero_point = getattr(quantization, "zeroPoint", None)
         buffer = model.buffers[tensor.buffer]
         tensors.append(
             Tensor(
                 index,
                 (tensor.name or b"").decode("utf-8", "replace"),
                 types.get(tensor.type, str(tensor.type)),
-                tuple(int(side) for side in (tensor.shape if tensor.shape is not None else ())),
-                tuple(float(value) for value in (scale if scale is not None else ())),
-                tuple(int(value) for value in (zero_point if zero_point is not None else ())),
+                _values(tensor.shape),
+                _values(getattr(quantization, "scale", None)),
+                _values(getattr(quantization, "zeroPoint", None)),
                 buffer.data is not None and len(buffer.data) > 0,
             )
         )
@@ -198,13 +196,18 @@ def read_graph(data: bytes, source: str = "in memory") -> Graph:
             Operation(
                 index,
                 kind,
-                tuple(int(i) for i in (operation.inputs if operation.inputs is not None else ())),
-                tuple(int(i) for i in operation.outputs),
+                _values(operation.inputs),
+                _values(operation.outputs),
             )
         )
     return Graph(
         tuple(tensors),
         tuple(operations),
-        tuple(int(i) for i in subgraph.inputs),
-        tuple(int(i) for i in subgraph.outputs),
+        _values(subgraph.inputs),
+        _values(subgraph.outputs),
     )
+
+
+def _values(array: Any) -> tuple[Any, ...]:
+    """The numbers of an array of the schema, which is None where a file has none."""
+    return () if array is None else tuple(array.tolist())

@@ -262,20 +262,17 @@ def _comparison(
     reference: Outcome, candidate: Outcome, differences: Figures, whom: NDArray[np.str_]
 ) -> Comparison:
     shift = np.abs(candidate.p_finding - reference.p_finding)
-    finding = np.flatnonzero(candidate.called_positive != reference.called_positive)
-    other = candidate.called_positive != reference.called_positive
+    finding = label = candidate.called_positive != reference.called_positive
     if _same_labels(reference, candidate):
-        other |= candidate.called != reference.called
-    only_reference = int((reference.correct & ~candidate.correct).sum())
-    only_candidate = int((candidate.correct & ~reference.correct).sum())
+        label = finding | (candidate.called != reference.called)
     return Comparison(
         differences,
         clustered_mcnemar(candidate.correct, reference.correct, whom),
-        only_reference,
-        only_candidate,
-        tuple(int(i) for i in finding),
-        tuple(int(i) for i in np.flatnonzero(other)),
-        float(1.0 - other.mean()),
+        int((reference.correct & ~candidate.correct).sum()),
+        int((candidate.correct & ~reference.correct).sum()),
+        tuple(np.flatnonzero(finding).tolist()),
+        tuple(np.flatnonzero(label).tolist()),
+        float(1.0 - label.mean()),
         float(shift.max()),
         float(shift.mean()),
         _refusals(reference, candidate),
