@@ -102,7 +102,7 @@ def test_the_cut_sample_is_damaged() -> None:
     assert caught.value.reason == "truncated"
 
 
-def test_the_dicom_sample_has_the_pixels_of_the_jpeg_inside(tmp_path: Path) -> None:
+def test_the_dicom_sample_has_the_pixels_of_the_jpeg_inside() -> None:
     pydicom = pytest.importorskip("pydicom")
     path = SAMPLES / "bacterial-3.dcm"
     record = pydicom.dcmread(path)

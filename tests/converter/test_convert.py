@@ -342,7 +342,7 @@ def test_a_split_that_the_network_was_not_trained_with_is_refused(
     assert not (tmp_path / "x.tflite").exists()
 
 
-def test_an_output_that_cannot_be_written_is_exit_3(run_cli, tiny_keras, film_folder, tmp_path):
+def test_an_output_that_cannot_be_written_is_exit_3(run_cli, tiny_keras, tmp_path):
     (tmp_path / "file").write_text("")
     code, _, err = run_cli("convert", tiny_keras, "--float32", "-o", tmp_path / "file" / "x.tflite")
     assert code == 3

@@ -78,7 +78,7 @@ def test_layers_of_a_model_against_itself_have_no_error(tiny_model, inputs):
     assert [error.relative for error in errors] == [0.0] * 4
 
 
-def test_a_spoilt_layer_is_where_the_error_begins(tiny_float, tiny_model, inputs, repack, tmp_path):
+def test_a_spoilt_layer_is_where_the_error_begins(tiny_float, tiny_model, inputs):
     from edge_xray_converter.flatbuffer import read_object
     from edge_xray_converter.surgery import packed
 

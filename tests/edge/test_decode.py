@@ -902,7 +902,7 @@ def test_several_pictures_in_one_file_are_refused(film, encode):
     assert refused(moving).reason == "several_frames"
 
 
-def test_a_phone_jpeg_with_a_preview_behind_it_is_one_picture(film, encode):
+def test_a_phone_jpeg_with_a_preview_behind_it_is_one_picture(film):
     image = Image.fromarray(film)
     buffer = io.BytesIO()
     image.save(buffer, "MPO", save_all=True, append_images=[image.resize((55, 45))])
@@ -1074,7 +1074,7 @@ def test_a_wide_png_whose_transparency_hides_all_of_it_is_shown(colour, channels
     assert np.array_equal(decode(data, GREY).pixels, film)
 
 
-def test_a_png_with_a_black_foot_in_one_large_chunk_is_counted_in_time(film):
+def test_a_png_with_a_black_foot_in_one_large_chunk_is_counted_in_time():
     rows, columns = 4000, 4000
     pixels = np.random.default_rng(0).integers(0, 255, (rows, columns), np.uint8)
     pixels[-1] = 0

@@ -704,9 +704,7 @@ def test_without_pydicom_the_reason_names_the_fix(film, to_dicom, monkeypatch):
     assert "export the film as JPEG" in str(error)
 
 
-def test_a_film_refused_for_want_of_the_extra_is_tried_again_once_it_is_there(
-    film, to_dicom, tiny_model, tmp_path
-):
+def test_a_film_refused_for_want_of_the_extra_is_tried_again_once_it_is_there(tiny_model, tmp_path):
     from edge_xray.classifier import Classifier
     from edge_xray.results import Prediction, SkippedFilm
     from edge_xray.results_folder import ResultsFolder

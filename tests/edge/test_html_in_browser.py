@@ -160,7 +160,7 @@ KINDS = "Array.from(document.querySelectorAll('tbody tr')).filter(r => !r.hidden
 FILES = KINDS.replace("dataset.kind", "dataset.file.split('/').pop()")
 
 
-def test_it_loads_offline_and_without_a_complaint(page, report):
+def test_it_loads_offline_and_without_a_complaint(page):
     assert page.complaints() == []
     assert all(url.startswith(("file:", "data:")) for url in page.requests())
     assert sum(url.startswith("file:") for url in page.requests()) == 1

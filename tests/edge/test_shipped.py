@@ -24,7 +24,7 @@ def models(tmp_path, tiny_model, monkeypatch):
     return folder
 
 
-def test_models_are_found_by_name_and_by_file(models, tmp_path):
+def test_models_are_found_by_name_and_by_file(models):
     assert shipped_names() == ["edge-xray-tiny", "edge-xray-lite0"]
     assert read_model().source == "edge-xray-tiny"
     assert read_model("lite0").source == "edge-xray-lite0"

@@ -166,9 +166,7 @@ def test_reports_are_written_again_when_an_earlier_content_is_back(
     assert written == [[], ["normal"], ["viral"], ["normal"]]
 
 
-def test_a_record_of_two_contents_is_settled_by_the_folder(
-    inbox, tmp_path, write_film, tiny_model, results
-):
+def test_a_record_of_two_contents_is_settled_by_the_folder(inbox, write_film, tiny_model, results):
     for label, seed in (("normal", 921), ("viral", 922)):
         path = write_film(inbox / "a.png", label, seed)
         for row in scan([path], Classifier(tiny_model)):
@@ -197,9 +195,7 @@ def test_what_is_no_film_gets_a_row_once(watcher, inbox):
     assert watcher.rows[0].reason == "not_an_image"
 
 
-def test_a_renamed_film_is_listed_under_its_new_name_only(
-    watcher, inbox, write_film, tiny_model, tmp_path
-):
+def test_a_renamed_film_is_listed_under_its_new_name_only(watcher, inbox, write_film):
     path = write_film(inbox / "a.png", "viral", 923)
     write_film(inbox / "copy.png", "viral", 923)
     _settle(watcher)

@@ -161,7 +161,7 @@ def test_blank_slices_weld_nobody_together(tmp_path, write_film, capsys):
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode on this system")
-def test_names_that_are_no_unicode(folder, tmp_path, capsys):
+def test_names_that_are_no_unicode(folder, tmp_path):
     source = sorted((folder / "train" / "NORMAL").iterdir())[0]
     source.rename(source.with_name(os.fsdecode(b"IM-7000-\xe9.jpeg")))
     source.with_name(os.fsdecode(b"radio_\xe9.jpeg")).write_bytes(b"nothing")

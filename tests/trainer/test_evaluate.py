@@ -461,7 +461,7 @@ def test_odd_names_of_classes_models_and_files(tmp_path, capsys):
     capsys.readouterr()
 
 
-def test_classes_in_any_script_are_drawn_without_a_word(tmp_path, capsys):
+def test_classes_in_any_script_are_drawn_without_a_word(tmp_path):
     names = ("none", "肺结核", "سل")
     untrained(tmp_path / "model.keras", names)
     noise_of(names, 4, tmp_path / "data")

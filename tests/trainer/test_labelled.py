@@ -147,7 +147,7 @@ def test_folders_called_as_kaggles_with_names_of_their_own_are_two_classes(
 
 
 def test_the_kaggle_films_keep_their_patients_beside_other_classes(
-    write_film: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    write_film: Callable[..., Path], tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
     for index in range(24):

@@ -107,7 +107,7 @@ def test_another_split_or_none_does_not_let_training_films_judge(
 
 
 def test_where_the_split_is_not_at_hand_the_summary_says_so(
-    ask: Ask, run_folder: Path, film_folder: Path, tmp_path: Path
+    ask: Ask, run_folder: Path, film_folder: Path
 ) -> None:
     (run_folder / "split.json").unlink()
     code, record, _ = ask(run_folder / "model.keras", "--data", film_folder)
