@@ -1,6 +1,7 @@
 """edge-xray on the device: decode a film, prepare it, score it, and say what to do about it.
 
-A screening aid, never a diagnosis. Nothing here imports the trainer, the converter or tensorflow.
+A screening aid, never a diagnosis. Nothing here imports the trainer or the converter, nor tensorflow but as
+a runtime where no other is found.
 """
 
 from __future__ import annotations

@@ -5,9 +5,8 @@ What may be decoded in a worker thread is a JPEG or PNG whose header shows that 
 next film, and killed and replaced when it takes too long. Requests and replies are lengths, JSON and
 plain pixels: nothing that a child could send is ever executed or unpickled.
 
-Linux enforces the memory limit in the kernel (``RLIMIT_DATA``). macOS ignores such limits, so there a
-thread in the child watches its size; on Windows only the time limit holds, beside the caps on pixels
-and on inflated bytes that every decoder here obeys.
+Linux enforces the memory limit in the kernel (``RLIMIT_DATA``). macOS ignores such limits and Windows has
+none, so there a thread in the child watches its size.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The trainer's commands: ``train`` and ``split`` here, ``audit``, ``evaluate``, ``compare`` beside it.
+"""The trainer's commands: ``train``, ``average`` and ``split`` here, ``audit``, ``evaluate``, ``compare`` beside it.
 
 Importing this costs milliseconds; whatever is heavy is imported when a command runs.
 """

@@ -30,7 +30,7 @@ def write_finished(
             in a record of the same epochs are kept.
 
     Raises:
-        OSError: the disk is full, or a file cannot be written.
+        OSError: the disk is full, or a file cannot be written; or, of the record, `OutputError`.
     """
     model = folder / MODEL_FILE
     temporary = folder / f"writing-{MODEL_FILE}"

@@ -154,7 +154,8 @@ def train(
         `class_weights`, which the fitting of its calibration takes off.
 
     Raises:
-        UsageError: the folder holds another run, or `check_devices` refuses.
+        UsageError: the folder holds another run, `check_devices` refuses, or the loss is no number any more.
+        OutputError: the disk is full, or the folder cannot be written to.
     """
     check_devices(options)
     distribution = _distribution()
