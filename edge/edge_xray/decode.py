@@ -9,10 +9,9 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -150,7 +149,18 @@ def decode(source: Path | bytes, spec: InputSpec) -> DecodedFilm:
         from edge_xray.dicom import decode_dicom
 
         return decode_dicom(data, spec)
-    return _decode_raster(data, spec)
+    for magic, decode_kind in (
+        (headers.JPEG_MAGIC, _decode_jpeg),
+        (headers.PNG_MAGIC, _decode_png),
+        (TIFF_MAGIC, _decode_tiff),
+        (BMP_MAGIC, _decode_bmp),
+    ):
+        if data.startswith(magic):
+            return decode_kind(data, spec)
+    raise FilmError(
+        "not_an_image",
+        "the content is not JPEG, PNG, TIFF, BMP or DICOM; export the film again",
+    )
 
 
 @contextmanager
@@ -206,72 +216,60 @@ def check_size(width: int, height: int) -> None:
         )
 
 
-def _decode_raster(data: bytes, spec: InputSpec) -> DecodedFilm:
-    orientation, read_png = UPRIGHT, None
-    if data.startswith(headers.JPEG_MAGIC):
-        jpeg = headers.read_jpeg_header(data)
-        headers.check_jpeg(jpeg)
-        check_size(jpeg.width, jpeg.height)
-        data, orientation = without_exif(data, jpeg)
-        kind = "JPEG"
-    elif data.startswith(headers.PNG_MAGIC):
-        png = headers.read_png_header(data)
-        check_size(png.width, png.height)
-        chunks = list(headers.png_chunks(data))
-        read_png = partial(_read_png, data, png, chunks)
-        kind = "PNG"
-    elif data.startswith(TIFF_MAGIC):
-        kind = "TIFF"
-    elif data.startswith(BMP_MAGIC):
-        kind = "BMP"
-    else:
-        raise FilmError(
-            "not_an_image",
-            "the content is not JPEG, PNG, TIFF, BMP or DICOM; export the film again",
-        )
+@contextmanager
+def _opened(data: bytes, kind: str) -> Iterator[Image.Image]:
+    """A picture as Pillow opens it, whatever is thrown meanwhile as a `FilmError`."""
     with decoder_errors(), Image.open(io.BytesIO(data), formats=(kind,)) as image:
-        return _decode_image(image, kind, data, spec, orientation, read_png)
+        check_size(*image.size)
+        yield image
 
 
-def _read_png(
-    data: bytes,
-    png: headers.PngHeader,
-    chunks: Sequence[tuple[bytes, int, int]],
-    image: Image.Image,
-) -> Image.Image:
-    if png.wide:
-        return read_wide_png(data, png, chunks)
-    image.load()
-    check_rows(image, data, png, chunks)
-    return image
+def _decode_jpeg(data: bytes, spec: InputSpec) -> DecodedFilm:
+    header = headers.read_jpeg_header(data)
+    headers.check_jpeg(header)
+    check_size(header.width, header.height)
+    data, orientation = without_exif(data, header)
+    with _opened(data, "JPEG") as image:
+        size = image.size  # of which loading leaves a part
+        load_jpeg(image, data, wanted_mode(spec), reduction_factor(*size, spec))
+        return _finish_upright(image, "JPEG", size, orientation, spec)
 
 
-def _decode_image(
-    image: Image.Image,
-    kind: str,
-    data: bytes,
-    spec: InputSpec,
-    orientation: int,
-    read_png: Callable[[Image.Image], Image.Image] | None,
-) -> DecodedFilm:
-    check_size(*image.size)
-    width, height = image.size
-    if kind == "JPEG":
-        load_jpeg(image, data, wanted_mode(spec), reduction_factor(width, height, spec))
-    elif read_png is not None:
-        shown = read_png(image)
-        orientation = png_orientation(image.info)
-        image = shown
-    elif kind == "TIFF":
-        image = _load_tiff(image, data)
-        width, height = image.size  # Pillow sets a TIFF upright while it loads it
-    else:
+def _decode_png(data: bytes, spec: InputSpec) -> DecodedFilm:
+    header = headers.read_png_header(data)
+    check_size(header.width, header.height)
+    chunks = list(headers.png_chunks(data))
+    with _opened(data, "PNG") as image:
+        if header.wide:
+            shown = read_wide_png(data, header, chunks)
+        else:
+            image.load()
+            check_rows(image, data, header, chunks)
+            shown = image
+        return _finish_upright(shown, "PNG", image.size, png_orientation(image.info), spec)
+
+
+def _decode_tiff(data: bytes, spec: InputSpec) -> DecodedFilm:
+    with _opened(data, "TIFF") as opened:
+        image = _load_tiff(opened, data)
+        return finish(image, "TIFF", image.size, spec)  # Pillow set it upright while it loaded it
+
+
+def _decode_bmp(data: bytes, spec: InputSpec) -> DecodedFilm:
+    with _opened(data, "BMP") as image:
         image.load()
+        return finish(image, "BMP", image.size, spec)
+
+
+def _finish_upright(
+    image: Image.Image, kind: str, size: tuple[int, int], orientation: int, spec: InputSpec
+) -> DecodedFilm:
+    """`finish` a picture that is stored by an EXIF orientation, as is its size."""
     if orientation != UPRIGHT:
         image = image.transpose(_UPRIGHTS[orientation])
         if orientation in (5, 6, 7, 8):
-            width, height = height, width
-    return finish(image, kind, (width, height), spec)
+            size = size[::-1]
+    return finish(image, kind, size, spec)
 
 
 def finish(
