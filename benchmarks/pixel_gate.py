@@ -1,4 +1,4 @@
-"""What films show of what the pixel gate looks at; and its three tables, fitted again.
+"""What films show of what the pixel gate looks at; and its four tables, fitted again.
 
     python benchmarks/pixel_gate.py DATA [--json FILE]
 
@@ -31,6 +31,7 @@ from edge_xray.input_spec import InputSpec
 from edge_xray.pixel_statistics import (
     CHEST_TEMPLATE,
     LUNG_BASES,
+    LUNG_TOPS,
     THUMB,
     UPRIGHT_QUARTER,
     Layout,
@@ -44,7 +45,7 @@ from edge_xray.pixel_statistics import (
 from edge_xray.walk import find_films
 
 CUTS: Final = (0.5, 0.6, 0.7)
-"""Upper shares of a film that the lung bases are told from."""
+"""Shares of a film that the lung bases are told from, upper ones, and the lung tops, lower ones."""
 
 RIDGE: Final = 0.03
 """Added to the covariance's diagonal: neighbouring blocks are alike, and their weights would cancel."""
@@ -76,6 +77,8 @@ LIMITS: Final[dict[str, tuple[Side, ...]]] = {
         f"bases, upper {share:.0%}": (("<", quality.BASES_REFUSED), ("<", quality.BASES_DOUBTED))
         for share in CUTS
     },
+    "tops": (("<", quality.TOPS_DOUBTED),),
+    **{f"tops, lower {share:.0%}": (("<", quality.TOPS_DOUBTED),) for share in CUTS},
 }
 """For each measure, beyond which limits a film is refused, or carries a warning."""
 
@@ -88,14 +91,16 @@ class Film:
         reason: why the pixel gate refuses it; empty if it does not.
         values: by the names of `LIMITS`.
         coarse: (8, 8), as `Layout.coarse`.
-        cuts: (cuts, 8, 8), the same of its upper parts.
+        upper: (cuts, 8, 8), the same of its upper parts.
+        lower: (cuts, 8, 8), the same of its lower parts.
         thumb: (THUMB, THUMB).
     """
 
     reason: str
     values: dict[str, float]
     coarse: NDArray[np.float32]
-    cuts: NDArray[np.float32]
+    upper: NDArray[np.float32]
+    lower: NDArray[np.float32]
     thumb: NDArray[np.uint8]
 
 
@@ -120,7 +125,8 @@ def measure(path: Path) -> Film:
     layout = Layout.of(thumb, p99)
     upright, *turns = layout.likeness
     blurred = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(width * BLUR))
-    cuts = [layout_of(pixels[: round(height * share)]) for share in CUTS]
+    upper = [layout_of(pixels[: round(height * share)]) for share in CUTS]
+    lower = [layout_of(pixels[height - round(height * share) :]) for share in CUTS]
     values = {
         "range 1 to 99 %": p99 - p1,
         "range 5 to 95 %": p95 - p5,
@@ -136,14 +142,17 @@ def measure(path: Path) -> Film:
         "uprightness": layout.uprightness,
         "uprightness, upside down": layout_of(pixels[::-1]).uprightness,
         "bases": layout.bases,
+        "tops": layout.tops,
     }
-    for share, cut in zip(CUTS, cuts, strict=True):
-        values[f"bases, upper {share:.0%}"] = cut.bases
+    for share, above, below in zip(CUTS, upper, lower, strict=True):
+        values[f"bases, upper {share:.0%}"] = above.bases
+        values[f"tops, lower {share:.0%}"] = below.tops
     return Film(
         quality.check_pixels(pixels).reason or "",
         values,
         layout.coarse,
-        np.stack([cut.coarse for cut in cuts]),
+        np.stack([cut.coarse for cut in upper]),
+        np.stack([cut.coarse for cut in lower]),
         np.asarray(thumb),
     )
 
@@ -170,13 +179,15 @@ def fit_tables(films: list[Film]) -> dict[str, tuple[NDArray[np.float32], NDArra
     mean = coarse.mean(axis=0)
     quarters = np.stack([upright_quarter(film).ravel() for film in coarse])
     halves = np.stack([folded(film).ravel() for film in coarse])
-    cuts = [
-        np.stack([folded(film.cuts[which]).ravel() for film in films]) for which in range(len(CUTS))
-    ]
+    upper, lower = (
+        [np.stack([folded(cut).ravel() for cut in same]) for same in zip(*parts, strict=True)]
+        for parts in ([film.upper for film in films], [film.lower for film in films])
+    )
     fitted = {
         "CHEST_TEMPLATE": (CHEST_TEMPLATE, standardized(mean + mean[:, ::-1])),
         "UPRIGHT_QUARTER": (UPRIGHT_QUARTER, fisher(quarters, [-quarters])),
-        "LUNG_BASES": (LUNG_BASES, fisher(halves, cuts)),
+        "LUNG_BASES": (LUNG_BASES, fisher(halves, upper)),
+        "LUNG_TOPS": (LUNG_TOPS, fisher(halves, lower)),
     }
     return {
         name: (ships, np.round(table.reshape(ships.shape), 2))

@@ -1,6 +1,6 @@
 """What is measured of a picture's pixels: its greys, its sharpness, and where it is light and dark.
 
-All of it is taken from a thumbnail of one size, so that it means the same for every film. The three tables
+All of it is taken from a thumbnail of one size, so that it means the same for every film. The four tables
 were fitted on 5,216 children's films (Kermany et al. 2018, the official training split, with their mirror
 images or folded left on right);
 
@@ -72,10 +72,22 @@ LUNG_BASES: Final[NDArray[np.float32]] = np.array([
     [ 27, -47,  28, -41],
     [ 26,  85, 124, -78],
 ], np.float32) / np.float32(100)
-# fmt: on
 """Weights that tell a film from its own upper 50, 60 and 70 %: Fisher's linear discriminant of the
 standardized 8x8 thumbnails, left and right averaged (a ridge of 0.03), scaled to a median of 1 on the
 5,216 films. Below the lungs lies the brightness of diaphragm and belly."""
+
+LUNG_TOPS: Final[NDArray[np.float32]] = np.array([
+    [  29,  -95,   76,  -20],
+    [  19,   54,   58, -165],
+    [   8,   50,  -23,  -86],
+    [  -1,   31,  -27,   56],
+    [ -28,    4,    9,   90],
+    [ -45,  -20,  -45,   14],
+    [  10,  -29,  -18,   40],
+    [  42,    5,    6,    0],
+], np.float32) / np.float32(100)
+# fmt: on
+"""The same for its own lower 50, 60 and 70 %. Above the lungs lie the shoulders and the neck."""
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> Image.Image:
@@ -171,6 +183,11 @@ class Layout:
     def bases_upside_down(self) -> float:
         """`bases` of the picture upside down."""
         return float((folded(self.coarse[::-1]) * LUNG_BASES).sum())
+
+    @property
+    def tops(self) -> float:
+        """By `LUNG_TOPS`: about 1 for a film that shows the lungs up to their tops."""
+        return float((folded(self.coarse) * LUNG_TOPS).sum())
 
     def foot(self, quarters: int = 0) -> float:
         """Brightness of the lowest rows, in units of the 95th percentile.

@@ -108,6 +108,11 @@ BASES_DOUBTED: Final = -0.6
 less (of these many do end above the diaphragm). Of films cut to their upper half 65 % have less than the
 first and 96 % less than the second; of those cut to their upper 70 %, 43 % and 87 %."""
 
+TOPS_DOUBTED: Final = -1.8
+"""Lung tops below which a film may end above them; one film in a hundred, and no normal one, has less. Of
+films cut to their lower half, 60 % and 70 %, 42 %, 47 % and 31 % have, of normal ones 74 %, 85 % and 57 %: many ill
+lungs are as white as shoulders. So none is refused for it."""
+
 UPRIGHT_REFUSED: Final = -0.2
 UPRIGHT_DOUBTED: Final = 0.0
 """Uprightness below which a film lies upside down, or may; 0.15 % and 0.40 % of films have less, and
@@ -218,6 +223,7 @@ def _check_layout(layout: Layout) -> QualityReport:
             "a black margin surrounds the film; export it without one",
         ),
         (bases < BASES_DOUBTED, "the lower part of the lungs may be missing"),
+        (layout.tops < TOPS_DOUBTED, "the upper part of the lungs may be missing"),
         (uprightness < UPRIGHT_DOUBTED, "the film may lie upside down"),
         (likeness[0] < LIKENESS_DOUBTED, "the film may not show the whole chest from the front"),
     )

@@ -21,6 +21,7 @@ from edge_xray.quality import (
     check_pixels,
 )
 
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 FILMS = [(label, seed) for label in ("normal", "bacterial", "viral") for seed in range(6)]
 
 
@@ -71,6 +72,14 @@ def test_a_film_that_ends_within_the_lungs_is_named(draw_film, seed):
 def test_no_film_that_ends_within_the_lungs_passes_in_silence(film):
     report = check_pixels(np.ascontiguousarray(film[:134]))
     assert report.reason in {"cropped", "rotated"} or report.warnings
+
+
+@pytest.mark.parametrize("number", range(1, 5))
+def test_a_film_whose_upper_part_is_missing_does_not_pass_in_silence(number):
+    film = np.asarray(Image.open(SAMPLES / f"normal-{number}.jpeg").convert("L"))
+    assert check_pixels(film) == QualityReport()
+    report = check_pixels(np.ascontiguousarray(film[len(film) * 4 // 10 :]))
+    assert report == QualityReport(warnings=("the upper part of the lungs may be missing",))
 
 
 def test_exposure_far_out_of_range_is_named_and_a_little_is_not(film):
@@ -183,6 +192,7 @@ def test_the_mean_film_is_one_in_the_units_of_every_table():
     assert layout.likeness[0] == pytest.approx(1.0, abs=0.01)
     assert 1.0 < layout.uprightness < 1.3 and over.uprightness == -layout.uprightness
     assert 1.0 < layout.bases < 1.3 and layout.bases_upside_down == over.bases < -1.0
+    assert 1.0 < layout.tops < 1.3 and over.tops < -1.0
     turned = Layout(0.0, np.rot90(CHEST_TEMPLATE), layout.grey, 1.0)
     assert turned.likeness == pytest.approx([*layout.likeness[1:], layout.likeness[0]])
 
@@ -245,6 +255,9 @@ def test_real_films_pass_and_so_do_their_composites():
     cut = [check_pixels(np.ascontiguousarray(film[:134])) for film in films]
     assert sum(report.reason is not None for report in cut) > 0.4 * len(films)
     assert sum(bool(report.reason or report.warnings) for report in cut) > 0.85 * len(films)
+    normal = films[["NORMAL" in path.parts for path in paths]]
+    cut = [check_pixels(np.ascontiguousarray(film[90:])) for film in normal]
+    assert sum(bool(report.reason or report.warnings) for report in cut) > 0.8 * len(normal)
     draw = np.random.default_rng(1)
     for size in (10, 30, 60):
         mean = films[draw.choice(len(films), size, replace=False)].mean(axis=0)
