@@ -118,6 +118,39 @@ def many_films(draw_film, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_other_pictures_are_counted_by_kind(tiny_model: Path, draw_film, tmp_path: Path) -> None:
+    Image.fromarray(draw_film("normal", 1, height=224, width=240)).save(tmp_path / "film.png")
+    Image.linear_gradient("L").save(tmp_path / "photograph.png")
+    Image.linear_gradient("L").save(tmp_path / "copy.bmp")
+    Image.new("L", (300, 300), 90).save(tmp_path / "even.png")
+    Image.linear_gradient("L").resize((40, 40)).save(tmp_path / "icon.png")
+    (tmp_path / "no-picture.png").write_bytes(b"no picture")
+    (tmp_path / "no-volume.nii").write_bytes(b"no volume")
+    z, y, x = np.mgrid[-1:1:20j, -1:1:30j, -1:1:40j]
+    volume = SimpleITK.GetImageFromArray((100 * (x + y + z)).astype(np.int16))
+    SimpleITK.WriteImage(volume, tmp_path / "volume.nii.gz")
+    record = tmp_path / "reasons.json"
+    done = run(
+        *("benchmarks/other_pictures.py", str(tmp_path), "--model", str(tiny_model)),
+        *("--json", str(record)),
+    )
+    assert done.returncode == 0, done.stderr
+    ((name, kinds),) = json.loads(record.read_text()).items()
+    numbers = {kind: sum(counts.values()) for kind, counts in kinds.items()}
+    ways = ("as it is", "square", "small", "on a black ground", "inverted", "blurred")
+    assert numbers == {
+        **{f"picture, {way}": 2 for way in (*ways, "contrast stretched")},
+        "picture, a part": 6,
+        "slice across": 480,
+        "slice from the front": 120,
+        "slice from the side": 120,
+        **{f"through, {side}": 10 for side in ("across", "from the front", "from the side")},
+    }
+    assert kinds["picture, as it is"].get("scored", 0) == 1
+    assert f"{name} scores {tmp_path / 'film.png'}, picture, as it is" in done.stderr
+    assert f"left out: {tmp_path / 'no-volume.nii'}: expected a CT volume" in done.stderr
+
+
 def test_pictures_from_a_ct_show_a_chest_from_all_sides(tiny_model: Path, tmp_path: Path) -> None:
     z, y, x = np.mgrid[-1:1:20j, -1:1:40j, -1:1:40j]
     chest = np.full(z.shape, -1000, np.int16)
