@@ -47,11 +47,12 @@ def middle(share: float) -> Callable[[Pixels], Pixels]:
     return cut
 
 
-def margin(share: float) -> Callable[[Pixels], Pixels]:
-    """A film on a black ground that is larger by this share a side."""
+def margin(share: float, level: int = 0) -> Callable[[Pixels], Pixels]:
+    """A film on a ground of one grey, black, that is larger by this share a side."""
 
     def lay(film: Pixels) -> Pixels:
-        return np.pad(film, [(int(side * share / 2),) * 2 for side in film.shape])
+        around = [(int(side * share / 2),) * 2 for side in film.shape]
+        return np.pad(film, around, constant_values=level)
 
     return lay
 
@@ -72,6 +73,8 @@ A_LITTLE: Final[dict[str, Callable[[Pixels], Pixels]]] = {
 SPOILT: Final[dict[str, Callable[[Pixels], Pixels]]] = {
     "a black margin, 10 % a side more": margin(0.1),
     "a black margin, 20 % a side more": margin(0.2),
+    "a white margin, 10 % a side more": margin(0.1, 255),
+    "a white margin, 20 % a side more": margin(0.2, 255),
     "half as bright": lambda film: film // 2,
     "its middle 60 %": middle(0.6),
     "its upper 70 %": lambda film: film[: film.shape[0] * 7 // 10],

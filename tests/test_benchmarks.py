@@ -101,6 +101,8 @@ def test_the_quality_gate_passes_films_and_refuses_spoilt_ones(
     assert films > 10 and sum(record["as it is"]["reasons"].values()) < 0.2 * films
     for name, reason in (("inverted", "inverted"), ("on its side", "rotated")):
         assert record[name]["reasons"][reason] > 0.8 * films
+    white = record["a white margin, 20 % a side more"]["reasons"]
+    assert sum(white.values()) > 0.8 * films
     missing = run(
         *("benchmarks/quality_gate.py", str(tiny_model), "--data", str(tmp_path / "none")),
         *("--split", str(tiny_split)),
