@@ -24,7 +24,7 @@ from edge_xray.errors import FilmError
 from edge_xray.exif import UPRIGHT, png_orientation, without_exif
 from edge_xray.film_file import BMP_MAGIC, MAX_FILE_BYTES, TIFF_MAGIC, is_dicom, read_file
 from edge_xray.input_spec import InputSpec
-from edge_xray.jpeg_filler import check_filler
+from edge_xray.jpeg_whole import JpegStream
 from edge_xray.modes import to_mode
 from edge_xray.png_rows import check_rows
 from edge_xray.png_wide import read_wide_png
@@ -217,9 +217,9 @@ def check_size(width: int, height: int) -> None:
 
 
 @contextmanager
-def _opened(data: bytes, kind: str) -> Iterator[Image.Image]:
+def _opened(stream: io.BytesIO, kind: str) -> Iterator[Image.Image]:
     """A picture as Pillow opens it, whatever is thrown meanwhile as a `FilmError`."""
-    with decoder_errors(), Image.open(io.BytesIO(data), formats=(kind,)) as image:
+    with decoder_errors(), Image.open(stream, formats=(kind,)) as image:
         check_size(*image.size)
         yield image
 
@@ -229,9 +229,10 @@ def _decode_jpeg(data: bytes, spec: InputSpec) -> DecodedFilm:
     headers.check_jpeg(header)
     check_size(header.width, header.height)
     data, orientation = without_exif(data, header)
-    with _opened(data, "JPEG") as image:
+    stream = JpegStream(data)
+    with _opened(stream, "JPEG") as image:
         size = image.size  # of which loading leaves a part
-        load_jpeg(image, data, wanted_mode(spec), reduction_factor(*size, spec))
+        load_jpeg(image, stream, wanted_mode(spec), reduction_factor(*size, spec))
         return _finish_upright(image, "JPEG", size, orientation, spec)
 
 
@@ -239,7 +240,7 @@ def _decode_png(data: bytes, spec: InputSpec) -> DecodedFilm:
     header = headers.read_png_header(data)
     check_size(header.width, header.height)
     chunks = list(headers.png_chunks(data))
-    with _opened(data, "PNG") as image:
+    with _opened(io.BytesIO(data), "PNG") as image:
         if header.wide:
             shown = read_wide_png(data, header, chunks)
         else:
@@ -250,13 +251,13 @@ def _decode_png(data: bytes, spec: InputSpec) -> DecodedFilm:
 
 
 def _decode_tiff(data: bytes, spec: InputSpec) -> DecodedFilm:
-    with _opened(data, "TIFF") as opened:
+    with _opened(io.BytesIO(data), "TIFF") as opened:
         image = _load_tiff(opened, data)
         return finish(image, "TIFF", image.size, spec)  # Pillow set it upright while it loaded it
 
 
 def _decode_bmp(data: bytes, spec: InputSpec) -> DecodedFilm:
-    with _opened(data, "BMP") as image:
+    with _opened(io.BytesIO(data), "BMP") as image:
         image.load()
         return finish(image, "BMP", image.size, spec)
 
@@ -338,17 +339,17 @@ def wanted_mode(spec: InputSpec) -> str:
     return "RGB" if spec.channels == 3 else "L"
 
 
-def load_jpeg(image: Image.Image, data: bytes, wanted: str, factor: int) -> None:
-    """Decode an opened JPEG at reduced scale, and refuse one whose data end early or lack a piece.
+def load_jpeg(image: Image.Image, stream: JpegStream, wanted: str, factor: int) -> None:
+    """Decode an opened JPEG at reduced scale, and refuse one whose picture took less or more than its data.
 
     Args:
         image: opened and not loaded.
-        data: the file that it was opened from.
+        stream: what it was opened from.
         wanted: ``L`` or ``RGB``.
         factor: 1, 2, 4 or 8.
 
     Raises:
-        FilmError: the picture's bottom is what libjpeg makes up for missing data.
+        FilmError: a piece of the picture's data is missing, broken or too much.
     """
     if image.mode in ("L", "RGB"):
         # Asks libjpeg for the averages of factor x factor pixels, and not to turn luma to RGB.
@@ -357,7 +358,7 @@ def load_jpeg(image: Image.Image, data: bytes, wanted: str, factor: int) -> None
             mode = "RGB"  # no luma in the file, and libjpeg makes none
         image.draft(mode, (image.width // factor, image.height // factor))
     image.load()
-    check_filler(image, data)
+    stream.check(image)
 
 
 def _is_stored_as_rgb(image: Image.Image) -> bool:

@@ -41,8 +41,8 @@ from edge_xray.dicom_tags import DicomTags, read_tags
 from edge_xray.errors import FilmError
 from edge_xray.film_file import HEAD_BYTES, is_dicom, read_file
 from edge_xray.input_spec import InputSpec
-from edge_xray.jpeg_filler import check_filler
 from edge_xray.jpeg_lossless import decode_jpeg_lossless
+from edge_xray.jpeg_whole import JpegStream, check_jpeg_data
 from edge_xray.preprocess import reduction_factor
 from edge_xray.run_lengths import check_run_lengths
 
@@ -233,9 +233,9 @@ def _fast_jpeg(dataset: Any, factor: int) -> Image.Image | None:
         return None
     if sample_count(dataset) != 1 or int(dataset.BitsAllocated) != 8:
         return None
-    frame = _frame(dataset)
-    with Image.open(io.BytesIO(frame), formats=("JPEG",)) as image:
-        load_jpeg(image, frame, "L", 1 if (table := _linear(dataset)) is None else factor)
+    stream = JpegStream(_frame(dataset))
+    with Image.open(stream, formats=("JPEG",)) as image:
+        load_jpeg(image, stream, "L", 1 if (table := _linear(dataset)) is None else factor)
         grey = image.convert("L")
     if table is None:
         from edge_xray.dicom_display import stored_to_grey
@@ -268,7 +268,7 @@ def _full_picture(dataset: Any) -> Image.Image:
         _check_decoder(dataset)
         stored = _lowered(dataset) if lies_high(dataset) else pixel_array(dataset)
         if syntax in _JPEG_EIGHT_BIT:
-            check_filler(Image.fromarray(stored.astype(np.uint8, copy=False)), _frame(dataset))
+            check_jpeg_data(_frame(dataset))
     photometric = str(dataset.get("PhotometricInterpretation", "")).strip()
     if photometric == "PALETTE COLOR":
         stored = apply_color_lut(stored, dataset)

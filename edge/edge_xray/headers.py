@@ -251,17 +251,6 @@ def _read_scans(data: bytes, header: JpegHeader) -> tuple[int, bool]:
     raise _too_many_segments()
 
 
-def jpeg_blocks(data: bytes) -> int:
-    """Blocks of 8 x 8 samples that are coded together (the MCU) in a JPEG's first scan."""
-    factors: list[int] = []
-    for marker, start, end in jpeg_segments(data):
-        if marker in _SOF_ALL:
-            factors = [(sides >> 4) * (sides & 15) for sides in data[start + 7 : end : 3]]
-        elif marker == _SOS and data[start : start + 1] == b"\x01":
-            return 1
-    return max(1, sum(factors))
-
-
 def check_jpeg_end(data: bytes) -> None:
     """Refuse a JPEG whose last scan is followed by no end mark; what is behind that does not matter.
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from edge_xray import jpeg_filler
+from edge_xray import jpeg_whole
 from edge_xray.decode import REASONS, decode
 from edge_xray.errors import FilmError
 from edge_xray.input_spec import InputSpec
@@ -723,6 +723,51 @@ def test_a_jpeg_with_a_hole_of_zeros_is_damaged(dicom, draw_film, encode, to_dic
     assert set(reasons) <= {"read", "damaged", "truncated"}
 
 
+def foreign_pieces(jpeg: bytes, other: bytes, at: int) -> dict[str, bytes]:
+    """A JPEG in which another file's data, or its own from elsewhere, stand at a place where they do not belong."""
+    before, behind = jpeg[:at], jpeg[at + 512 :]
+    return {
+        "text": before
+        + (b"Patients of the ward, to be copied out by hand\r\n" * 11)[:512]
+        + behind,
+        "another film": before + other[at : at + 512] + behind,
+        "inserted": before + other[at : at + 512] + jpeg[at:],
+        "repeated": before + jpeg[at : at + 512] + jpeg[at:],
+    }
+
+
+@pytest.mark.parametrize("dicom", [False, True])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_jpeg_with_data_that_are_not_its_own_is_damaged(mode, dicom, draw_film, encode, to_dicom):
+    jpeg, other = (
+        encode(Image.fromarray(film).convert(mode), "JPEG", quality=75)
+        for film in (draw_film("viral", seed, height=664, width=880) for seed in (7, 8))
+    )
+    stored = np.zeros((664, 880, 3) if mode == "RGB" else (664, 880), np.uint8)
+    colours = {"PhotometricInterpretation": "YBR_FULL_422"} if mode == "RGB" else {}
+    read = []
+    for at in np.linspace(jpeg.index(b"\xff\xda") + 20, len(jpeg) - 2000, 8).astype(int):
+        for kind, data in foreign_pieces(jpeg, other, at).items():
+            if dicom:
+                pytest.importorskip("pydicom")
+                data = in_dicom(data, stored, to_dicom, **colours)
+            try:
+                decode(data, GREY)
+                read.append((kind, at))
+            except FilmError as error:
+                assert error.reason in {"damaged", "truncated"}
+    assert len(read) <= 1, read  # one that takes as many bytes as there were is not seen
+
+
+@pytest.mark.parametrize("spare", [b"\x7f", bytes(range(16)), bytes(256), b"\xff" * 300])
+def test_spare_bytes_before_the_end_mark_of_a_jpeg_do_not_matter(spare, film, encode):
+    for options in ({}, {"restart_marker_rows": 1}, {"subsampling": 2}):
+        data = encode(Image.fromarray(film).convert("RGB"), "JPEG", **options)
+        assert data.endswith(b"\xff\xd9")
+        spared = decode(data[:-2] + spare + data[-2:], GREY)
+        assert np.array_equal(spared.pixels, decode(data, GREY).pixels)
+
+
 @pytest.mark.parametrize("level", [0, 7, 127, 128, 129, 255])
 @pytest.mark.parametrize("corner", [0, 9, 30])
 def test_an_even_jpeg_whose_codes_are_zeros_is_whole(level, corner, encode):
@@ -741,7 +786,7 @@ def test_an_even_jpeg_whose_codes_are_zeros_is_whole(level, corner, encode):
 
 def test_a_jpeg_without_a_run_of_zeros_is_decoded_once(film, encode, monkeypatch):
     data = encode(film, "JPEG")
-    monkeypatch.setattr(jpeg_filler, "_small", None)
+    monkeypatch.setattr(jpeg_whole, "_small", None)
     assert decode(data, GREY).height == film.shape[0]
 
 

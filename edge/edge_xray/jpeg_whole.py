@@ -1,0 +1,142 @@
+"""Whether a JPEG's data are those of its whole picture, which libjpeg tells, and Pillow passes no word of.
+
+libjpeg decodes what it can. Where a piece of the coded data is lost, or others stand in its place, the codes
+after it are read to the end all the same, and the picture comes out too short by some blocks, which are
+filled with grey, or is full before its data end. So Pillow gets the data in pieces: it must ask for the
+last of them, and for nothing behind them.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edge_xray.errors import FilmError
+from edge_xray.headers import check_jpeg_end, jpeg_segments, read_jpeg_header
+
+FILLER: Final = (127, 128)
+"""What libjpeg fills with: 128, the level of a block whose coefficients are all zero; 127 in a CMYK that is stored
+as a negative, as Adobe does."""
+
+SHORT_SHARE: Final = 0.01
+"""Share of the rows, all filled, from which the data count as cut short."""
+
+_AHEAD: Final = bytes(range(1, 9))
+"""Coded data behind a picture's own: libjpeg takes in 57 bits at a time (``MIN_GET_BITS``), also for its last code."""
+
+_SPARE_BYTES: Final = 16
+_SPARE_ZEROS: Final = 256
+"""Bytes behind the last code that some cameras leave, of any kind and zeros: no piece is lost where they are left over."""
+
+_MORE: Final = bytes(range(1, 255)) * 4
+"""Coded data that a whole picture has no use for, and one that lacks some takes for its own."""
+
+_SCAN_END: Final = re.compile(rb"\xff[^\0\xd0-\xd7\xff]", re.DOTALL)
+"""The first marker after coded data: no stuffed byte and no restart."""
+
+_EIGHTH: Final = 8
+
+
+class JpegStream(io.BytesIO):
+    """A JPEG for Pillow to read, which notes how much of it the picture took.
+
+    Of a JPEG in several scans nothing is noted: libjpeg reads all of them before it gives the first row.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        """Take a JPEG whose header is sound."""
+        super().__init__(data)
+        self._data = data
+        self._several = read_jpeg_header(data).buffered
+        start, self._end = _first_scan(data)
+        zeros = data[max(start, self._end - _SPARE_ZEROS) : self._end]
+        spare = len(zeros) - len(zeros.rstrip(b"\0")) + _SPARE_BYTES
+        self._last = max(start, self._end - spare)
+        self._asked = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read on, but first no further than to the last of the coded data, then to their end."""
+        at = self.tell()
+        if self._several:
+            return super().read(size)
+        if at < self._last:
+            most = self._last - at
+            return super().read(most if size is None or size < 0 else min(size, most))
+        self._asked += 1
+        if self._asked == 1:
+            return super().read(self._end - at) + _AHEAD
+        return super().read(size)
+
+    def check(self, image: Image.Image) -> None:
+        """Refuse a JPEG whose picture took less or more than its data.
+
+        Args:
+            image: opened from this stream and loaded, perhaps at reduced scale.
+
+        Raises:
+            FilmError: ``truncated`` if rows or the end mark are missing, ``damaged`` if it is anything else.
+        """
+        check_jpeg_end(self._data)
+        rows = max(1, round(image.height * SHORT_SHARE))
+        bottom = np.asarray(image.crop((0, image.height - rows, image.width, image.height)))
+        if self._several:
+            lacks = _is_filler(bottom[-1, -1]) and _takes_more(self._data)
+        else:
+            lacks = self._asked > 1
+        if lacks and _is_filler(bottom):
+            raise FilmError(
+                "truncated", "the JPEG ends before the film does; copy or export it again"
+            )
+        if lacks or not (self._several or self._asked):
+            raise FilmError(
+                "damaged",
+                "a part of the film's data is missing or broken; copy or export it again",
+            )
+
+
+def check_jpeg_data(data: bytes) -> None:
+    """Decode a JPEG as small as can be, to refuse one whose picture took less or more than its data.
+
+    Raises:
+        FilmError: as `JpegStream.check`.
+    """
+    stream = JpegStream(data)
+    with Image.open(stream, formats=("JPEG",)) as image:
+        image.draft(None, (image.width // _EIGHTH, image.height // _EIGHTH))
+        image.load()
+        stream.check(image)
+
+
+def _is_filler(pixels: NDArray[np.uint8]) -> bool:
+    return bool(np.isin(pixels, FILLER).all())
+
+
+def _takes_more(data: bytes) -> bool:
+    """Whether a JPEG in several scans changes with `_MORE` at the end of its first: one that is whole does not.
+
+    So is told from a film that ends in a grey of that very level, in a margin say.
+    """
+    _, end = _first_scan(data)
+    return not np.array_equal(_small(data), _small(data[:end] + _MORE + data[end:]))
+
+
+def _small(data: bytes) -> NDArray[np.uint8]:
+    """All blocks of a JPEG, each as few pixels: an eighth of its size, and of its memory."""
+    with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+        image.draft(None, (image.width // _EIGHTH, image.height // _EIGHTH))
+        return np.asarray(image)
+
+
+def _first_scan(data: bytes) -> tuple[int, int]:
+    """Where the first scan's coded data start and end."""
+    start = max(end for _, _, end in jpeg_segments(data))
+    marker = _SCAN_END.search(data, start)
+    end = marker.start() if marker else len(data)
+    while end > start and data[end - 1] == 0xFF:  # as many as one likes before a marker
+        end -= 1
+    return start, end
