@@ -39,6 +39,10 @@ _MORE: Final = bytes(range(1, 255)) * 4
 _SCAN_END: Final = re.compile(rb"\xff[^\0\xd0-\xd7\xff]", re.DOTALL)
 """The first marker after coded data: no stuffed byte and no restart."""
 
+_RESTART: Final = re.compile(rb"\xff[\xd0-\xd7]")
+_RESTARTS: Final = 8
+"""Markers between coded data that stand by themselves, numbered 0 to 7 over and over (ITU-T T.81, F.1.1.5.2)."""
+
 _EIGHTH: Final = 8
 
 
@@ -92,7 +96,8 @@ class JpegStream(io.BytesIO):
             raise FilmError(
                 "truncated", "the JPEG ends before the film does; copy or export it again"
             )
-        if lacks or not (self._several or self._asked):
+        left_over = not (self._several or self._asked)
+        if lacks or left_over or not _restarts_in_order(self._data):
             raise FilmError(
                 "damaged",
                 "a part of the film's data is missing or broken; copy or export it again",
@@ -110,6 +115,12 @@ def check_jpeg_data(data: bytes) -> None:
         image.draft(None, (image.width // _EIGHTH, image.height // _EIGHTH))
         image.load()
         stream.check(image)
+
+
+def _restarts_in_order(data: bytes) -> bool:
+    """Whether no restart marker of the first scan is lost, which costs no more than what stands beside it."""
+    found = _RESTART.finditer(data, *_first_scan(data))
+    return all(data[at.start() + 1] % _RESTARTS == n % _RESTARTS for n, at in enumerate(found))
 
 
 def _is_filler(pixels: NDArray[np.uint8]) -> bool:

@@ -759,6 +759,22 @@ def test_a_jpeg_with_data_that_are_not_its_own_is_damaged(mode, dicom, draw_film
     assert len(read) <= 1, read  # one that takes as many bytes as there were is not seen
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("options", [{"restart_marker_rows": 1}, {"restart_marker_blocks": 7}])
+def test_a_jpeg_that_lost_a_piece_with_a_restart_marker_is_damaged(
+    mode, options, draw_film, encode
+):
+    film = draw_film("viral", 7, height=664, width=880)
+    jpeg = encode(Image.fromarray(film).convert(mode), "JPEG", quality=75, **options)
+    assert decode(jpeg, GREY).height == 664
+    restarts = [at for at in range(len(jpeg)) if jpeg[at] == 0xFF and 0xD0 <= jpeg[at + 1] < 0xD8]
+    for first, second, third in zip(restarts[::9], restarts[1::9], restarts[2::9], strict=False):
+        one, two = jpeg[first:second], jpeg[second:third]
+        for pieces in (one, two, two + one, one + one + two, bytes(len(one)) + two):
+            data = jpeg[:first] + pieces + jpeg[third:]
+            assert refused(data).reason in {"damaged", "truncated"}
+
+
 @pytest.mark.parametrize("spare", [b"\x7f", bytes(range(16)), bytes(256), b"\xff" * 300])
 def test_spare_bytes_before_the_end_mark_of_a_jpeg_do_not_matter(spare, film, encode):
     for options in ({}, {"restart_marker_rows": 1}, {"subsampling": 2}):
