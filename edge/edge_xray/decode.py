@@ -29,7 +29,7 @@ from edge_xray.modes import to_mode
 from edge_xray.png_rows import check_rows
 from edge_xray.png_wide import read_wide_png
 from edge_xray.preprocess import reduction_factor
-from edge_xray.tiff_pieces import check_deflate, check_pieces, check_wide_colour
+from edge_xray.tiff_pieces import check_data, check_pieces, check_wide_colour
 
 if TYPE_CHECKING:
     from edge_xray.dicom_tags import DicomTags
@@ -319,7 +319,7 @@ def _load_tiff(image: Image.Image, data: bytes) -> Image.Image:
     check_pieces(tags)
     tags = dict(tags)
     image.load()
-    check_deflate(tags, data)
+    check_data(tags, data)
     check_wide_colour(tags, image)
     if image.mode in _WIDE_MODES and tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE:
         return ImageChops.invert(to_mode(image, "L"))

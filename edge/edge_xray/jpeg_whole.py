@@ -111,10 +111,7 @@ def check_jpeg_data(data: bytes) -> None:
         FilmError: as `JpegStream.check`.
     """
     stream = JpegStream(data)
-    with Image.open(stream, formats=("JPEG",)) as image:
-        image.draft(None, (image.width // _EIGHTH, image.height // _EIGHTH))
-        image.load()
-        stream.check(image)
+    stream.check(_small(stream))
 
 
 def _restarts_in_order(data: bytes) -> bool:
@@ -133,14 +130,17 @@ def _takes_more(data: bytes) -> bool:
     So is told from a film that ends in a grey of that very level, in a margin say.
     """
     _, end = _first_scan(data)
-    return not np.array_equal(_small(data), _small(data[:end] + _MORE + data[end:]))
+    more = data[:end] + _MORE + data[end:]
+    return _small(io.BytesIO(data)).tobytes() != _small(io.BytesIO(more)).tobytes()
 
 
-def _small(data: bytes) -> NDArray[np.uint8]:
+def _small(stream: io.BytesIO) -> Image.Image:
     """All blocks of a JPEG, each as few pixels: an eighth of its size, and of its memory."""
-    with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-        image.draft(None, (image.width // _EIGHTH, image.height // _EIGHTH))
-        return np.asarray(image)
+    with Image.open(stream, formats=("JPEG",)) as image:
+        # A strip of a TIFF can have fewer rows than a block.
+        image.draft(None, (-(-image.width // _EIGHTH), -(-image.height // _EIGHTH)))
+        image.load()
+        return image
 
 
 def _first_scan(data: bytes) -> tuple[int, int]:

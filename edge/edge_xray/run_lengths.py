@@ -1,4 +1,4 @@
-"""Pieces that are missing or too much in a DICOM picture of run lengths, which decoders read without a word."""
+"""Pieces that are missing or too much in a picture of run lengths, as DICOM and TIFF have, which decoders read without a word."""
 
 from __future__ import annotations
 
@@ -33,12 +33,21 @@ def check_run_lengths(frame: bytes, pixels: int) -> None:
     segments = int.from_bytes(frame[:4], "little")
     starts = struct.unpack_from(f"<{segments}I", frame, 4)
     for at, end in zip(starts, (*starts[1:], len(frame)), strict=True):
-        got = 0
-        while got < pixels and at < end:
-            run = frame[at]
-            got += _GIVES[run]
-            at += _TAKES[run]
-        if got != pixels or at > end or frame[at:end].strip(_FILLING):
-            raise FilmError(
-                "damaged", "a part of the film's data is missing or broken; copy or export it again"
-            )
+        check_runs(frame[at:end], pixels)
+
+
+def check_runs(packed: bytes, size: int) -> None:
+    """Refuse runs that give another number of bytes than a segment, strip or tile has.
+
+    Raises:
+        FilmError: it is full before its data end, which only zeros and runs of nothing may fill up, or never.
+    """
+    at = got = 0
+    while got < size and at < len(packed):
+        run = packed[at]
+        got += _GIVES[run]
+        at += _TAKES[run]
+    if got != size or at > len(packed) or packed[at:].strip(_FILLING):
+        raise FilmError(
+            "damaged", "a part of the film's data is missing or broken; copy or export it again"
+        )

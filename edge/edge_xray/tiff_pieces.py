@@ -1,7 +1,7 @@
 """What Pillow and libtiff read of a TIFF otherwise than it is meant, without a word.
 
-Strips and tiles that it does not hold are left black. A deflated one that was damaged is read as far as the picture goes,
-and its checksum, which lies behind that, never. Colours of 16 bits keep their upper 8, which are black in a film
+Strips and tiles that it does not hold are left black. A packed one that was damaged is read as far as the picture goes,
+and a checksum, which lies behind that, never. Colours of 16 bits keep their upper 8, which are black in a film
 of 12, and are mixed up where each colour has strips of its own.
 """
 
@@ -15,6 +15,9 @@ import numpy as np
 from PIL import Image
 
 from edge_xray.errors import FilmError
+from edge_xray.headers import check_jpeg, read_jpeg_header
+from edge_xray.jpeg_whole import check_jpeg_data
+from edge_xray.run_lengths import check_runs
 
 _WIDTH: Final = 256
 _HEIGHT: Final = 257
@@ -29,13 +32,19 @@ _TILE_WIDTH: Final = 322
 _TILE_HEIGHT: Final = 323
 _TILE_OFFSETS: Final = 324
 _TILE_BYTES: Final = 325
-"""Tags of TIFF 6.0, sections 8 and 15."""
+_JPEG_TABLES: Final = 347
+"""Tags of TIFF 6.0, sections 8 and 15, and of Adobe's Technical Note 2."""
 
 _OLD_JPEG: Final = 6
 """Compression whose strips need not be named (TIFF 6.0, section 22)."""
 
+_JPEG: Final = 7
 _DEFLATE: Final = frozenset({8, 32946})
-"""Compressions whose pieces are zlib streams (TIFF Technical Note 2 of Adobe, and the number before it)."""
+"""Compressions whose pieces are JPEGs that share their tables, and zlib streams (TIFF Technical Note 2 of Adobe, and
+the number before it)."""
+
+_RUN_LENGTHS: Final = 32773
+"""Compression whose pieces are PackBits (TIFF 6.0, section 9)."""
 
 _UNPACKED_AT_ONCE: Final = 1 << 20
 """Bytes of a piece that are unpacked before they are thrown away."""
@@ -79,33 +88,54 @@ def check_pieces(tags: Mapping[int, Any]) -> None:
         )
 
 
-def check_deflate(tags: Mapping[int, Any], data: bytes) -> None:
-    """Refuse a TIFF that has a deflated strip or tile whose checksum is not that of its pixels.
-
-    One that ends early is left to the decoder, which sees it.
+def check_data(tags: Mapping[int, Any], data: bytes) -> None:
+    """Refuse a TIFF with a packed strip or tile whose data are more or fewer than its pixels take, or do not fit a checksum.
 
     Args:
-        tags: of its first picture, by number, as Pillow reads them.
+        tags: of its first picture, by number, as Pillow reads them; the picture was loaded.
         data: the whole file.
 
     Raises:
         FilmError: a strip or tile is damaged.
+        zlib.error: a deflated one is.
     """
-    if tags.get(_COMPRESSION) not in _DEFLATE:
-        return
+    compression = tags.get(_COMPRESSION)
     tiled = _TILE_OFFSETS in tags
-    offsets = tags[_TILE_OFFSETS if tiled else _STRIP_OFFSETS]
+    offsets = tags.get(_TILE_OFFSETS if tiled else _STRIP_OFFSETS, ())
     lengths = tags.get(_TILE_BYTES if tiled else _STRIP_BYTES, ())
-    try:
-        for offset, length in zip(offsets, lengths, strict=False):
-            stream, packed = zlib.decompressobj(), data[offset : offset + length]
-            while packed and not stream.eof:
-                stream.decompress(packed, _UNPACKED_AT_ONCE)
-                packed = stream.unconsumed_tail
-    except zlib.error as error:
-        raise FilmError(
-            "damaged", f"the TIFF has a damaged part ({error}); copy or export the film again"
-        ) from error
+    for n, (offset, length) in enumerate(zip(offsets, lengths, strict=False)):
+        packed = data[offset : offset + length]
+        if compression in _DEFLATE:
+            _check_deflated(packed)
+        elif compression == _JPEG:
+            # The tables are a JPEG without a picture, between the marks of its start and end.
+            jpeg = tags.get(_JPEG_TABLES, b"\xff\xd8\xff\xd9")[:-2] + packed[2:]
+            check_jpeg(header := read_jpeg_header(jpeg))
+            if header.components != 2:  # which Pillow opens within a TIFF alone
+                check_jpeg_data(jpeg)
+        elif compression == _RUN_LENGTHS:
+            check_runs(packed, _piece_bytes(tags, n))
+
+
+def _check_deflated(packed: bytes) -> None:
+    """Unpack for the checksum; what ends early is left to the decoder, which sees it."""
+    stream = zlib.decompressobj()
+    while packed and not stream.eof:
+        stream.decompress(packed, _UNPACKED_AT_ONCE)
+        packed = stream.unconsumed_tail
+
+
+def _piece_bytes(tags: Mapping[int, Any], n: int) -> int:
+    """Bytes of a strip or tile, unpacked."""
+    height = tags[_HEIGHT]
+    if _TILE_OFFSETS in tags:
+        width, rows = tags[_TILE_WIDTH], tags[_TILE_HEIGHT]
+    else:
+        width, most = tags[_WIDTH], min(tags.get(_STRIP_ROWS) or height, height)
+        rows = min(most, height - n % -(-height // most) * most)
+    bits = tags.get(_BITS, (1,))
+    plane = tags.get(_PLANES) == _EACH_SAMPLE
+    return int(rows * -(-width * (bits[0] if plane else sum(bits)) // 8))
 
 
 def check_wide_colour(tags: Mapping[int, Any], image: Image.Image) -> None:

@@ -241,6 +241,39 @@ def test_a_deflated_tiff_with_a_hole_is_damaged(rows, predictor, film, encode):
             assert refused(holed).reason == "damaged", at
 
 
+@pytest.mark.parametrize("compression", ["jpeg", "packbits"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("rows", [32, 664])
+def test_a_tiff_with_a_piece_of_other_data_is_damaged(compression, mode, rows, draw_film, encode):
+    film = Image.fromarray(draw_film("viral", 7, height=664, width=880))
+    image = film.convert("RGB").convert(mode)
+    whole = encode(image, "TIFF", compression=compression, tiffinfo={278: rows})
+    assert decode(whole, GREY).pixels.shape == (166, 220)
+    with Image.open(io.BytesIO(whole)) as opened:
+        strips = list(zip(opened.tag_v2[273], opened.tag_v2[279], strict=True))
+    pieces = bytes(300), b"Patients of the ward" * 15
+    read = []
+    for start, length in strips[:: max(1, len(strips) // 4)]:
+        for at in np.linspace(start + length // 9, start + length // 2, 3).astype(int):
+            for piece in pieces:
+                try:
+                    decode(whole[:at] + piece + whole[at + 300 :], GREY)
+                    read.append((at, piece[:4]))
+                except FilmError as error:
+                    assert error.reason in {"damaged", "truncated"}
+    assert len(read) <= 1, read  # one that gives as many pixels as there were is not seen
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "packbits"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "CMYK"])
+@pytest.mark.parametrize("rows", [8, 90])
+def test_a_packed_tiff_that_is_whole_is_read(compression, mode, rows, film, encode):
+    image = Image.fromarray(film).convert("RGB").convert(mode)
+    if (compression, mode) != ("jpeg", "1"):
+        data = encode(image, "TIFF", compression=compression, tiffinfo={278: rows})
+        assert decode(data, GREY).pixels.shape == film.shape
+
+
 def test_a_tiff_that_lacks_a_tile_is_refused(film):
     assert np.array_equal(decode(tiled(film, 32), GREY).pixels, film)
     for change in (lambda those: those[:-1], lambda those: [*those[:2], 0, *those[3:]]):
