@@ -124,15 +124,21 @@ def check_header(dataset: Any, stream: bytes) -> tuple[int, int]:
 
 
 def check_length(dataset: Any) -> None:
-    """Refuse uncompressed pixels that are fewer than the file says."""
+    """Refuse uncompressed pixels that are fewer than the file says, or more by half a row that is not all zero."""
     from pydicom.pixels.utils import get_expected_length
 
     expected = get_expected_length(dataset)
-    got = max(len(dataset[name].value or b"") for name in _PIXELS if name in dataset)
+    pixels = max((dataset[name].value or b"" for name in _PIXELS if name in dataset), key=len)
+    got = len(pixels)
     if got < expected:
         raise FilmError(
             "truncated",
             f"the DICOM file has {got} bytes of pixels of {expected}; copy or export it again",
+        )
+    if 2 * len(pixels[expected:].rstrip(b"\0")) >= expected // int(dataset.Rows):
+        raise FilmError(
+            "damaged",
+            f"the DICOM file has {got} bytes of pixels and says that there are {expected}; export it again",
         )
 
 

@@ -689,6 +689,22 @@ def test_pixels_that_are_too_few_are_told_as_a_cut(bits, missing, film, to_dicom
     assert f"of {stored.nbytes};" in str(error)
 
 
+@pytest.mark.parametrize(
+    "tags",
+    [{"Rows": 89}, {"Rows": 45}, {"Columns": 60}, {"BitsAllocated": 8, "BitsStored": 8}],
+)
+def test_pixels_that_are_too_many_are_told_as_a_damaged_header(tags, film, to_dicom):
+    error = refused(to_dicom(film.astype(np.uint16), **{"BitsStored": 12} | tags))
+    assert error.reason == "damaged"
+    assert f"has {2 * film.size} bytes" in str(error)
+
+
+@pytest.mark.parametrize("behind", [b"\1\2", bytes(4096), b"padding "])
+def test_some_bytes_and_zeros_behind_the_pixels_do_not_matter(behind, film, to_dicom):
+    data = to_dicom(film, PixelData=film.tobytes() + behind)
+    assert np.array_equal(decode(data, SPEC).pixels, film)
+
+
 def test_every_cut_within_compressed_pixels_is_told_as_such(film, encode, to_dicom):
     data = to_dicom(film, frame=encode(film, "JPEG"), syntax=JPEG_BASELINE)
     frame = data.index(b"\xff\xd8\xff")
