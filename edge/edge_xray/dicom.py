@@ -56,6 +56,7 @@ _JPEG_LOSSLESS: Final = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.
 _JPEG_FAMILY: Final = frozenset(
     f"1.2.840.10008.1.2.4.{suffix}" for suffix in ("50", "51", "57", "70", "80", "81")
 )
+_JPEG_LS: Final = frozenset({"1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"})
 _JPEG_2000: Final = frozenset(
     f"1.2.840.10008.1.2.4.{suffix}" for suffix in ("90", "91", "201", "202", "203")
 )
@@ -63,6 +64,9 @@ _JPEG_2000: Final = frozenset(
 _PATIENT_ID: Final = 0x00100020
 
 _UNREAD: Final = "in the DICOM file is no number; the film was read as if it were not given"
+
+_EOI: Final = b"\xff\xd9"
+"""The mark that a JPEG or JPEG-LS stream ends with, and that none holds before its end."""
 
 _J2K_START: Final = b"\xff\x4f\xff\x51"
 """Start of a JPEG 2000 codestream and of its size segment (ISO/IEC 15444-1, annex A)."""
@@ -207,6 +211,8 @@ def _frame(dataset: Any) -> bytes:
         header = headers.read_jpeg_header(frame)
         if syntax in _JPEG_EIGHT_BIT:
             headers.check_jpeg(header)
+        if syntax in _JPEG_LS and _EOI not in frame:  # its decoder takes seconds to find that
+            raise FilmError("truncated", "the JPEG-LS ends before the film does; copy it again")
         size = header.width, header.height
     elif syntax in _JPEG_2000:
         at = frame.find(_J2K_START, 0, 4096)

@@ -705,6 +705,22 @@ def test_some_bytes_and_zeros_behind_the_pixels_do_not_matter(behind, film, to_d
     assert np.array_equal(decode(data, SPEC).pixels, film)
 
 
+def test_a_cut_jpeg_ls_is_told_before_its_decoder_looks_for_its_end(film, to_dicom, monkeypatch):
+    import pydicom
+
+    dataset = pydicom.dcmread(io.BytesIO(to_dicom(film)))
+    try:
+        dataset.compress("1.2.840.10008.1.2.4.80")
+    except RuntimeError:
+        pytest.skip("no encoder for it is installed")
+    frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
+    monkeypatch.setattr("pydicom.pixels.pixel_array", None)
+    for share in (0.5, 0.9, 0.99):
+        cut = frame[: int(share * len(frame))]
+        data = to_dicom(film, frame=cut, syntax="1.2.840.10008.1.2.4.80")
+        assert refused(data).reason == "truncated"
+
+
 def test_every_cut_within_compressed_pixels_is_told_as_such(film, encode, to_dicom):
     data = to_dicom(film, frame=encode(film, "JPEG"), syntax=JPEG_BASELINE)
     frame = data.index(b"\xff\xd8\xff")
