@@ -20,7 +20,7 @@ PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 
 _SOF_BASELINE: Final = 0xC0
 _SOF_EXTENDED: Final = 0xC1
-_SOF_PROGRESSIVE: Final = 0xC2
+SOF_PROGRESSIVE: Final = 0xC2
 _SOF_JPEG_LS: Final = 0xF7
 """Start of frame of JPEG-LS (ITU-T T.87, C.2.2), laid out as JPEG's own."""
 
@@ -29,7 +29,7 @@ _SOF_ARITHMETIC: Final = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _SOF_HIERARCHICAL: Final = frozenset({0xC5, 0xC6, 0xC7})
 _SOF_SEQUENTIAL: Final = frozenset({_SOF_BASELINE, _SOF_EXTENDED})
 _SOF_ALL: Final = (
-    frozenset({_SOF_BASELINE, _SOF_EXTENDED, _SOF_PROGRESSIVE, _SOF_JPEG_LS})
+    frozenset({_SOF_BASELINE, _SOF_EXTENDED, SOF_PROGRESSIVE, _SOF_JPEG_LS})
     | _SOF_LOSSLESS
     | _SOF_ARITHMETIC
     | _SOF_HIERARCHICAL
@@ -205,7 +205,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         raise FilmError("damaged", "the JPEG has no frame header; copy or export it again")
     # A sequential picture whose first scan holds every component has no other: libjpeg refuses one.
     several = header.marker in _SOF_SEQUENTIAL and first_scan < header.components
-    if several or header.marker == _SOF_PROGRESSIVE:
+    if several or header.marker == SOF_PROGRESSIVE:
         scans, complete = _read_scans(data, header)
         header = replace(header, scans=scans, complete=complete, buffered=True)
     return header
@@ -227,7 +227,7 @@ def jpeg_frame_size(data: bytes, at: int) -> tuple[int, int]:
 
 def _read_scans(data: bytes, header: JpegHeader) -> tuple[int, bool]:
     """Count a picture's scans, and whether they give every coefficient's last bit."""
-    progressive = header.marker == _SOF_PROGRESSIVE
+    progressive = header.marker == SOF_PROGRESSIVE
     bands = 64 if progressive else 1
     missing = {(component, band) for component in range(header.components) for band in range(bands)}
     names: list[int] = []

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_xray.errors import FilmError
-from edge_xray.headers import check_jpeg_end, jpeg_segments, read_jpeg_header
+from edge_xray.headers import SOF_PROGRESSIVE, check_jpeg_end, jpeg_segments, read_jpeg_header
 
 FILLER: Final = (127, 128)
 """What libjpeg fills with: 128, the level of a block whose coefficients are all zero; 127 in a CMYK that is stored
@@ -34,7 +34,14 @@ _SPARE_ZEROS: Final = 256
 """Bytes behind the last code that some cameras leave, of any kind and zeros: no piece is lost where they are left over."""
 
 _MORE: Final = bytes(range(1, 255)) * 4
-"""Coded data that a whole picture has no use for, and one that lacks some takes for its own."""
+"""Coded data that a whole scan has no use for, and one that lacks some takes for its own."""
+
+_EOI: Final = b"\xff\xd9"
+
+_BLOCK_BYTES: Final = 208
+_MEANS_BYTES: Final = 34
+"""Most coded bytes of a block, 64 values of 26 bits, and of the means of 10 blocks of several colours, which a
+progressive JPEG codes together (ITU-T T.81, B.2.3)."""
 
 _SCAN_END: Final = re.compile(rb"\xff[^\0\xd0-\xd7\xff]", re.DOTALL)
 """The first marker after coded data: no stuffed byte and no restart."""
@@ -49,7 +56,7 @@ _EIGHTH: Final = 8
 class JpegStream(io.BytesIO):
     """A JPEG for Pillow to read, which notes how much of it the picture took.
 
-    Of a JPEG in several scans nothing is noted: libjpeg reads all of them before it gives the first row.
+    Of a JPEG in several scans nothing is noted, since libjpeg reads all of them before it gives the first row.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -89,14 +96,13 @@ class JpegStream(io.BytesIO):
         rows = max(1, round(image.height * SHORT_SHARE))
         bottom = np.asarray(image.crop((0, image.height - rows, image.width, image.height)))
         if self._several:
-            lacks = _is_filler(bottom[-1, -1]) and _takes_more(self._data)
+            lacks, left_over = _judge_first_scan(self._data)
         else:
-            lacks = self._asked > 1
+            lacks, left_over = self._asked > 1, self._asked == 0
         if lacks and _is_filler(bottom):
             raise FilmError(
                 "truncated", "the JPEG ends before the film does; copy or export it again"
             )
-        left_over = not (self._several or self._asked)
         if lacks or left_over or not _restarts_in_order(self._data):
             raise FilmError(
                 "damaged",
@@ -124,14 +130,27 @@ def _is_filler(pixels: NDArray[np.uint8]) -> bool:
     return bool(np.isin(pixels, FILLER).all())
 
 
-def _takes_more(data: bytes) -> bool:
-    """Whether a JPEG in several scans changes with `_MORE` at the end of its first: one that is whole does not.
+def _judge_first_scan(data: bytes) -> tuple[bool, bool]:
+    """Whether the first of several scans lacks data, and whether some are left over.
 
-    So is told from a film that ends in a grey of that very level, in a margin say.
+    It holds at least the means of all blocks. One that lacks none does not change with more behind it, and one that
+    needs its last does with others in their place, unless its codes can only say one even grey.
     """
-    _, end = _first_scan(data)
-    more = data[:end] + _MORE + data[end:]
-    return _small(io.BytesIO(data)).tobytes() != _small(io.BytesIO(more)).tobytes()
+    header = read_jpeg_header(data)
+    start, end = _first_scan(data)
+    if header.marker != SOF_PROGRESSIVE:
+        last = _BLOCK_BYTES
+    else:
+        last = _SPARE_BYTES if header.components == 1 else _MEANS_BYTES
+    whole, longer, other = (
+        _small(io.BytesIO(data[:at] + more + _EOI)).tobytes()
+        for at, more in (
+            (end, b""),
+            (end, _MORE),
+            (max(start, end - last), _MORE),
+        )
+    )
+    return longer != whole, other == whole and len(set(whole)) > 1
 
 
 def _small(stream: io.BytesIO) -> Image.Image:

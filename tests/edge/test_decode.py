@@ -808,6 +808,33 @@ def test_a_jpeg_that_lost_a_piece_with_a_restart_marker_is_damaged(
             assert refused(data).reason in {"damaged", "truncated"}
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_progressive_jpeg_with_other_data_in_its_means_is_damaged(mode, draw_film, encode):
+    film = draw_film("viral", 7, height=664, width=880)
+    jpeg = encode(Image.fromarray(film).convert(mode), "JPEG", quality=75, progressive=True)
+    start = jpeg.index(b"\xff\xda") + 20
+    end = jpeg.index(b"\xff\xc4", start)
+    read = []
+    for at in np.linspace(start, end - 600, 8).astype(int):
+        kinds = foreign_pieces(jpeg, jpeg[::-1].replace(b"\xff", b""), at)
+        kinds["zeros"] = jpeg[:at] + bytes(512) + jpeg[at + 512 :]
+        kinds["gone"] = jpeg[:at] + jpeg[at + 512 :]
+        for kind, data in kinds.items():
+            try:
+                decode(data, GREY)
+                read.append((kind, at))
+            except FilmError as error:
+                assert error.reason in {"damaged", "truncated"}
+    assert len(read) <= 1, read  # one that takes as many bytes as there were is not seen
+
+
+@pytest.mark.parametrize("level", [0, 7, 127, 128, 129, 255])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_an_even_progressive_jpeg_is_whole(level, mode, encode):
+    even = Image.new("L", (100, 93), level).convert("RGB").convert(mode)
+    assert decode(encode(even, "JPEG", progressive=True), GREY).height == 93
+
+
 @pytest.mark.parametrize("spare", [b"\x7f", bytes(range(16)), bytes(256), b"\xff" * 300])
 def test_spare_bytes_before_the_end_mark_of_a_jpeg_do_not_matter(spare, film, encode):
     for options in ({}, {"restart_marker_rows": 1}, {"subsampling": 2}):
