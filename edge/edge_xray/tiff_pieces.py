@@ -23,6 +23,7 @@ _WIDTH: Final = 256
 _HEIGHT: Final = 257
 _BITS: Final = 258
 _COMPRESSION: Final = 259
+_PHOTOMETRIC: Final = 262
 _STRIP_OFFSETS: Final = 273
 _SAMPLES: Final = 277
 _STRIP_ROWS: Final = 278
@@ -48,6 +49,9 @@ _RUN_LENGTHS: Final = 32773
 
 _UNPACKED_AT_ONCE: Final = 1 << 20
 """Bytes of a piece that are unpacked before they are thrown away."""
+
+_LUMA_AND_CHROMA: Final = 6
+"""PhotometricInterpretation of a picture that may hold fewer samples of its colours (TIFF 6.0, section 21)."""
 
 _EACH_SAMPLE: Final = 2
 """PlanarConfiguration of a picture whose samples have strips or tiles of their own."""
@@ -113,7 +117,7 @@ def check_data(tags: Mapping[int, Any], data: bytes) -> None:
             check_jpeg(header := read_jpeg_header(jpeg))
             if header.components != 2:  # which Pillow opens within a TIFF alone
                 check_jpeg_data(jpeg)
-        elif compression == _RUN_LENGTHS:
+        elif compression == _RUN_LENGTHS and tags.get(_PHOTOMETRIC) != _LUMA_AND_CHROMA:
             check_runs(packed, _piece_bytes(tags, n))
 
 
@@ -133,9 +137,11 @@ def _piece_bytes(tags: Mapping[int, Any], n: int) -> int:
     else:
         width, most = tags[_WIDTH], min(tags.get(_STRIP_ROWS) or height, height)
         rows = min(most, height - n % -(-height // most) * most)
-    bits = tags.get(_BITS, (1,))
-    plane = tags.get(_PLANES) == _EACH_SAMPLE
-    return int(rows * -(-width * (bits[0] if plane else sum(bits)) // 8))
+    # All samples have as many bits, or Pillow reads none of it; some files say it once for all.
+    bits = tags.get(_BITS, (1,))[0]
+    if tags.get(_PLANES) != _EACH_SAMPLE:
+        bits *= tags.get(_SAMPLES, 1)
+    return int(rows * -(-width * bits // 8))
 
 
 def check_wide_colour(tags: Mapping[int, Any], image: Image.Image) -> None:

@@ -274,6 +274,30 @@ def test_a_packed_tiff_that_is_whole_is_read(compression, mode, rows, film, enco
         assert decode(data, GREY).pixels.shape == film.shape
 
 
+def test_a_packed_tiff_may_say_once_how_many_bits_all_colours_have(film, encode):
+    data = encode(Image.fromarray(film).convert("RGB"), "TIFF", compression="packbits")
+    entry = data.index(struct.pack("<HHI", 258, 3, 3))
+    once = data[:entry] + struct.pack("<HHIHH", 258, 3, 1, 8, 0) + data[entry + 12 :]
+    assert np.array_equal(decode(once, GREY).pixels, film)
+
+
+def test_a_packed_tiff_with_fewer_samples_of_its_colours_is_read(film):
+    units = film.reshape(45, 2, 55, 2).swapaxes(1, 2).reshape(45, 55, 4)
+    rows = np.concatenate((units, np.full((45, 55, 2), 128, np.uint8)), axis=2).tobytes()
+    packed = b"".join(b"\x6d" + rows[at : at + 110] for at in range(0, len(rows), 110))
+    shorts = ((258, 8), (259, 32773), (262, 6), (277, 3), (278, 90))
+    longs = ((256, 110), (257, 90), (273, 8), (279, len(packed)))
+    entries = [
+        *(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in shorts),
+        *(struct.pack("<HHII", tag, 4, 1, value) for tag, value in longs),
+        struct.pack("<HHIHH", 530, 3, 2, 2, 2),
+    ]
+    entries.sort(key=lambda entry: struct.unpack_from("<H", entry))
+    data = struct.pack("<2sHI", b"II", 42, 8 + len(packed)) + packed
+    data += struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    assert np.abs(decode(data, GREY).pixels.astype(int) - film).max() <= 1
+
+
 def test_a_tiff_that_lacks_a_tile_is_refused(film):
     assert np.array_equal(decode(tiled(film, 32), GREY).pixels, film)
     for change in (lambda those: those[:-1], lambda those: [*those[:2], 0, *those[3:]]):
