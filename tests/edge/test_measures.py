@@ -227,6 +227,35 @@ def test_perfect_area_has_width():
     assert math.isnan(one_class.value) and (one_class.low, one_class.high) == (0.0, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("hits", "total", "low", "high"),
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_s_limits_are_newcombes_examples(hits, total, low, high):
+    """Newcombe 1998 (Statistics in Medicine 17, 857), table I, method 3."""
+    assert wilson_limits(hits / total, total) == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize(("positives", "negatives"), [(40, 40), (12, 90)])
+def test_limit_of_a_perfect_area_is_where_hanley_and_mcneil_s_error_reaches_it(
+    positives, negatives
+):
+    limit = perfect_auc_limit(positives, negatives)
+    q1, q2 = limit / (2 - limit), 2 * limit**2 / (1 + limit)
+    others = (positives + negatives) / 2 - 1  # of either kind: Newcombe's method 5
+    variance = limit * (1 - limit) + others * (q1 - limit**2) + others * (q2 - limit**2)
+    error = math.sqrt(variance / (positives * negatives))
+    assert 1 - limit == pytest.approx(1.959964 * error, abs=1e-6)
+    assert 0.5 < limit < 1.0
+    assert perfect_auc_limit(negatives, positives) == limit
+    assert perfect_auc_limit(positives, 0) == 0.0
+
+
 def test_difference_is_newcombes_example():
     """Newcombe 1998, table II, (a): 56/70 - 48/80, method 10: 0.0524 to 0.3339."""
     first = Estimate(56 / 70, *wilson_limits(56 / 70, 70))
@@ -261,7 +290,25 @@ def test_predictive_values_by_bayes():
     assert math.isnan(never_positive.value) and all_cleared.value == pytest.approx(0.9)
     always_positive, none_cleared = predictive_values(1.0, 0.0, 30, 30, 0.1)
     assert always_positive.value == pytest.approx(0.1) and math.isnan(none_cleared.value)
-    assert math.isnan(predictive_values(0.9, math.nan, 30, 0, 0.1)[0].value)
+    nothing = predictive_values(0.9, math.nan, 30, 0, 0.1)
+    assert all(math.isnan(own.value) and (own.low, own.high) == (0.0, 1.0) for own in nothing)
+
+
+def test_ends_of_predictive_values_by_hand():
+    """Mercaldo, Lau & Zhou 2007: the logit of each, and its variance by the delta method."""
+
+    def ends(odds, variance):
+        return [
+            1 / (1 + math.exp(sign * 1.959964 * math.sqrt(variance)) / odds) for sign in (1, -1)
+        ]
+
+    ppv, npv = predictive_values(0.9, 0.8, 100, 50, 0.1)
+    assert [ppv.low, ppv.high] == pytest.approx(ends(0.5, 0.1 / 0.9 / 100 + 0.8 / 0.2 / 50))
+    assert [npv.low, npv.high] == pytest.approx(ends(72.0, 0.9 / 0.1 / 100 + 0.2 / 0.8 / 50))
+    # All 30 negatives cleared count as 30.5 of 31.
+    ppv, _ = predictive_values(0.9, 1.0, 100, 30, 0.1)
+    low, _ = ends(0.9 * 31 / 0.5 / 9, 0.1 / 0.9 / 100 + 30.5 / 0.5 / 31)
+    assert (ppv.low, ppv.high) == pytest.approx((low, 1.0))
 
 
 @pytest.mark.parametrize("share", [0.9, 0.95, 0.97, 0.985, 0.995])
@@ -309,6 +356,11 @@ def test_calibration_error_and_mcnemar_by_hand():
     p = np.array([0.1, 0.1, 0.9, 0.9])
     positive = np.array([False, True, True, True])
     assert expected_calibration_error(p, positive) == pytest.approx(0.5 * 0.4 + 0.5 * 0.1)
+    # 1 is in the last bin, with what lies a little below.
+    surest = np.array([1.0, 0.96])
+    assert expected_calibration_error(surest, surest < 1.0) == pytest.approx(0.48)
+    resamples = ClusterResamples(np.zeros(2), resamples=3)
+    assert resamples.calibration_errors(surest, surest < 1.0) == pytest.approx([0.48] * 3)
     assert expected_calibration_error(np.zeros(0), np.zeros(0, bool)) == 0.0
     assert mcnemar_exact(0, 0) == 1.0
     assert mcnemar_exact(1, 9) == pytest.approx(2 * (1 + 10) / 1024)
