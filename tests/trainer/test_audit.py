@@ -68,7 +68,25 @@ def test_copies_within_and_across_patients(folder, capsys):
     assert groups[3]["exact"] and set(groups[3]["labels"]) == {"normal", "viral"}
     assert not groups[2]["exact"] and len(groups[2]["patients"]) == 2
     warnings = " ".join(texts(record, "warning"))
-    assert "under another label" in warnings and "another patient's name" in warnings
+    # The two that are named are of two classes, and of two patients.
+    third = "train/PNEUMONIA/person777_virus_1.jpeg"
+    assert f"under another label: train/NORMAL/{first.name} = {third}." in warnings
+    assert "another patient's name: " in warnings
+    assert f"train/NORMAL/{second.name} = train/NORMAL/IM-9002-0001.jpeg" in warnings
+
+
+def test_copies_in_two_parts_are_named_one_of_each(write_film, tmp_path, capsys):
+    for part in ("train", "test"):
+        for label in ("well", "ill"):
+            for index in range(3):
+                seed = 10 * len(part) + index + 3 * (label == "ill")
+                write_film(tmp_path / part / label / f"{index}.png", "viral", seed)
+    for name in ("train/well/0-again.png", "test/ill/x.png"):
+        shutil.copy(tmp_path / "train" / "well" / "0.png", tmp_path / name)
+    record = found(capsys, tmp_path)
+    pair = "train/well/0-again.png = test/ill/x.png"
+    assert f"1 films have copies in another part: {pair}." in " ".join(texts(record, "leak"))
+    assert f"under another label: {pair}." in " ".join(texts(record, "warning"))
 
 
 def test_leaks_between_folders_of_parts(folder, capsys):

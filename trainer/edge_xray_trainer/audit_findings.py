@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from edge_xray_trainer.audit import Audit, CopyGroup
+from edge_xray_trainer.audit_films import AuditedFilm
 from edge_xray_trainer.tables import cell_text
 
 NAMED = 5
@@ -44,8 +45,17 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _named_copies(groups: Sequence[CopyGroup]) -> str:
-    return _named([" = ".join(group.paths[:2]) for group in groups])
+def _named_copies(
+    audit: Audit, groups: Sequence[CopyGroup], of: Callable[[AuditedFilm], str]
+) -> str:
+    """Two copies of each group that differ in something that is known of both."""
+    what = {film.path: of(film) for film in audit.films}
+    pairs = []
+    for group in groups:
+        known = [path for path in group.paths if what[path]]
+        other = next(path for path in known if what[path] != what[known[0]])
+        pairs.append(f"{known[0]} = {other}")
+    return _named(pairs)
 
 
 def _leaks(audit: Audit) -> Iterator[Finding]:
@@ -56,9 +66,10 @@ def _leaks(audit: Audit) -> Iterator[Finding]:
             f"{_named(list(audit.split_patients))}. Split again by patient: edge-xray split.",
         )
     if audit.split_copies:
+        named = _named_copies(audit, audit.split_copies, lambda film: film.part)
         yield Finding(
             "leak",
-            f"{len(audit.split_copies)} films have copies in another part: {_named_copies(audit.split_copies)}. "
+            f"{len(audit.split_copies)} films have copies in another part: {named}. "
             "Split again: edge-xray split keeps copies together.",
         )
     if not audit.leaks and len(audit.parts) > 1:
@@ -103,16 +114,18 @@ def _films(audit: Audit) -> Iterator[Finding]:
         )
     contradicting = [group for group in audit.copies if len(group.labels) > 1]
     if contradicting:
+        named = _named_copies(audit, contradicting, lambda film: film.label)
         yield Finding(
             "warning",
-            f"{len(contradicting)} films have copies under another label: {_named_copies(contradicting)}. One of "
+            f"{len(contradicting)} films have copies under another label: {named}. One of "
             "the labels is wrong.",
         )
     shared = [group for group in audit.copies if len([p for p in group.patients if p]) > 1]
     if shared:
+        named = _named_copies(audit, shared, lambda film: film.patient)
         yield Finding(
             "warning",
-            f"{len(shared)} films have copies in another patient's name: {_named_copies(shared)}. They are "
+            f"{len(shared)} films have copies in another patient's name: {named}. They are "
             "kept together in a split.",
         )
     if audit.copies:
