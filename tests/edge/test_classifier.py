@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import os
 import sys
 import threading
@@ -20,7 +21,7 @@ from edge_xray.errors import ModelError, UsageError
 from edge_xray.input_spec import InputSpec
 from edge_xray.metadata import GoldenVectors
 from edge_xray.model_file import pack_model, read_metadata, split_packed
-from edge_xray.operating_point import OperatingPoint
+from edge_xray.operating_point import Estimate, OperatingPoint
 from edge_xray.preprocess import preprocess
 
 
@@ -339,6 +340,31 @@ def test_tensors_of_another_kind_are_refused(foreign, inputs, outputs, message):
         foreign(inputs, outputs)
 
 
-def test_several_operating_points_must_hold_their_threshold():
+@pytest.mark.parametrize(
+    ("threshold", "low", "high"),
+    [(0.5, 0.6, 0.7), (0.5, 0.3, 0.4), (0.5, -0.1, 0.6), (0.5, 0.4, 1.1)],
+)
+def test_a_review_interval_holds_its_threshold(threshold, low, high):
     with pytest.raises(ModelError, match="review_low <= threshold"):
-        OperatingPoint("odd", 0.5, 0.6, 0.7)
+        OperatingPoint("odd", threshold, low, high)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0])
+def test_a_line_may_be_drawn_anywhere_with_nothing_to_review(threshold):
+    point = OperatingPoint("any", threshold, threshold, threshold, "by hand")
+    assert OperatingPoint.from_dict(point.to_dict()) == point
+
+
+@pytest.mark.parametrize("share", [-0.01, 1.01, math.nan])
+def test_figures_of_an_operating_point_are_shares(share):
+    for figure in ("sensitivity", "specificity"):
+        sure = OperatingPoint("any", 0.5, 0.4, 0.6, **{figure: Estimate(0.0, 0.0, 1.0)})
+        assert OperatingPoint.from_dict(sure.to_dict()) == sure
+        with pytest.raises(ModelError, match=f"{figure}: low must be a number of 0 to 1"):
+            OperatingPoint("any", 0.5, 0.4, 0.6, **{figure: Estimate(0.5, share, 1.0)})
+
+
+@pytest.mark.parametrize(("name", "films"), [(" ", 0), ("any", -1)])
+def test_an_operating_point_has_a_name_and_no_negative_number_of_films(name, films):
+    with pytest.raises(ModelError):
+        OperatingPoint(name, 0.5, 0.4, 0.6, films=films)
