@@ -13,6 +13,7 @@ from edge_xray.clustered import (
     ClusterResamples,
     clustered_difference,
     clustered_mcnemar,
+    clustered_mean,
     clustered_share,
     effective_count,
 )
@@ -192,6 +193,20 @@ def test_clustered_mcnemar_flips_whole_patients(rows):
     assert clustered_mcnemar(first, second, np.arange(len(rows))) == plain
 
 
+def test_clustered_mean_knows_that_copies_tell_nothing():
+    values = np.random.default_rng(0).normal(3.0, 1.0, 40)
+    error = 1.959964 * values.std(ddof=1) / math.sqrt(40)
+    for copies in (1, 5):
+        own = clustered_mean(np.repeat(values, copies), np.repeat(np.arange(40), copies))
+        assert own.value == pytest.approx(values.mean())
+        assert (own.low, own.high) == pytest.approx((own.value - error, own.value + error))
+    two = clustered_mean(np.array([1.0, 3.0]), ["p", "q"])
+    assert (two.value, two.low, two.high) == pytest.approx((2.0, 2 - 1.959964, 2 + 1.959964))
+    one = clustered_mean(np.array([1.0, 3.0]), ["p", "p"])
+    assert one.value == 2.0 and math.isnan(one.low) and math.isnan(one.high)
+    assert math.isnan(clustered_mean(np.zeros(0), []).value)
+
+
 def test_clustered_mcnemar_of_thousands_of_films_is_a_number():
     draw = np.random.default_rng(0)
     first, second = draw.random(20_000) < 0.5, draw.random(20_000) < 0.52
@@ -214,6 +229,15 @@ def test_paired_resamples_that_do_not_vary_give_no_interval():
     assert other.low < other.high <= 0.0
 
 
+def test_interval_of_resamples_holds_95_percent_of_those_that_are_numbers():
+    told = np.r_[np.linspace(0.0, 1.0, 1001), np.full(500, math.nan)]
+    own = ClusterResamples.estimate(0.4, told)
+    assert (own.value, own.low, own.high) == pytest.approx((0.4, 0.025, 0.975))
+    for value, resampled in ((math.nan, told), (0.4, np.full(9, math.nan))):
+        own = ClusterResamples.estimate(value, resampled)
+        assert math.isnan(own.low) and math.isnan(own.high)
+
+
 def test_perfect_area_has_width():
     resamples = ClusterResamples(np.arange(30), resamples=100)
     positive = np.arange(30) < 15
@@ -221,6 +245,10 @@ def test_perfect_area_has_width():
     assert perfect.value == perfect.high == 1.0 and 0.7 < perfect.low < 0.99
     worst = resamples.auc(positive, -positive.astype(float))
     assert worst.value == worst.low == 0.0 and worst.high == pytest.approx(1 - perfect.low)
+    # It counts the patients of either kind.
+    patients = ClusterResamples(np.arange(30) // 2, resamples=100)
+    few = patients.auc(np.arange(30) < 6, (np.arange(30) < 6).astype(float))
+    assert few == Estimate(1.0, perfect_auc_limit(3, 12), 1.0)
     assert perfect_auc_limit(500, 500) > perfect_auc_limit(50, 50) > perfect_auc_limit(5, 5)
     assert perfect_auc_limit(0, 5) == 0.0
     one_class = resamples.auc(np.ones(30, bool), np.arange(30.0))

@@ -11,10 +11,12 @@ import shutil
 import sys
 import warnings
 
+import numpy as np
 import pytest
 
 from edge_xray.cli import main
 from edge_xray.labelled import Split
+from edge_xray.measures import auc, calibration_error_by_chance, expected_calibration_error
 from edge_xray.metadata import DISCLAIMER
 from edge_xray.model_file import attach_to_keras, read_metadata
 
@@ -88,6 +90,46 @@ def test_counts_agree_with_rates_and_films(record, report, tiny_split):
     assert record["classes"]["accuracy"]["value"] == pytest.approx(right / len(rows))
 
 
+def test_every_figure_can_be_made_again_from_the_table_of_films(record, report):
+    rows = list(csv.DictReader((report / "films.csv").open()))
+    names = ("normal", "bacterial", "viral")
+    shares = np.array([[float(row[f"p_{name}"]) for name in names] for row in rows])
+    finding = np.array([float(row["p_finding"]) for row in rows])
+    truth = np.array([names.index(row["reference"]) for row in rows])
+    decided = np.array([names.index(row["decided"]) for row in rows])
+    assert finding == pytest.approx(shares[:, 1:].sum(axis=1), abs=2e-6)
+    assert record["test"]["auc"]["value"] == pytest.approx(auc(truth > 0, finding), abs=1e-3)
+    classes = record["classes"]
+    confusion = [[int(((truth == i) & (decided == j)).sum()) for j in range(3)] for i in range(3)]
+    assert classes["confusion"] == confusion
+    for i, name in enumerate(names):
+        assert classes["recall"][name]["value"] == pytest.approx((decided[truth == i] == i).mean())
+        area = auc(truth == i, shares[:, i])
+        assert classes["one_against_rest"][name]["value"] == pytest.approx(area, abs=1e-3)
+    ill = truth > 0
+    area = auc(truth[ill] == 1, shares[ill, 1] / shares[ill, 1:].sum(axis=1))
+    assert classes["pairs"]["bacterial vs viral"]["value"] == pytest.approx(area, abs=1e-3)
+    told = record["score_calibration"]
+    sure, right = shares.max(axis=1), shares.argmax(axis=1) == truth
+    for kind, stated, happened in (("finding", finding, ill), ("classes", sure, right)):
+        error = expected_calibration_error(stated, happened)
+        assert told[kind]["value"] == pytest.approx(error, abs=1e-4)
+        chance = calibration_error_by_chance(stated)
+        assert told[f"{kind}_by_chance"] == pytest.approx(chance, abs=5e-3)
+    place = np.minimum((finding * 15).astype(int), 14)
+    assert told["films"] == [int((place == own).sum()) for own in range(15)]
+    for own in np.unique(place):
+        inside = place == own
+        assert told["stated"][own] == pytest.approx(finding[inside].mean(), abs=1e-5)
+        assert told["observed"][own]["value"] == pytest.approx(ill[inside].mean())
+    groups = {row["group"] for row in rows}
+    assert record["test"]["patients"] == len(groups) < len(rows)
+    false, true = (record["roc"][f"{kind}_positive_rate"] for kind in ("false", "true"))
+    assert (false[0], true[0], false[-1], true[-1]) == (0.0, 0.0, 1.0, 1.0)
+    area = np.sum(np.diff(false) * (np.array(true[1:]) + true[:-1]) / 2)
+    assert area == pytest.approx(record["test"]["auc"]["value"])
+
+
 def test_sections_are_there(record):
     assert record["train"]["films"] > record["test"]["films"]
     for kind in ("type_1", "type_2"):
@@ -116,6 +158,8 @@ def test_sections_are_there(record):
         true, false = found * share, (1 - cleared) * (1 - share)
         assert own["prevalence"] == share
         assert own["ppv"]["value"] == pytest.approx(true / (true + false))
+        true, false = cleared * (1 - share), (1 - found) * share
+        assert own["npv"]["value"] == pytest.approx(true / (true + false))
 
 
 def test_html_is_whole_in_itself(report):
@@ -215,8 +259,6 @@ def test_corruptions_are_of_the_same_film_whatever_the_network_takes(
     tiny_keras, write_film, tmp_path
 ):
     import dataclasses
-
-    import numpy as np
 
     from edge_xray.decode import decode
     from edge_xray.input_spec import InputSpec
@@ -364,7 +406,6 @@ def test_split_of_other_films_is_refused(tiny_keras, film_folder, tiny_split, tm
 def test_other_region_four_classes_colour_softmax(tmp_path, capsys):
     """A Keras classifier of somebody else's kind: no evidence map, RGB, two classes without finding."""
     import keras
-    import numpy as np
     from PIL import Image
 
     from edge_xray.input_spec import InputSpec
@@ -411,7 +452,6 @@ def test_other_region_four_classes_colour_softmax(tmp_path, capsys):
 
 def noise_of(names, films, folder):
     """Films of noise, so many a class."""
-    import numpy as np
     from PIL import Image
 
     draw = np.random.default_rng(0)
