@@ -59,14 +59,21 @@ def files_below(folder: Path) -> Iterator[tuple[Path, bool]]:
     """The files of a class folder, in no order, with whether each is taken for a film.
 
     Names that begin with a dot and what stands beside films (`LITTER`) are passed over.
+
+    Raises:
+        OSError: a folder in it cannot be listed; its films would be missing without a word.
     """
-    for directory, subfolders, names in os.walk(folder):
+    for directory, subfolders, names in os.walk(folder, onerror=_refuse):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in names:
             if not name.startswith(".") and name.lower() not in LITTER:
                 path = Path(directory, name)
                 known = path.suffix.lower() in FILM_SUFFIXES or _UID.fullmatch(name)
                 yield path, bool(known) or _holds_dicom(path)
+
+
+def _refuse(error: OSError) -> None:
+    raise error
 
 
 def _holds_dicom(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections import defaultdict
 from collections.abc import Callable
@@ -125,6 +126,44 @@ def test_files_that_are_no_films_are_counted_and_named(
         film.unlink()
     with pytest.raises(UsageError, match="has 1 files and no film; expected films in it"):
         read_labelled_folder(data)
+
+
+@pytest.mark.parametrize("command", ["split", "audit"])
+def test_a_folder_of_films_that_cannot_be_listed_is_told_and_not_left_out(
+    write_film: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    data, real = tmp_path / "data", os.scandir
+    for label in ("normal", "viral"):
+        for index in range(8):
+            write_film(data / label / f"patient{index}" / "a.png", label, index)
+
+    def scandir(path: str) -> object:
+        if Path(path).name == "patient3":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    out = tmp_path / "out"
+    assert main([command, str(data), "-o", str(out)]) == 3
+    said = capsys.readouterr().err.strip()
+    assert "cannot be read" in said and "patient3" in said and len(said.splitlines()) == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("command", ["split", "audit"])
+def test_what_is_no_folder_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file", "nowhere"):
+        assert main([command, str(tmp_path / name), "-o", str(tmp_path / "out")]) == 2
+        said = capsys.readouterr().err.strip()
+        assert f"{name}: expected a folder with one folder a class in it" in said
+        assert len(said.splitlines()) == 1
 
 
 def test_folders_called_as_kaggles_with_names_of_their_own_are_two_classes(
