@@ -295,6 +295,10 @@ def test_what_is_named_twice_is_found_once(folder):
     (folder / ".hidden.jpg").touch()
     named = [folder, folder / "a.jpg", folder / "sub", folder, folder / ".hidden.jpg"]
     assert without_repeats(named) == [folder, folder / ".hidden.jpg"]
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "film.jpg").touch()
+    within = folder / ".cache" / "film.jpg"
+    assert without_repeats([folder, within]) == [folder, within]
     flat = without_repeats(named, recursive=False)
     assert flat == [folder, folder / "sub", folder / ".hidden.jpg"]
     other = folder.parent / "other.jpg"

@@ -214,6 +214,17 @@ def test_too_few_patients_are_refused_with_what_to_do() -> None:
     groups, _ = film_groups(films, list(range(6)))
     with pytest.raises(UsageError, match=r"films of 2 patients only.*Add films"):
         make_folds(films, [""] * 6, groups, folds=5, seed=0)
+    # The class that has the fewest is named, and a patient of each part is enough.
+    films = _films([*range(30), 31, 34, 37])
+    films = [film for film in films if film.label != "bacterial" or int(film.patient[6:]) > 30]
+    groups, _ = film_groups(films, list(range(len(films))))
+    split = make_split(films, [""] * len(films), groups, seed=0)
+    assert {film.part for film in split.films if film.label == "bacterial"} == {
+        "train", "validation", "test"
+    }  # fmt: skip
+    said = r"class 'bacterial' has films of 2 patients only; expected at least 3"
+    with pytest.raises(UsageError, match=said):
+        make_split(films[:-1], [""] * len(films[1:]), groups[:-1], seed=0)
 
 
 def test_a_csv_gives_patients_and_labels(tmp_path: Path) -> None:
