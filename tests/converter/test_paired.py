@@ -159,9 +159,9 @@ LIMITS = {
 }
 
 
-@pytest.mark.parametrize("name", [*LIMITS, "flips", "mean shift"])
+@pytest.mark.parametrize("name", [*LIMITS, "flips", "mean shift", "refusals"])
 def test_each_loss_is_held_to_its_own_limit(name):
-    model = random_outcome(0)
+    model = dataclasses.replace(random_outcome(0), refused=np.zeros(120, bool))
     _, (same,) = compare([model, model], [str(i) for i in range(120)], resamples=10)
     for loss, kept in ((0.05, True), (0.0501, False), (-0.5, True)):
         if name in LIMITS:
@@ -174,10 +174,11 @@ def test_each_loss_is_held_to_its_own_limit(name):
             field, flips = "flips", tuple(range(max(0, round(1e4 * loss))))
             comparison = dataclasses.replace(same, label_flips=flips)
         else:
-            field, comparison = "mean_shift", dataclasses.replace(same, mean_shift=loss)
-        budget = dataclasses.replace(Budget(*[0.0] * 7), **{field: 0.05})
+            field = name.replace(" ", "_")
+            comparison = dataclasses.replace(same, **{field: loss})
+        budget = dataclasses.replace(Budget(*[0.0] * 8), **{field: 0.05})
         checks = {check.name: check for check in judge(comparison, 10_000, budget)}
-        assert list(checks) == [*LIMITS, "flips", "mean shift"]
+        assert list(checks) == [*LIMITS, "flips", "mean shift", "refusals"]
         assert checks.pop(name).passed == kept
         assert all(check.passed and check.limit == 0.0 for check in checks.values())
 
@@ -240,6 +241,40 @@ def test_flips_are_the_films_that_get_another_label():
     assert comparison.agreement == 0.5
     assert (comparison.only_reference, comparison.only_candidate) == (1, 0)
     assert comparison.largest_shift == pytest.approx(0.75, abs=0.06)
+
+
+def test_shifts_up_and_down_do_not_cancel():
+    truth = [0, 1, 1, 0]
+    one, other = (
+        outcome([[1 - share, share, 0.0] for share in shares], truth)
+        for shares in ((0.2, 0.8, 0.9, 0.1), (0.3, 0.6, 0.9, 0.0))
+    )
+    for models in ([one, other], [other, one]):
+        _, (comparison,) = compare(models, list("abcd"), resamples=100)
+        assert comparison.mean_shift == pytest.approx(0.1)
+        assert comparison.largest_shift == pytest.approx(0.2)
+
+
+def test_refusals_are_the_films_that_the_candidate_alone_refuses():
+    truth = [0, 1, 1, 0]
+    plain = outcome(np.eye(3)[truth], truth)
+    one, other = (
+        dataclasses.replace(plain, refused=np.array(refused, bool))
+        for refused in ((1, 1, 0, 0), (0, 1, 1, 1))
+    )
+    for models, share in (([one, other], 0.5), ([other, one], 0.25), ([one, one], 0.0)):
+        _, (comparison,) = compare(models, list("abcd"), resamples=100)
+        assert comparison.refusals == share
+    for models in ([plain, one], [one, plain]):
+        _, (comparison,) = compare(models, list("abcd"), resamples=100)
+        assert math.isnan(comparison.refusals)
+
+
+def test_a_film_that_is_neither_of_two_classes_tells_nothing_of_them():
+    shares = [[0.0, 0.9, 0.1], [1.0, 0.0, 0.0], [0.0, 0.2, 0.8], [0.0, 0.6, 0.4]]
+    (figures,), _ = compare([outcome(shares, [1, 1, 2, 2])], list("abcd"), resamples=100)
+    # 0.9 and a half for bacterial, 0.2 and 0.6 for viral: three of four pairs are in order.
+    assert figures.pair_auc.value == 0.75
 
 
 def test_a_perfect_share_has_wilson_s_interval():
