@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from edge_xray.cli import main
-from edge_xray.labelled import Split
+from edge_xray.errors import UsageError
+from edge_xray.labelled import Split, SplitFilm, file_sha256
 from edge_xray.model_file import attach_to_keras, read_metadata
+from edge_xray.unseen_films import refuse_training_films, split_beside
 
 QUICK = ("--no-robustness", "--resamples", "100", "--format", "json")
 
@@ -120,8 +122,6 @@ def test_where_the_split_is_not_at_hand_the_summary_says_so(
 def test_films_from_elsewhere_judge_and_nothing_is_set_beside_them(
     ask: Ask, run_folder: Path, write_film: Callable[..., Path], tmp_path: Path
 ) -> None:
-    from edge_xray.labelled import SplitFilm, file_sha256
-
     films = []
     for label in ("normal", "viral"):
         for seed in range(4):
@@ -204,3 +204,75 @@ def test_a_csv_that_contradicts_the_split_is_refused(
         code, _, err = ask(run_folder / "model.keras", "--data", film_folder, "--patients", table)
         assert code == expected
     assert "split.json was made with other patients or labels" in err
+
+
+def film_of(patient: str, part: str, *, label: str = "viral", content: str = "") -> SplitFilm:
+    name = content or f"{patient} {part} {label}"
+    return SplitFilm(f"{label}/{name}.png", label, patient, patient, name, part)
+
+
+LEARNED = Split(
+    0,
+    (
+        film_of("person1", "train"),
+        film_of("person2", "validation"),
+        film_of("person3", "test"),
+        film_of("IM-0001", "train", label="normal"),
+        film_of("", "train", content="of nobody known"),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("film", "said"),
+    [
+        (film_of("", "all", content="person1 train viral"), "one of the films"),
+        (film_of("", "all", content="person2 validation viral"), "one of the films"),
+        (film_of("person1", "all"), "of a patient of the films"),
+        (film_of("person2", "all"), "of a patient of the films"),
+        (film_of("IM-0001", "all", label="viral"), "of a patient of the films"),
+        # Those films number the patients of each cause for themselves.
+        (film_of("person1", "all", label="bacterial"), ""),
+        (film_of("person3", "all"), ""),
+        (film_of("person4", "all"), ""),
+        (film_of("", "all", content="of somebody else"), ""),
+    ],
+)
+def test_films_and_patients_that_a_model_learned_from_judge_it_nowhere(
+    tiny_keras: Path, film: SplitFilm, said: str
+) -> None:
+    own = {"split_sha256": LEARNED.fingerprint()}
+    metadata = dataclasses.replace(read_metadata(tiny_keras), training=own)
+    films, other = (film_of("person9", "all"), film), Split(1, (film,))
+    for split in (None, other):
+        if said:
+            with pytest.raises(UsageError, match=f"m.keras: {film.path} is {said}"):
+                refuse_training_films(metadata, films, split, "m.keras", [other, LEARNED])
+        else:
+            assert refuse_training_films(metadata, films, split, "m.keras", [other, LEARNED])
+    # Of its own split the part says it; without a split at hand nothing does.
+    assert refuse_training_films(metadata, [film], LEARNED, "m.keras", [])
+    assert not refuse_training_films(metadata, [film], None, "m.keras", [other])
+    unnamed = dataclasses.replace(metadata, training={})
+    assert not refuse_training_films(unnamed, [film], other, "m.keras", [LEARNED])
+
+
+@pytest.mark.parametrize(("gone", "more"), [(3, ""), (5, " and 2 more")])
+def test_films_of_the_part_that_are_missing_are_named(
+    run_folder: Path, film_folder: Path, tmp_path: Path, gone: int, more: str
+) -> None:
+    shutil.copytree(film_folder, tmp_path / "some")
+    model, part = run_folder / "model.keras", Split.read(run_folder / "split.json").part("test")
+    assert split_beside(model, tmp_path / "some", "test") == run_folder / "split.json"
+    for film in part[:gone]:
+        (tmp_path / "some" / "train" / film.path).unlink()
+    named = ", ".join(film.path for film in part[:3])
+    with pytest.raises(UsageError, match=f"of its part test {named}{more} are missing"):
+        split_beside(model, tmp_path / "some", "test")
+    assert split_beside(model, tmp_path / "some", "validation") == run_folder / "split.json"
+    # Other films of the same names are another hospital's.
+    for path in (tmp_path / "some").rglob("*.jpeg"):
+        path.write_bytes(path.read_bytes() + b"\0")
+    assert split_beside(model, tmp_path / "some", "test") is None
+    (run_folder / "split.json").unlink()
+    assert split_beside(model, film_folder, "test") is None
