@@ -244,6 +244,44 @@ def test_border_that_gives_the_class_away_is_found(tmp_path, draw_film, capsys):
     assert any("From the border alone" in text for text in texts(record, "warning"))
 
 
+def test_what_differs_between_classes_is_measured_by_its_name(tmp_path, capsys):
+    draw = np.random.default_rng(0)
+    rows = ["path,patient"]
+    for name, width, height, grey, noise in (
+        ("dark", 200, 100, 60, 5),
+        ("light", 112, 120, 150, 60),
+    ):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for index in range(8):
+            film = np.clip(draw.normal(grey, noise, (height, width)), 0, 255).astype(np.uint8)
+            if name == "dark":
+                for line in (film[:6], film[-6:], film[:, :6], film[:, -6:]):
+                    line[...] = 0
+            Image.fromarray(film).save(tmp_path / "data" / name / f"{index}.png")
+            rows.append(f"{name}/{index}.png,{name}{min(index, 4)}")
+    (tmp_path / "who.csv").write_text("\n".join(rows))
+    record = found(capsys, tmp_path / "data", "--patients", tmp_path / "who.csv")
+    areas = {name: own["light"]["value"] for name, own in record["auc_of_quantities"].items()}
+    del areas["bytes of the file"]
+    assert areas == {
+        "width": 0.0,
+        "height": 1.0,
+        "width to height": 0.0,
+        "brightness": 1.0,
+        "contrast": 1.0,
+        "brightness of the border": 1.0,
+        "dark share of the border": 0.0,
+    }
+    dark, light = record["classes"]["dark"], record["classes"]["light"]
+    means = {name: own["value"] for name, own in dark["means"].items()}
+    assert means["brightness of the border"] == 0.0 and means["dark share of the border"] == 1.0
+    assert means["brightness"] == pytest.approx(60 * 0.94 * 0.88 / 255, abs=0.01)
+    assert light["means"]["brightness"]["value"] == pytest.approx(150 / 255, abs=0.02)
+    assert (dark["patients"], dark["most"], dark["films"]) == (5, 4, {"all": 8})
+    assert record["sides"]["width"] == {"least": 112, "median": 156.0, "most": 200}
+    assert record["sides"]["height"] == {"least": 100, "median": 110.0, "most": 120}
+
+
 def _findings(**found):
     """What is said of an audit that found this and nothing else."""
     return findings_of(Audit(**{**dict.fromkeys((own.name for own in fields(Audit)), ()), **found}))
