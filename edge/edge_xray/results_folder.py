@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -48,8 +47,6 @@ _PNG_END: Final = b"IEND\xaeB`\x82"
 
 _READ_REASONS: Final = QUALITY_REASONS.keys() | INTENDED_USE_REASONS.keys()
 """Reasons of films that were decoded, and so can have a picture."""
-
-_PAGE: Final = re.compile(r"results-(\d+)\.html")
 
 
 def fingerprint(classifier: Classifier, options: ScanOptions) -> str:
@@ -295,6 +292,7 @@ class ResultsFolder:
             path for name, write in writers.items() if name in wanted for path in write(rows, run)
         ]
         if was != now:
+            # Of a longer list there are more pages, which would show films of the past.
             for path in reports_in(self.folder):
                 if path not in written:
                     _remove(path)
@@ -305,11 +303,6 @@ class ResultsFolder:
         written = []
         for name, chunks in html.render_pages(rows, run, self.picture):
             written += self._write(name, chunks)
-        # A shorter list has fewer pages: those of the longer one would show films of the past.
-        for path in self.folder.glob("results-*.html"):
-            match = _PAGE.fullmatch(path.name)
-            if match and int(match[1]) > len(written):
-                _remove(path)
         return written
 
     def _write(self, name: str, chunks: Iterable[str]) -> list[Path]:

@@ -334,6 +334,14 @@ def test_a_kept_list_with_patient_ids_is_told(run, films, to_dicom, draw_film):
     assert f"is kept in {kept}{os.sep}; it holds patient IDs as they are" in err
 
 
+def test_a_list_with_patient_ids_is_kept_for_who_asks_for_them(run, films):
+    run("scan", "films", "-o", "out", "--with-identifiers")
+    first = {path.name: path.read_text() for path in Path("out").glob("results*")}
+    run("scan", "films", "-o", "out", "--with-identifiers", "--operating-point", "rule-in")
+    (kept,) = Path("out/earlier").iterdir()
+    assert {path.name: path.read_text() for path in kept.iterdir()} == first
+
+
 def test_a_report_of_a_time_that_no_calendar_has_is_kept(run, films):
     run("scan", "films", "-o", "out")
     try:
@@ -681,6 +689,21 @@ def test_reports_of_other_options_go_even_if_the_scan_that_made_them_old_was_cut
     assert sorted(path.name for path in Path("out").glob("results*")) == ["results.csv"]
 
 
+def test_a_report_that_was_written_before_a_scan_was_cut_off_does_not_pass_for_the_earlier_list(
+    run, films, write_film, monkeypatch
+):
+    run("scan", "films", "-o", "out")
+    (films / "normal-910.png").unlink()
+    with monkeypatch.context() as cut:
+        cut.setattr("edge_xray.reports.csv.render", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run("scan", "films", "-o", "out")
+    assert "normal-910.png" not in Path("out/results.html").read_text()
+    write_film(films / "normal-910.png", "normal", 910)
+    run("scan", "films", "-o", "out", "-f", "csv")
+    assert [path.name for path in Path("out").glob("results*")] == ["results.csv"]
+
+
 def test_a_film_whose_content_changed_is_scored_again(run, films, write_film):
     run("scan", "films", "-o", "out")
     write_film(films / "normal-910.png", "bacterial", 917)
@@ -696,11 +719,40 @@ def test_other_options_start_fresh_and_say_so(run, films):
     assert {row["operating_point"] for row in rows.values()} == {"rule-in"}
 
 
+def test_a_shorter_list_leaves_no_page_of_the_longer_one(run, films, monkeypatch):
+    monkeypatch.setattr("edge_xray.reports.html.PAGE_FILMS", 2)
+    for gone, pages in (([], 3), (["normal-910"], 3), (["normal-911", "viral-910"], 2)):
+        for name in gone:
+            (films / f"{name}.png").unlink()
+        run("scan", "films", "-o", "out")
+        names = ["results.html", *(f"results-{page}.html" for page in range(2, pages + 1))]
+        assert {path.name for path in Path("out").glob("*.html")} == set(names)
+        text = "".join(Path("out", name).read_text() for name in names)
+        assert not any(f"{name}.png" in text for name in gone)
+    assert not Path("out/earlier").exists()
+
+
+def test_a_heat_map_is_drawn_once_and_again_where_it_is_not_whole(run, films):
+    run("scan", "films", "-o", "out", "--heatmaps")
+    drawn = {path: path.read_bytes() for path in Path("out/heatmaps").iterdir()}
+    times = {path: path.stat().st_mtime_ns for path in drawn}
+    run("scan", "films", "-o", "out", "--heatmaps")
+    assert {path: path.stat().st_mtime_ns for path in drawn} == times
+    empty, cut, gone, *_ = drawn
+    empty.write_bytes(b"")
+    cut.write_bytes(drawn[cut][:-1])
+    gone.unlink()
+    run("scan", "films", "-o", "out", "--heatmaps")
+    assert {path: path.read_bytes() for path in Path("out/heatmaps").iterdir()} == drawn
+
+
 def test_a_lost_picture_is_made_again(run, films):
     run("scan", "films", "-o", "out")
     picture = sorted(Path("out/pictures").iterdir())[0]
-    picture.write_bytes(picture.read_bytes()[:100])
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[:-1])
     run("scan", "films", "-o", "out")
+    assert picture.read_bytes() == whole
     assert Path("out/results.html").read_text().count("data:image/jpeg;base64,") == 6
     run("scan", "films", "-o", "out", "--heatmaps")
     assert len(list(Path("out/heatmaps").iterdir())) == 6
