@@ -334,6 +334,21 @@ def test_a_kept_list_with_patient_ids_is_told(run, films, to_dicom, draw_film):
     assert f"is kept in {kept}{os.sep}; it holds patient IDs as they are" in err
 
 
+def test_patient_ids_of_a_scan_that_was_cut_off_are_not_kept_for_who_asks_for_none(
+    run, films, to_dicom, draw_film, monkeypatch
+):
+    (films / "named.dcm").write_bytes(to_dicom(draw_film("normal", 914), PatientID="id-1"))
+    with monkeypatch.context() as cut:
+        cut.setattr("edge_xray.reports.csv.render", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run("scan", "films", "-o", "out", "--with-identifiers")
+    assert "id-1" in Path("out/results.html").read_text()
+    run("scan", "films", "-o", "out", "-f", "csv")
+    assert not any(
+        b"id-1" in path.read_bytes() for path in Path("out").rglob("*") if path.is_file()
+    )
+
+
 def test_a_list_with_patient_ids_is_kept_for_who_asks_for_them(run, films):
     run("scan", "films", "-o", "out", "--with-identifiers")
     first = {path.name: path.read_text() for path in Path("out").glob("results*")}
