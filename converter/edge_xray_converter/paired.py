@@ -231,8 +231,8 @@ def _differences(
     differences = _share_differences(reference, candidate, whom)
     for name, (estimate, draws) in after.items():
         other, other_draws = before[name]
-        differences[name] = ClusterResamples.difference(
-            estimate.value - other.value, draws, other_draws
+        differences[name] = ClusterResamples.estimate(
+            estimate.value - other.value, draws - other_draws
         )
     if not _same_labels(reference, candidate):
         differences |= dict.fromkeys(LABEL_FIGURES, NOTHING)

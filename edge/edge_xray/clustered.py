@@ -235,31 +235,21 @@ class ClusterResamples:
 
     @staticmethod
     def estimate(value: float, resampled: NDArray[np.floating]) -> Estimate:
-        """A value with the 95 % percentile interval of its resamples; NaN resamples are left out."""
-        resampled = resampled[np.isfinite(resampled)]
-        if not resampled.size or math.isnan(value):
-            return Estimate(value, math.nan, math.nan)
-        low, high = np.quantile(resampled, [0.025, 0.975])
-        return Estimate(value, float(low), float(high))
-
-    @staticmethod
-    def difference(
-        value: float, first: NDArray[np.floating], second: NDArray[np.floating]
-    ) -> Estimate:
-        """A paired difference with the 95 % percentile interval of its resamples.
+        """A value with the 95 % percentile interval of its resamples; NaN resamples are left out.
 
         Args:
-            value: the difference.
-            first: (resamples,) of the one statistic.
-            second: (resamples,) of the other, on the same resamples.
+            value: the statistic, or the difference of two.
+            resampled: (resamples,) of it.
 
         Returns:
-            Without an interval (NaN) where all resamples differ by as much: that they do not vary does
-            not say that other patients would not.
+            Without an interval (NaN) where the resamples do not vary, as those of a single patient: that does not
+            say that other patients would not.
         """
-        estimate = ClusterResamples.estimate(value, first - second)
-        if estimate.high - estimate.low > np.finfo(float).eps:
-            return estimate
+        resampled = resampled[np.isfinite(resampled)]
+        if resampled.size and not math.isnan(value):
+            low, high = np.quantile(resampled, [0.025, 0.975])
+            if high - low > np.finfo(float).eps:
+                return Estimate(value, float(low), float(high))
         return Estimate(value, math.nan, math.nan)
 
     def aucs(self, positive: NDArray[np.bool_], score: NDArray[np.floating]) -> NDArray[np.float64]:

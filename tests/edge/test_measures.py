@@ -222,10 +222,10 @@ def test_paired_resamples_that_do_not_vary_give_no_interval():
     resamples = ClusterResamples(np.arange(30), resamples=100)
     positive = np.arange(30) < 15
     areas = resamples.aucs(positive, positive.astype(float))
-    same = resamples.difference(0.0, areas, areas)
+    same = resamples.estimate(0.0, areas - areas)
     assert same.value == 0.0 and math.isnan(same.low) and math.isnan(same.high)
     less = resamples.aucs(positive, -np.abs(np.arange(30) - 8.0))
-    other = resamples.difference(-0.1, less, areas)
+    other = resamples.estimate(-0.1, less - areas)
     assert other.low < other.high <= 0.0
 
 
@@ -233,9 +233,23 @@ def test_interval_of_resamples_holds_95_percent_of_those_that_are_numbers():
     told = np.r_[np.linspace(0.0, 1.0, 1001), np.full(500, math.nan)]
     own = ClusterResamples.estimate(0.4, told)
     assert (own.value, own.low, own.high) == pytest.approx((0.4, 0.025, 0.975))
-    for value, resampled in ((math.nan, told), (0.4, np.full(9, math.nan))):
+    alike = np.full(9, 0.1) + 0.3
+    for value, resampled in ((math.nan, told), (0.4, np.full(9, math.nan)), (0.4, alike)):
         own = ClusterResamples.estimate(value, resampled)
         assert math.isnan(own.low) and math.isnan(own.high)
+
+
+def test_films_of_one_patient_give_areas_and_errors_no_interval():
+    positive, p = np.array([True, True, False, False]), np.array([0.9, 0.4, 0.5, 0.1])
+    for clusters in (["p"] * 4, ["p", "p", "q", "q"]):
+        resamples = ClusterResamples(clusters, resamples=100)
+        own = resamples.auc(positive, p)
+        assert own.value == 0.75 and math.isnan(own.low) and math.isnan(own.high)
+    resamples = ClusterResamples(["p"] * 4, resamples=100)
+    own = resamples.estimate(0.1, resamples.calibration_errors(p, positive))
+    assert math.isnan(own.low) and math.isnan(own.high)
+    own = ClusterResamples(["p", "q", "p", "q"], resamples=100).auc(positive, p)
+    assert own.low <= 0.75 < own.high
 
 
 def test_perfect_area_has_width():
@@ -316,6 +330,8 @@ def test_predictive_values_by_bayes():
     assert perfect.value == perfect.high == 1.0 and perfect.low < 0.6
     never_positive, all_cleared = predictive_values(0.0, 1.0, 30, 30, 0.1)
     assert math.isnan(never_positive.value) and all_cleared.value == pytest.approx(0.9)
+    worse_than_chance = predictive_values(0.2, 0.3, 30, 30, 0.5)
+    assert [own.value for own in worse_than_chance] == pytest.approx([0.1 / 0.45, 0.15 / 0.55])
     always_positive, none_cleared = predictive_values(1.0, 0.0, 30, 30, 0.1)
     assert always_positive.value == pytest.approx(0.1) and math.isnan(none_cleared.value)
     nothing = predictive_values(0.9, math.nan, 30, 0, 0.1)

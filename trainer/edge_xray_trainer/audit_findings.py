@@ -166,7 +166,7 @@ def _shortcuts(audit: Audit) -> Iterator[Finding]:
         )
         return
     name, worst = max(audit.border.items(), key=lambda item: item[1].value)
-    if worst.low < SHORTCUT_WARNING:
+    if not worst.low >= SHORTCUT_WARNING:
         yield Finding("good", f"The border alone tells little: AUC {cell_text(worst)} for {name}.")
         return
     yield Finding(

@@ -304,10 +304,10 @@ def _paired(
     value = auc(own.positive, own.p_finding) - auc(first.positive, first.p_finding)
     return replace(
         run,
-        difference_auc=resamples.difference(
+        difference_auc=resamples.estimate(
             value,
-            resamples.aucs(own.positive, own.p_finding),
-            resamples.aucs(first.positive, first.p_finding),
+            resamples.aucs(own.positive, own.p_finding)
+            - resamples.aucs(first.positive, first.p_finding),
         ),
         difference_accuracy=clustered_difference(own.right, first.right, own.clusters),
     )
@@ -319,7 +319,7 @@ def verdict_of(comparison: Comparison) -> str:
     if not runs:
         return "No AUC: the films are all of one kind."
     best = max(runs, key=lambda run: run.test.auc.value)
-    close = [run for run in runs if run.test.auc.high >= best.test.auc.value]
+    close = [run for run in runs if run is best or run.test.auc.high >= best.test.auc.value]
     small = min(close, key=lambda run: run.bytes)
     text = f"Highest AUC: {best.name} ({best.test.auc.value:.4f})."
     if small is not best:
