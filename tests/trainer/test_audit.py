@@ -260,7 +260,9 @@ def test_what_differs_between_classes_is_measured_by_its_name(tmp_path, capsys):
             Image.fromarray(film).save(tmp_path / "data" / name / f"{index}.png")
             rows.append(f"{name}/{index}.png,{name}{min(index, 4)}")
     (tmp_path / "who.csv").write_text("\n".join(rows))
-    record = found(capsys, tmp_path / "data", "--patients", tmp_path / "who.csv")
+    words = ["--patients", tmp_path / "who.csv", "--folds", 9]
+    record = found(capsys, tmp_path / "data", *words)
+    assert record["border_folds"] == 5  # no more than a class has patients
     areas = {name: own["light"]["value"] for name, own in record["auc_of_quantities"].items()}
     del areas["bytes of the file"]
     assert areas == {

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_xray.clustered import ClusterResamples
-from edge_xray.errors import UsageError
 from edge_xray.operating_point import Estimate
 
 Pixels = NDArray[np.uint8]
@@ -83,15 +82,12 @@ def border_scores(
         features: (n, k), from `border_features`.
         labels: (n,) the reference: the class of each film.
         groups: (n,) what must not be parted: a patient with all copies.
-        folds: how many.
+        folds: how many; no more than there are groups of any class.
         seed: of the folds.
         done: called after each fold.
 
     Returns:
         ``(names, probabilities)``: the classes in order, and (n, classes).
-
-    Raises:
-        UsageError: fewer groups of a class than folds.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedGroupKFold
@@ -99,20 +95,12 @@ def border_scores(
 
     names = tuple(sorted(set(labels)))
     reference = np.array([names.index(label) for label in labels])
-    group_names = np.asarray(groups)
-    for index, name in enumerate(names):
-        count = len(np.unique(group_names[reference == index]))
-        if count < folds:
-            raise UsageError(
-                f"class {name} has films of {count} patients, fewer than the {folds} folds; use "
-                f"--folds {max(count, 2)} or leave the class out"
-            )
     scores = np.zeros((len(reference), len(names)))
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     # The threads of so small a task wait for each other by spinning: on a busy machine one is fifty
     # times as fast as two.
     with threadpool_limits(1):
-        for seen, held_back in splitter.split(features, reference, group_names):
+        for seen, held_back in splitter.split(features, reference, np.asarray(groups)):
             model = HistGradientBoostingClassifier(
                 max_iter=BOOSTING_ROUNDS,
                 min_samples_leaf=max(1, min(LEAF_FILMS, len(seen) // LEAF_FILMS)),
