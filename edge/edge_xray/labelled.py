@@ -130,7 +130,7 @@ def read_labelled_folder(root: Path, *, fewest: int = 2) -> list[LabelledFilm]:
 
 
 def files_left_out(root: Path) -> list[str]:
-    """Files in the class folders that are taken for no films, by ending and content, sorted.
+    """Files in the class folders that are taken for no films, by ending and content, and linked folders; sorted.
 
     Args:
         root: as for `read_labelled_folder`.

@@ -58,13 +58,17 @@ def class_folders(root: Path) -> list[str]:
 def files_below(folder: Path) -> Iterator[tuple[Path, bool]]:
     """The files of a class folder, in no order, with whether each is taken for a film.
 
-    Names that begin with a dot and what stands beside films (`LITTER`) are passed over.
+    Names that begin with a dot and what stands beside films (`LITTER`) are passed over. A link to a folder is not
+    entered, and is no film.
 
     Raises:
         OSError: a folder in it cannot be listed; its films would be missing without a word.
     """
     for directory, subfolders, names in os.walk(folder, onerror=_refuse):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in subfolders:
+            if (link := Path(directory, name)).is_symlink():
+                yield link, False
         for name in names:
             if not name.startswith(".") and name.lower() not in LITTER:
                 path = Path(directory, name)

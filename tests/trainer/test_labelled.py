@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import zlib
 from collections import defaultdict
 from collections.abc import Callable
@@ -152,6 +153,27 @@ def test_a_folder_of_films_that_cannot_be_listed_is_told_and_not_left_out(
     said = capsys.readouterr().err.strip()
     assert "cannot be read" in said and "patient3" in said and len(said.splitlines()) == 1
     assert not out.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_a_linked_folder_of_films_is_left_out_with_a_word(
+    write_film: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    for label in ("normal", "viral"):
+        for index in range(8):
+            write_film(data / label / f"patient{index}" / "a.png", label, index)
+    (data / "viral" / "patient3").rename(tmp_path / "elsewhere")
+    (data / "viral" / "patient3").symlink_to(tmp_path / "elsewhere")
+    assert len(read_labelled_folder(data)) == 15
+    assert files_left_out(data) == ["viral/patient3"]
+    assert main(["split", str(data), "-o", str(tmp_path / "split.json")]) == 0
+    assert "1 files, the first viral/patient3." in " ".join(capsys.readouterr().err.split())
+    # A class may lie elsewhere as a whole, and so may a film.
+    (data / "viral").rename(tmp_path / "viral")
+    (data / "viral").symlink_to(tmp_path / "viral")
+    (data / "normal" / "b.png").symlink_to(tmp_path / "elsewhere" / "a.png")
+    assert len(read_labelled_folder(data)) == 16
 
 
 @pytest.mark.parametrize("command", ["split", "audit"])
