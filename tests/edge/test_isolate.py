@@ -390,3 +390,24 @@ def test_where_no_thread_may_be_started_a_film_for_the_child_is_a_row(
     with pytest.raises(FilmError) as caught:
         decode_isolated(encode(draw_film("normal", 1), "TIFF"), SPEC)
     assert caught.value.reason == "no_decoder_process"
+
+
+@pytest.mark.parametrize(
+    ("place", "broken"),
+    [
+        ("edge_xray.isolate.sys.executable", "/no/python/here"),
+        ("edge_xray.isolate._CHILD", "raise SystemExit(1)"),
+    ],
+)
+def test_where_no_child_can_be_started_a_film_is_a_row_that_is_tried_again(
+    encode, draw_film, monkeypatch, place, broken
+):
+    data = encode(draw_film("normal", 1), "TIFF")
+    with monkeypatch.context() as patch:
+        patch.setattr(isolate, "_idle", [])
+        patch.setattr(place, broken)
+        with pytest.raises(FilmError) as caught:
+            decode_isolated(data, SPEC)
+        assert not children()
+    assert caught.value.reason == "no_decoder_process" in MACHINE_REASONS
+    assert decode_isolated(data, SPEC).format == "TIFF"
