@@ -385,6 +385,18 @@ def test_html_shows_films_unless_told_not_to(folder, tmp_path, capsys):
     assert capsys.readouterr().out == f"{tmp_path / 'with'}\n{tmp_path / 'without'}\n"
 
 
+def test_a_report_that_cannot_be_written_is_named_and_leaves_nothing_behind(
+    write_film, tmp_path, capsys
+):
+    for name in ("well", "ill"):
+        write_film(tmp_path / "data" / name / "a.png", "normal", len(name))
+    (tmp_path / "out" / "audit.json").mkdir(parents=True)
+    assert run(tmp_path / "data", "-o", tmp_path / "out", "-f", "json") == 3
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'out' / 'audit.json'}: cannot be written" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["audit.json"]
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_xray.durable import output_errors
+from edge_xray.durable import output_errors, write_named
 from edge_xray.errors import OutputError, UsageError
 from edge_xray_trainer.tables import Table, print_tables
 
@@ -129,14 +129,16 @@ def deliver(
     sys.stderr.write(closing + "\n")
     with output_errors(output):
         output.mkdir(parents=True, exist_ok=True)
-        for name in formats:
-            if name != TABLE:
-                write_text(output / files[name][0], files[name][1]())
+    for name in formats:
+        if name != TABLE:
+            write_text(output / files[name][0], files[name][1]())
     sys.stdout.write(f"{output}\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all; what is no Unicode in a file's name is written as an escape."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    temporary.replace(path)
+    """Write a file whole or not at all; what is no Unicode in a file's name is written as an escape.
+
+    Raises:
+        OutputError: it cannot be written; one that was there is as it was.
+    """
+    write_named(path, text.encode("utf-8", "backslashreplace"))

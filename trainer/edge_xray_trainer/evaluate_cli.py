@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from edge_xray._extras import require
-from edge_xray.durable import output_errors
 from edge_xray.errors import UsageError
 from edge_xray_trainer import _options as options
 from edge_xray_trainer.cli import PANEL
@@ -183,5 +182,4 @@ def add_stand_in(record: Path, name: str, figures: dict[str, Any]) -> None:
         kept.setdefault("shift_stand_ins", {})[name] = figures
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(f"{record}: expected a run's record.json ({error})") from error
-    with output_errors(record):
-        write_text(record, as_json(kept))
+    write_text(record, as_json(kept))
