@@ -11,6 +11,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -68,6 +69,20 @@ def test_records_can_be_read_before_they_are_written(tmp_path):
         journal.flush()
         journal.append("film5", record(5))
         assert list(journal.records.values()) == [record(number) for number in range(6)]
+
+
+def test_a_power_cut_costs_a_slow_scan_two_seconds_and_a_fast_one_a_group(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(journal_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    path = tmp_path / JOURNAL_NAME
+    with Journal(tmp_path, "model") as journal:
+        on_disk = []
+        for number, seconds in enumerate([0.0, 1.9, 0.1, 0.0, 1.9, *[0.0] * 30, 5.0]):
+            now[0] += seconds
+            journal.append(f"film{number}", record(number))
+            on_disk.append(path.read_bytes().count(b"\n") - 1)
+    # After two seconds, after 32 films, and at a film that comes late no sooner than the next.
+    assert on_disk == [0, 0, 3, *[3] * 31, 35, 35]
 
 
 def test_a_film_done_again_counts_once(tmp_path):
