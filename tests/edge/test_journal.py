@@ -94,6 +94,31 @@ def test_a_film_done_again_counts_once(tmp_path):
         assert journal.records["film1"] == {"again": True}
 
 
+def test_a_film_that_is_forgotten_is_not_counted_until_it_is_back(tmp_path):
+    fill(tmp_path, 3)
+    for last, counted in ((journal_module.FORGOTTEN, 2), ({"again": True}, 3)):
+        with Journal(tmp_path, "model") as journal:
+            journal.append("film1", last)
+        with Journal(tmp_path, "model") as journal:
+            assert journal.resumed == counted
+            assert journal.records["film1"] == last
+
+
+def test_a_disk_that_fails_on_the_way_out_does_not_hide_what_went_wrong_before(
+    tmp_path, monkeypatch
+):
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(ZeroDivisionError), Journal(tmp_path, "model") as journal:
+        journal.append("film0", record(0))
+        monkeypatch.setattr(os, "fsync", fail)
+        raise ZeroDivisionError
+    monkeypatch.undo()
+    # The folder is free again.
+    Journal(tmp_path, "model").close()
+
+
 def test_a_journal_that_something_else_changes_is_told(tmp_path):
     path = tmp_path / JOURNAL_NAME
     with Journal(tmp_path, "model") as journal:
