@@ -334,16 +334,20 @@ def test_a_kept_list_with_patient_ids_is_told(run, films, to_dicom, draw_film):
     assert f"is kept in {kept}{os.sep}; it holds patient IDs as they are" in err
 
 
-def test_patient_ids_of_a_scan_that_was_cut_off_are_not_kept_for_who_asks_for_none(
-    run, films, to_dicom, draw_film, monkeypatch
+@pytest.mark.parametrize("cut_off", [["--with-identifiers"], []])
+def test_patient_ids_are_not_kept_for_who_asks_for_none_whatever_scan_was_cut_off(
+    run, films, to_dicom, draw_film, monkeypatch, cut_off
 ):
     (films / "named.dcm").write_bytes(to_dicom(draw_film("normal", 914), PatientID="id-1"))
+    if not cut_off:
+        run("scan", "films", "-o", "out", "--with-identifiers")
     with monkeypatch.context() as cut:
         cut.setattr("edge_xray.reports.csv.render", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            run("scan", "films", "-o", "out", "--with-identifiers")
-    assert "id-1" in Path("out/results.html").read_text()
-    run("scan", "films", "-o", "out", "-f", "csv")
+            run("scan", "films", "-o", "out", *cut_off)
+    written = [path for path in Path("out").glob("results*") if b"id-1" in path.read_bytes()]
+    assert written
+    run("scan", "films", "-o", "out", "-f", "csv", "--operating-point", "rule-in")
     assert not any(
         b"id-1" in path.read_bytes() for path in Path("out").rglob("*") if path.is_file()
     )
