@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from edge_xray.errors import ModelError
 from edge_xray.model_file import split_packed
 from edge_xray_converter.delegation import delegation
-from edge_xray_converter.flatbuffer import read_graph, short_name
+from edge_xray_converter.flatbuffer import read_graph, read_object, schema, short_name
 from edge_xray_converter.layers import accumulated_errors, own_errors, worst
 from edge_xray_converter.quantize import measure_ranges
 from edge_xray_converter.sources import load_network
-from edge_xray_converter.surgery import simple_names
+from edge_xray_converter.surgery import packed, simple_names
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,30 @@ def test_a_model_s_operations_and_tensors_are_read(tiny_model):
     kernels = [graph.tensors[op.inputs[1]] for op in graph.operations if op.kind == "CONV_2D"]
     assert all(kernel.constant and kernel.type == "INT8" for kernel in kernels)
     assert [len(kernel.scale) for kernel in kernels] == [kernel.shape[0] for kernel in kernels]
+
+
+def test_operations_of_old_files_and_of_others_are_called_by_their_names(tiny_model):
+    model = read_object(tiny_model.read_bytes())
+    codes = {code.builtinCode: code for code in model.operatorCodes}
+    builtin = schema().BuiltinOperator
+    # A file of before 2020 has no second field.
+    codes[builtin.CONV_2D].builtinCode = 0
+    # One that is newer than the first field can tell, and one of somebody's own.
+    codes[builtin.QUANTIZE].builtinCode = builtin.GELU
+    codes[builtin.QUANTIZE].deprecatedBuiltinCode = builtin.PLACEHOLDER_FOR_GREATER_OP_CODES
+    assert read_graph(packed(model)).kinds() == {"CONV_2D": 4, "GELU": 1}
+    codes[builtin.QUANTIZE].builtinCode = builtin.CUSTOM
+    codes[builtin.QUANTIZE].deprecatedBuiltinCode = builtin.CUSTOM
+    codes[builtin.QUANTIZE].customCode = b"TheirOwn"
+    assert read_graph(packed(model)).kinds() == {"CONV_2D": 4, "CUSTOM TheirOwn": 1}
+
+
+def test_what_is_no_flatbuffer_or_holds_float_is_told(tiny_model, tiny_float):
+    with pytest.raises(ModelError, match=r"expected a \.tflite file, this is none"):
+        read_graph(b"\x1c\0\0\0ONNX" + bytes(60), "their.tflite")
+    assert read_graph(tiny_model.read_bytes()).non_integer() == []
+    graph = read_graph(tiny_float.read_bytes())
+    assert graph.non_integer() == list(graph.operations)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -79,9 +103,6 @@ def test_layers_of_a_model_against_itself_have_no_error(tiny_model, inputs):
 
 
 def test_a_spoilt_layer_is_where_the_error_begins(tiny_float, tiny_model, inputs):
-    from edge_xray_converter.flatbuffer import read_object
-    from edge_xray_converter.surgery import packed
-
     network, _ = split_packed(tiny_model.read_bytes())
     model = read_object(network, "tiny")
     kernel = model.subgraphs[0].operators[2].inputs[1]
