@@ -347,6 +347,7 @@ def test_three_channels_and_one_patient_a_class(tmp_path, capsys):
     assert record["files"] == {"PNG RGB": 9}
     assert record["border_folds"] == 0 and record["auc_of_the_border_alone"] == {}
     assert any("not measured" in text for text in texts(record, "warning"))
+    assert any("9 films are in colour" in text for text in texts(record, "warning"))
 
 
 def test_many_classes_stand_below_each_other(tmp_path, capsys):

@@ -16,6 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge_xray.calibration import probabilities
 from edge_xray.classifier import Classifier
@@ -413,6 +414,23 @@ def test_the_auc_of_an_epoch_is_that_of_the_finding() -> None:
     turned = FilmSet((), films.pixels, 2 - labels, films.names[::-1])
     first = epoch_result(1, 0.0, logits[:, ::-1], turned, (True, False, False), 0.0)
     assert first.validation_auc == 1.0
+
+
+@pytest.mark.parametrize(("channels", "said"), [(1, True), (3, False)])
+def test_colours_that_a_grey_network_does_not_see_are_said(
+    channels: int, said: bool, tmp_path: Path
+) -> None:
+    draw, notes = np.random.default_rng(0), list[str]()
+    for name in ("healthy", "ill"):
+        for index in range(5):
+            path = tmp_path / "films" / name / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(draw.integers(0, 256, (48, 48, 3), np.uint8)).save(path)
+    options = TrainingOptions(
+        architecture="baseline", input_size=32, channels=channels, epochs=1, steps_per_epoch=1
+    )
+    run(RunRequest(tmp_path / "films", tmp_path / "run", options), Listener(note=notes.append))
+    assert any("6 of 6 films to learn from are in colour" in note for note in notes) is said
 
 
 def test_a_damaged_film_is_named_before_any_training(film_folder: Path, tmp_path: Path) -> None:

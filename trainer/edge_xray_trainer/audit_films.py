@@ -28,7 +28,7 @@ from edge_xray.labelled import (
 )
 from edge_xray.labelled_files import part_folders
 from edge_xray.preprocess import preprocess
-from edge_xray.quality import is_blank
+from edge_xray.quality import COLOUR_REFUSED, is_blank
 from edge_xray_trainer.duplicates import HASH_SIDE, film_hash
 from edge_xray_trainer.scoring import WHOLE_FOLDER
 from edge_xray_trainer.shortcut import BORDER_SIDE, border_features
@@ -57,6 +57,7 @@ class Look:
         hash: uint64, (4,), from `edge_xray_trainer.duplicates.film_hash`.
         features: float32, (k,), from `edge_xray_trainer.shortcut.border_features`.
         small: uint8, (32, 32): the film, for comparing any two.
+        in_colour: whether it is in colour, of which only the greys are looked at.
     """
 
     kind: str
@@ -71,6 +72,7 @@ class Look:
     hash: NDArray[np.uint64]
     features: NDArray[np.float32]
     small: NDArray[np.uint8]
+    in_colour: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,6 +220,7 @@ def _look(content: bytes) -> Look:
         hash=film_hash(pixels),
         features=border_features(pixels),
         small=np.asarray(small),
+        in_colour=decoded.colour >= COLOUR_REFUSED,
     )
 
 

@@ -112,6 +112,15 @@ def _films(audit: Audit) -> Iterator[Finding]:
             f"{len(audit.blank)} films show next to nothing: {_named(audit.blank)}. They teach nothing; "
             "copies are not looked for among them.",
         )
+    in_colour = sum(film.look is not None and film.look.in_colour for film in audit.films)
+    if in_colour:
+        found.append(
+            Finding(
+                "warning",
+                f"{in_colour} films are in colour, and a network sees greys unless it is trained with --channels 3. "
+                "Copies and shortcuts are looked for in the greys.",
+            )
+        )
     contradicting = [group for group in audit.copies if len(group.labels) > 1]
     if contradicting:
         named = _named_copies(audit, contradicting, lambda film: film.label)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.decode import decode
+from edge_xray.decode import DecodedFilm, decode
 from edge_xray.errors import FilmError, UsageError
 from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import LabelledFilm, Split, SplitFilm
 from edge_xray.preprocess import preprocess
+from edge_xray.quality import COLOUR_REFUSED
 from edge_xray_trainer.progress import Progress, counter, silent
 
 LOADER_THREADS = 4
@@ -30,12 +31,14 @@ class FilmSet:
         pixels: (n, H, W, C) uint8, 0..255.
         labels: (n,) int, index into `names`.
         names: class names.
+        in_colour: how many of the films are in colour, whatever the network sees of it.
     """
 
     films: tuple[SplitFilm, ...]
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
     names: tuple[str, ...]
+    in_colour: int = 0
 
     def __len__(self) -> int:
         """How many films."""
@@ -59,7 +62,7 @@ def prepare_films(
     spec: InputSpec,
     *,
     on_film: Callable[[], None] = silent,
-) -> Iterator[NDArray[np.uint8] | FilmError]:
+) -> Iterator[DecodedFilm | FilmError]:
     """Decode and prepare films as the device does, in order.
 
     Args:
@@ -69,13 +72,13 @@ def prepare_films(
         on_film: called after each film, for progress.
 
     Yields:
-        (H, W, C) uint8 pixels, or the error of a film that cannot be read.
+        The film with pixels as the network takes them, (H, W, C) uint8, or the error of one that cannot be read.
     """
 
-    def prepare(film: LabelledFilm | SplitFilm) -> NDArray[np.uint8] | FilmError:
+    def prepare(film: LabelledFilm | SplitFilm) -> DecodedFilm | FilmError:
         try:
-            prepared: NDArray[np.uint8] = preprocess(decode(root / film.path, spec).pixels, spec)[0]
-            return prepared
+            decoded = decode(root / film.path, spec)
+            return replace(decoded, pixels=preprocess(decoded.pixels, spec)[0])
         except FilmError as error:
             return error
 
@@ -107,15 +110,17 @@ def load_films(
     """
     pixels = np.empty((len(films), spec.height, spec.width, spec.channels), np.uint8)
     damaged: list[str] = []
+    in_colour = 0
     for index, result in enumerate(prepare_films(root, films, spec, on_film=on_film)):
         if isinstance(result, FilmError):
             damaged.append(f"{films[index].path}: {result}")
         else:
-            pixels[index] = result
+            pixels[index] = result.pixels
+            in_colour += result.colour >= COLOUR_REFUSED
     refuse_damaged(damaged, len(films))
     index_of = {name: index for index, name in enumerate(names)}
     labels = np.array([index_of[film.label] for film in films], np.int64)
-    return FilmSet(tuple(films), pixels, labels, tuple(names))
+    return FilmSet(tuple(films), pixels, labels, tuple(names), in_colour)
 
 
 def refuse_damaged(damaged: Sequence[str], films: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_xray.errors import FilmError
 from edge_xray.film_table import films_of_folder
 from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import (
@@ -62,12 +63,12 @@ def grouped_films(
     hashes: list[NDArray[np.uint64]] = []
     blank: list[bool] = []
     damaged = []
-    for index, pixels in enumerate(prepare_films(root, films, HASH_SPEC)):
-        if isinstance(pixels, Exception):
-            damaged.append(f"{films[index].path}: {pixels}")
+    for index, film in enumerate(prepare_films(root, films, HASH_SPEC)):
+        if isinstance(film, FilmError):
+            damaged.append(f"{films[index].path}: {film}")
         else:
-            hashes.append(film_hash(pixels[..., 0]))
-            blank.append(is_blank(pixels[..., 0]))
+            hashes.append(film_hash(film.pixels[..., 0]))
+            blank.append(is_blank(film.pixels[..., 0]))
         progress("Reading films", index + 1, len(films))
     refuse_damaged(damaged, len(films))
     # Of films that can be read: a link to nothing is one of the damaged.

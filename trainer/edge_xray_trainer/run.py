@@ -78,6 +78,11 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
     size = options.input_size or architecture.input_size
     spec = InputSpec(size, size, options.channels)
     sets = load_parts(labelled_root(request.data), split, spec, task.names, tell.progress)
+    if options.channels == 1 and sets["train"].in_colour:
+        tell.note(
+            f"{sets['train'].in_colour} of {len(sets['train'])} films to learn from are in colour, and this network "
+            "sees greys only: where the colour tells something, train with --channels 3."
+        )
     targets = _targets(request, sets["train"], tell)
     if request.restart or (options.initial and kept is None):
         network = build_network(options, len(task.names))
