@@ -104,6 +104,25 @@ def test_leaks_between_folders_of_parts(folder, capsys):
     assert "leak: " in capsys.readouterr().out
 
 
+def test_of_several_copies_those_are_named_that_tell(write_film, tmp_path, capsys):
+    for index in range(12):
+        for name in ("healthy", "ill"):
+            part = "test" if index > 7 else "train"
+            seed = index + 20 * (name == "ill")
+            write_film(tmp_path / "data" / part / name / f"{index}.png", "normal", seed)
+    first = tmp_path / "data" / "train" / "healthy" / "0.png"
+    for other in ("train/healthy/0b.png", "train/ill/0c.png", "test/ill/0d.png"):
+        shutil.copy(first, tmp_path / "data" / other)
+    csv = tmp_path / "patients.csv"
+    names = {"train/healthy/0.png": "p1", "train/healthy/0b.png": "p1", "test/ill/0d.png": "p2"}
+    csv.write_text("path,patient\n" + "".join(f"{k},{v}\n" for k, v in names.items()))
+    record = found(capsys, tmp_path / "data", "--patients", csv)
+    (leak,), warnings = texts(record, "leak"), " ".join(texts(record, "warning"))
+    assert "another part: train/healthy/0.png = test/ill/0d.png" in leak
+    assert "another label: train/healthy/0.png = train/ill/0c.png" in warnings
+    assert "another patient's name: train/healthy/0.png = test/ill/0d.png" in warnings
+
+
 def test_a_class_called_valid_is_no_part(write_film, tmp_path):
     from edge_xray.labelled import read_labelled_folder
 

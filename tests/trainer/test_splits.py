@@ -227,6 +227,13 @@ def test_too_few_patients_are_refused_with_what_to_do() -> None:
         make_split(films[:-1], [""] * len(films[1:]), groups[:-1], seed=0)
 
 
+def test_copies_that_leave_too_few_patients_are_said() -> None:
+    films = _films(list(range(30)))
+    groups, _ = film_groups(films, [i if i % 3 else 0 for i in range(30)])
+    with pytest.raises(UsageError, match=r"of 1 patients only, as copies join 10 to these.*audit"):
+        make_split(films, [""] * 30, groups, seed=0)
+
+
 def test_a_csv_gives_patients_and_labels(tmp_path: Path) -> None:
     films = [LabelledFilm("a/1.png", "a"), LabelledFilm("b/2.png", "b")]
     table = tmp_path / "patients.csv"

@@ -120,7 +120,7 @@ def make_split(
     parts = np.full(len(films), "train", object)
     remaining = np.arange(len(films))
     labels = np.array([film.label for film in films])
-    _require_patients(labels, groups, len(PARTS))
+    _require_patients(films, labels, groups, len(PARTS))
     for left, (name, share) in ((2, ("test", test)), (1, ("validation", validation))):
         # Shares are of the whole, and the earlier part is gone.
         folds = max(2, round(len(remaining) / (share * len(films))))
@@ -153,7 +153,7 @@ def make_folds(
     labels = np.array([film.label for film in films])
     if folds < 2:
         raise UsageError(f"expected at least 2 folds, got {folds}")
-    _require_patients(labels, groups, folds)
+    _require_patients(films, labels, groups, folds)
     parts = np.empty(len(films), object)
     whole = len(np.unique(labels))
     for attempt in range(DRAWS):
@@ -321,14 +321,18 @@ def _mend(
     return False
 
 
-def _require_patients(labels: NDArray[np.str_], groups: NDArray[np.intp], wanted: int) -> None:
+def _require_patients(
+    films: Sequence[LabelledFilm], labels: NDArray[np.str_], groups: NDArray[np.intp], wanted: int
+) -> None:
     """Refuse a class with fewer patients (groups) than wanted."""
     patients = {str(label): len(np.unique(groups[labels == label])) for label in np.unique(labels)}
     label, least = min(patients.items(), key=lambda item: item[1])
     if least < wanted:
+        named = len({film.patient or film.path for film in films if film.label == label})
+        joined = f", as copies join {named} to these: edge-xray audit shows them" * (named > least)
         raise UsageError(
-            f"class {label!r} has films of {least} patients only; expected at least {wanted}, so that each "
-            "part gets one. Add films, use fewer folds, or leave the class out"
+            f"class {label!r} has films of {least} patients only{joined}; expected at least {wanted}, so that "
+            "each part gets one. Add films, use fewer folds, or leave the class out"
         )
 
 
