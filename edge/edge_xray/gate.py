@@ -10,13 +10,13 @@ import numpy as np
 
 from edge_xray.classifier import Scores
 from edge_xray.decode import DecodedFilm
-from edge_xray.intended_use import check_intended_use
+from edge_xray.intended_use import X_RAY, check_intended_use
 from edge_xray.metadata import ModelMetadata
 from edge_xray.quality import QualityReport, check_features, check_pixels
 
 CHEST: Final = "CHEST"
 FRONTAL: Final = frozenset({"AP", "PA"})
-"""BodyPartExamined and ViewPosition for which the pixels' chest statistics hold."""
+"""BodyPartExamined and ViewPosition for which, in an X-ray film, the pixels' chest statistics hold."""
 
 MODEL_REASONS: Final = {
     "no_answer": "the model gave no number for the film: its arithmetic broke down on this machine"
@@ -79,7 +79,8 @@ def check_film(film: DecodedFilm, metadata: ModelMetadata, limits: Limits) -> Qu
     """
     use = metadata.intended_use
     frontal = not use.views or not FRONTAL.isdisjoint(use.views)
-    chest = CHEST in use.body_part and frontal
+    x_ray = not use.modalities or not X_RAY.isdisjoint(use.modalities)
+    chest = CHEST in use.body_part and frontal and x_ray
     return _in_turn(
         limits,
         QualityReport(warnings=film.warnings),

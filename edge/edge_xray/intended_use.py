@@ -53,7 +53,7 @@ _AGE_UNREAD: Final = (
 
 _MONTHS_A_YEAR: Final = 12
 
-_X_RAY: Final = frozenset({"CR", "DX", "RG"})
+X_RAY: Final = frozenset({"CR", "DX", "RG"})
 """Modalities of a plain X-ray film: computed, digital and on film (PS3.3 C.7.3.1.1.1)."""
 
 _VIEW_WORDS: Final = {
@@ -110,7 +110,7 @@ def check_intended_use(
 def _modality(tags: DicomTags, use: IntendedUse) -> str | None:
     if not use.modalities or not tags.modality or tags.modality in use.modalities:
         return None
-    wanted = "plain X-ray films" if _X_RAY.issuperset(use.modalities) else _either(use.modalities)
+    wanted = "plain X-ray films" if X_RAY.issuperset(use.modalities) else _either(use.modalities)
     # By the name of the letter: an MR, a CT, a US.
     article = "an" if tags.modality[0] in "AEFHILMNORSX" else "a"
     return f"the file says it is {article} {tags.modality} picture, and the model is for {wanted}"

@@ -63,6 +63,8 @@ def test_each_limit_has_its_option_and_the_row_says_so(model, sound, tags, reaso
         ({"body_part": ("CHEST",), "views": ("AP", "LL")}, "inverted"),
         ({"body_part": ("CHEST",), "views": ()}, "inverted"),
         ({"body_part": ("CHEST",), "views": ("LL",)}, None),
+        ({"body_part": ("CHEST",), "views": (), "modalities": ("CT", "DX")}, "inverted"),
+        ({"body_part": ("CHEST",), "views": (), "modalities": ("CT",)}, None),
         ({"body_part": ("HAND",), "views": ("AP",)}, None),
     ],
 )
