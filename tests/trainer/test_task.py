@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from edge_xray.cli import main
+from edge_xray.dicom_tags import DicomTags
 from edge_xray.errors import UsageError
+from edge_xray.intended_use import check_intended_use
 from edge_xray_trainer.augment import Augmentation
 from edge_xray_trainer.task import task_for
 
@@ -34,6 +36,13 @@ def test_another_task_is_described_by_options() -> None:
     assert task.labels[2].advice == "See the clinic."
     assert task.intended_use.modalities == ("MR",)
     assert task.intended_use.body_part == ()
+
+
+def test_a_dicom_file_fits_what_the_options_name_in_small_letters() -> None:
+    said = {"body_part": ["Brain"], "modalities": ["mr"], "views": ["ap"]}
+    use = task_for(["glioma", "no_tumour"], said).intended_use
+    assert check_intended_use(DicomTags("MR", "BRAIN", "AP", 40.0), use).reason is None
+    assert check_intended_use(DicomTags("MR", "KNEE", "AP", 40.0), use).reason is not None
 
 
 @pytest.mark.parametrize(

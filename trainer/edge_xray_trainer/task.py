@@ -49,6 +49,9 @@ CHEST_USE = IntendedUse(
 LABEL_SETTINGS = ("triage", "advice")
 """What a table ``[task.labels.CLASS]`` may say."""
 
+DICOM_WORDS = ("body_part", "modalities", "views")
+"""Settings whose words a DICOM file is held against; its own are read in capitals."""
+
 SETTINGS = ("finding", "negative", "labels", *(item.name for item in fields(IntendedUse)))
 """What the table ``[task]`` may say: of the labels, and of the intended use."""
 
@@ -102,7 +105,7 @@ def check_table(options: Mapping[str, Any] | None) -> None:
             fits = isinstance(value, str) or _are_words(value)
             _expect(fits, name, "a class or a list of classes", value)
             _expect_different(name, [value] if isinstance(value, str) else value)
-        elif name in ("body_part", "modalities", "views"):
+        elif name in DICOM_WORDS:
             _expect(_are_words(value), name, "a list of words", value)
         elif name in ("age_min_years", "age_max_years"):
             fits = isinstance(value, int | float) and not isinstance(value, bool)
@@ -175,6 +178,7 @@ def task_for(found: Sequence[str], options: Mapping[str, Any] | None = None) -> 
         return Task(CHEST_LABELS, "pneumonia", CHEST_USE)
     settings = dict(options or {})
     described = {name.lower(): said for name, said in settings.pop("labels", {}).items()}
+    settings |= {name: [*map(str.upper, settings.get(name, ()))] for name in DICOM_WORDS}
     finding = str(settings.pop("finding", "finding"))
     negative = _negatives(names, settings.pop("negative", None))
     unknown = sorted((set(described) | set(negative)) - set(names))
