@@ -97,7 +97,8 @@ def refuse_training_films(
     """Refuse to judge a model on films that it may have been trained on.
 
     A model names the split it was trained with. Films of any other split, or of none, are held against
-    that one by hash and by patient, if it lies beside one of the models.
+    that one by hash and by patient, if it lies beside one of the models; else against the training films that
+    set the ranges of an int8 model, which it names itself.
 
     Args:
         metadata: of the model.
@@ -119,6 +120,7 @@ def refuse_training_films(
     own = own_split(metadata, beside)
     if own is None:
         if split is None:
+            _refuse_range_films(metadata, films, model)
             return False
         raise UsageError(
             f"{model}: was trained with another split, so nothing tells which films of this one it never "
@@ -136,6 +138,18 @@ def refuse_training_films(
                 f"{SPLIT_NAME} it was trained with; a film of another patient of that name, under another name"
             )
     return True
+
+
+def _refuse_range_films(metadata: ModelMetadata, films: Sequence[SplitFilm], model: str) -> None:
+    record = metadata.training.get("representative")
+    known = record.get("film_sha256_prefixes") if isinstance(record, dict) else None
+    prefixes = tuple(str(prefix) for prefix in known if prefix) if isinstance(known, list) else ()
+    for film in films:
+        if film.sha256.startswith(prefixes):
+            raise UsageError(
+                f"{model}: {film.path} is one of the training films that its int8 ranges were measured on: expected "
+                f"films it never saw. Name the {SPLIT_NAME} it was trained with (--split), or another --data"
+            )
 
 
 def _person(film: SplitFilm) -> tuple[str, str]:

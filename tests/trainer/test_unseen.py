@@ -119,6 +119,25 @@ def test_where_the_split_is_not_at_hand_the_summary_says_so(
     assert record["data"]["notes"]
 
 
+def test_training_films_that_the_model_itself_names_do_not_judge(
+    ask: Ask, run_folder: Path, film_folder: Path, tmp_path: Path
+) -> None:
+    learned = Split.read(run_folder / "split.json").part("train")
+    (run_folder / "split.json").unlink()
+    model = run_folder / "model.keras"
+    metadata = read_metadata(model)
+    record = {"film_sha256_prefixes": [film.sha256[:16] for film in learned]}
+    training = {**metadata.training, "representative": record}
+    attach_to_keras(model, dataclasses.replace(metadata, training=training))
+    code, _, err = ask(model, "--data", film_folder)
+    assert code == 2
+    assert "one of the training films" in err and "--split" in err and "\n" not in err
+    shutil.copytree(film_folder / "train", tmp_path / "other")
+    for film in learned:
+        (tmp_path / "other" / film.path).unlink()
+    assert ask(model, "--data", tmp_path / "other")[0] == 0
+
+
 def test_films_from_elsewhere_judge_and_nothing_is_set_beside_them(
     ask: Ask, run_folder: Path, write_film: Callable[..., Path], tmp_path: Path
 ) -> None:
