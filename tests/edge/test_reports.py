@@ -88,6 +88,26 @@ def test_the_journal_gives_back_what_it_was_given(row):
     assert from_record(json.loads(json.dumps(row.to_record()))) == row
 
 
+def test_of_many_classes_a_film_has_the_most_probable_beside_it():
+    names = [f"kind{place}" for place in range(8)]
+    labels = tuple(Label(name, "none" if name == "kind0" else "urgent", "") for name in names)
+    row = replace(SCORED, label="kind6", probabilities=(0.1, 0, 0.06, 0, 0.07, 0, 0.7, 0.07))
+    run = replace(RUN, metadata=replace(METADATA, labels=labels))
+    ((_, chunks),) = html.render_pages([row], run, lambda row: b"")
+    shown = re.findall("<small>(.*?)</small>", "".join(chunks))[1:]
+    assert shown == [
+        "kind6 70 %",
+        "kind0 10 %",
+        "kind4 7 %",
+        "kind7 7 %",
+        "kind2 6 %",
+        "3 others <1 %",
+    ]
+    ((_, chunks),) = html.render_pages([SCORED], RUN, lambda row: b"")
+    shown = re.findall("<small>(.*?)</small>", "".join(chunks))[1:]
+    assert shown == ["normal 7 %", "bacterial 90 %", "viral 3 %"]
+
+
 def test_the_csv_contract():
     first = "path,sha256,status,reason,label,triage,p_pneumonia,p_normal,p_bacterial,p_viral"
     text = "".join(csv.render(ROWS, RUN))

@@ -21,6 +21,9 @@ from edge_xray.results import Prediction, Row, Run, Tally
 PAGE_FILMS: Final = 250
 """Films a page: about 3 MB with their pictures, which an old phone still opens."""
 
+SHARES: Final = 5
+"""Classes whose probability stands beside a film; of more the most probable, as 20 would leave room for three films a sheet."""
+
 FIRST_PAGE: Final = "results.html"
 
 Picture = Callable[[Row], bytes]
@@ -221,13 +224,15 @@ def _image(row: Row, picture: Picture) -> str:
 def _probability(row: Row, run: Run) -> str:
     if not isinstance(row, Prediction):
         return "–"
-    shares = "".join(
-        f"<small>{escape(name)} {words.percent(share)}</small>"
-        for name, share in zip(run.metadata.label_names, row.probabilities, strict=True)
-    )
+    shares = list(zip(run.metadata.label_names, row.probabilities, strict=True))
+    if len(shares) > SHARES:
+        shares.sort(key=lambda share: -share[1])
+        rest = sum(p for _, p in shares[SHARES:])
+        shares[SHARES:] = [(f"{len(shares) - SHARES} others", rest)]
+    listed = "".join(f"<small>{escape(name)} {words.percent(p)}</small>" for name, p in shares)
     return (
         f"<b>{words.percent(row.p_finding)}</b> {words.probability_words(row.p_finding)}"
-        f'<progress max="1" value="{row.p_finding:.3f}" aria-hidden="true"></progress>{shares}'
+        f'<progress max="1" value="{row.p_finding:.3f}" aria-hidden="true"></progress>{listed}'
     )
 
 
