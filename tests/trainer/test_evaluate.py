@@ -446,6 +446,7 @@ def test_other_region_four_classes_colour_softmax(tmp_path, capsys):
     assert np.sum(record["classes"]["confusion"]) == record["test"]["films"] == 20
     assert record["test"]["positives"] == 10
     page = (tmp_path / "out" / "evaluation.html").read_text()
+    assert "No tumour or artefact against tumour" in page and "Normal" not in page
     assert "AlexNet" not in page and "pneumonia" not in page.lower().replace("pneumoniamnist", "")
     capsys.readouterr()
 

@@ -66,8 +66,10 @@ def _headline(evaluation: Evaluation) -> Table:
     if evaluation.skipped:
         first = next(iter(evaluation.skipped.items()))
         note += f" {len(evaluation.skipped)} films could not be read, the first: {first[0]}."
-    finding = evaluation.metadata.finding
-    return Table(f"Normal against {finding}", ("figure", "value", "films"), tuple(rows), note)
+    labels, finding = evaluation.metadata.labels, evaluation.metadata.finding
+    none = " or ".join(label.name for label in labels if label.triage == "none")
+    title = f"{none[0].upper()}{none[1:]} against {finding}"
+    return Table(title, ("figure", "value", "films"), tuple(rows), note)
 
 
 def _errors(evaluation: Evaluation) -> Table:
