@@ -8,11 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edge_xray.errors import ExitCode
+from edge_xray.film_table import films_of_folder
 from edge_xray.metadata import DISCLAIMER
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -168,6 +170,24 @@ def test_the_csv_columns_are_those_of_a_scan(tiny_model: Path, tmp_path: Path) -
     assert finished.returncode == 0, finished.stderr
     columns = finished.stdout.splitlines()[0].split(",")
     assert columns[: len(documented)] == documented
+
+
+def test_a_flat_folder_with_a_csv_of_labels_becomes_one_that_is_read(
+    tmp_path: Path, write_film: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = ["Image Index,Finding Labels,Patient ID"]
+    for place, label in enumerate(("No Finding", "Mass", "Mass")):
+        write_film(tmp_path / "images" / f"{place}.png", "normal", place)
+        rows.append(f"{place}.png,{label},{place // 2}")
+    (tmp_path / "Data_Entry.csv").write_text("\n".join(rows))
+    monkeypatch.chdir(tmp_path)
+    exec(read("docs/engineer.md").split("```python\n")[1].split("```")[0], {})
+    films = films_of_folder(tmp_path / "DATA", tmp_path / "patients.csv")
+    assert [(film.label, film.patient) for film in films] == [
+        ("mass", "0"),
+        ("mass", "1"),
+        ("no finding", "0"),
+    ]
 
 
 def test_what_the_clinical_lead_is_told_is_what_was_measured() -> None:
