@@ -109,7 +109,7 @@ def verdict(film: Pixels, classifier: Classifier) -> Verdict:
     metadata, limits = classifier.metadata, Limits()
     pixels = np.ascontiguousarray(film)
     height, width = pixels.shape[:2]
-    report = check_film(DecodedFilm(pixels, "array", width, height), metadata, limits)
+    report = check_film(DecodedFilm(pixels, "array", width, height), metadata.intended_use, limits)
     found = False
     if report.reason is None:
         scores = classifier.classify(preprocess(pixels, metadata.input))

@@ -11,7 +11,7 @@ import numpy as np
 from edge_xray.classifier import Scores
 from edge_xray.decode import DecodedFilm
 from edge_xray.intended_use import X_RAY, check_intended_use
-from edge_xray.metadata import ModelMetadata
+from edge_xray.metadata import IntendedUse, ModelMetadata
 from edge_xray.quality import QualityReport, check_features, check_pixels
 
 CHEST: Final = "CHEST"
@@ -66,18 +66,17 @@ class Limits:
         return tuple(option for option, is_on in zip(_LIFTED, on, strict=True) if is_on)
 
 
-def check_film(film: DecodedFilm, metadata: ModelMetadata, limits: Limits) -> QualityReport:
+def check_film(film: DecodedFilm, use: IntendedUse, limits: Limits) -> QualityReport:
     """Judge a decoded film before it is scored: first what its file says, then its pixels.
 
     Args:
         film: decoded.
-        metadata: of the model; its intended use decides.
+        use: which films the model is for.
         limits: what is lifted.
 
     Returns:
         The first reason not to score it, or none; with all warnings up to there.
     """
-    use = metadata.intended_use
     frontal = not use.views or not FRONTAL.isdisjoint(use.views)
     x_ray = not use.modalities or not X_RAY.isdisjoint(use.modalities)
     chest = CHEST in use.body_part and frontal and x_ray

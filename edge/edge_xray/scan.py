@@ -202,7 +202,7 @@ class FilmScorer:
         metadata = self._classifier.metadata
         film = decode_guarded(data, metadata.input)
         limits = self._options.limits
-        report = check_film(film, metadata, limits)
+        report = check_film(film, metadata.intended_use, limits)
         scores = None
         if report.reason is None:
             scores = self._classifier.classify(preprocess(film.pixels, metadata.input))

@@ -30,12 +30,12 @@ def sound(draw_film):
 
 def test_a_film_in_range_passes_without_a_word(model, sound):
     film = _film(sound, modality="DX", body_part="CHEST", view="AP", age_years=3.0)
-    assert check_film(film, model.metadata, Limits()).reason is None
+    assert check_film(film, model.metadata.intended_use, Limits()).reason is None
 
 
 def test_a_doubt_of_the_decoder_stands_on_the_row(model, sound):
     film = replace(_film(sound), warnings=("a doubt",))
-    assert "a doubt" in check_film(film, model.metadata, Limits()).warnings
+    assert "a doubt" in check_film(film, model.metadata.intended_use, Limits()).warnings
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ def test_a_doubt_of_the_decoder_stands_on_the_row(model, sound):
 )
 def test_each_limit_has_its_option_and_the_row_says_so(model, sound, tags, reason, limits):
     film = _film(sound, **tags)
-    assert check_film(film, model.metadata, Limits()).reason == reason
-    lifted = check_film(film, model.metadata, limits)
+    assert check_film(film, model.metadata.intended_use, Limits()).reason == reason
+    lifted = check_film(film, model.metadata.intended_use, limits)
     assert lifted.reason is None
     assert any(limits.lifted[0] in warning for warning in lifted.warnings)
     other = Limits(not limits.any_age, not limits.any_view, not limits.any_body_part)
-    assert check_film(film, model.metadata, other).reason == reason
+    assert check_film(film, model.metadata.intended_use, other).reason == reason
 
 
 @pytest.mark.parametrize(
@@ -71,13 +71,15 @@ def test_each_limit_has_its_option_and_the_row_says_so(model, sound, tags, reaso
 def test_what_a_chest_from_the_front_looks_like_is_asked_of_no_other_film(
     model, sound, use, reason
 ):
-    metadata = replace(model.metadata, intended_use=replace(model.metadata.intended_use, **use))
-    assert check_film(_film(255 - sound), metadata, Limits()).reason == reason
+    use = replace(model.metadata.intended_use, **use)
+    assert check_film(_film(255 - sound), use, Limits()).reason == reason
 
 
 def test_what_cannot_be_read_is_refused_whatever_is_lifted(model):
     blank = _film(np.full((90, 110), 128, np.uint8))
-    assert check_film(blank, model.metadata, Limits(True, True, True)).reason == "blank"
+    assert (
+        check_film(blank, model.metadata.intended_use, Limits(True, True, True)).reason == "blank"
+    )
 
 
 def test_unlike_and_foreign_films_are_refused_unless_asked_for(model, sound):

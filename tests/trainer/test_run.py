@@ -420,17 +420,41 @@ def test_the_auc_of_an_epoch_is_that_of_the_finding() -> None:
 def test_colours_that_a_grey_network_does_not_see_are_said(
     channels: int, said: bool, tmp_path: Path
 ) -> None:
+    notes = _notes_of_noise(tmp_path, (48, 48, 3), channels)
+    assert any("6 of 6 films to learn from are in colour" in note for note in notes) is said
+
+
+@pytest.mark.parametrize(("task", "said"), [({"body_part": ["CHEST"]}, True), ({}, False)])
+def test_films_that_the_device_will_not_score_are_said_before_the_training(
+    task: dict[str, list[str]], said: bool, tmp_path: Path
+) -> None:
+    notes = _notes_of_noise(tmp_path, (48, 48), 1, task)
+    about = [note for note in notes if "would not score 6 of 6 films" in note]
+    assert bool(about) is said
+    if said:
+        assert "not lie as in a chest film" in about[0] and "body_part" in about[0]
+        assert about[0] != notes[-1]
+
+
+def _notes_of_noise(
+    folder: Path,
+    shape: tuple[int, ...],
+    channels: int,
+    task: dict[str, list[str]] | None = None,
+) -> list[str]:
+    """What a run of one step on ten drawn pictures of noise says."""
     draw, notes = np.random.default_rng(0), list[str]()
     for name in ("healthy", "ill"):
         for index in range(5):
-            path = tmp_path / "films" / name / f"{index}.png"
+            path = folder / "films" / name / f"{index}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(draw.integers(0, 256, (48, 48, 3), np.uint8)).save(path)
+            Image.fromarray(draw.integers(0, 256, shape, np.uint8)).save(path)
     options = TrainingOptions(
         architecture="baseline", input_size=32, channels=channels, epochs=1, steps_per_epoch=1
     )
-    run(RunRequest(tmp_path / "films", tmp_path / "run", options), Listener(note=notes.append))
-    assert any("6 of 6 films to learn from are in colour" in note for note in notes) is said
+    request = RunRequest(folder / "films", folder / "run", options, task=task)
+    run(request, Listener(note=notes.append))
+    return notes
 
 
 def test_a_damaged_film_is_named_before_any_training(film_folder: Path, tmp_path: Path) -> None:

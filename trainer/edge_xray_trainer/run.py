@@ -16,7 +16,7 @@ from edge_xray.model_file import read_metadata
 from edge_xray.unseen_films import SPLIT_NAME
 from edge_xray_trainer.checkpoints import TrainingState, read_state, run_fingerprint
 from edge_xray_trainer.curves import draw_curves
-from edge_xray_trainer.data import FilmSet, load_films, load_parts
+from edge_xray_trainer.data import REFUSED_SHARE, FilmSet, load_films, load_parts
 from edge_xray_trainer.delivery import check_folder
 from edge_xray_trainer.distillation import Targets, Teacher, taught_on_films, taught_on_views
 from edge_xray_trainer.finished import is_finished, write_finished
@@ -77,12 +77,9 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
         _refuse_changed(options, kept, learned_from)
     size = options.input_size or architecture.input_size
     spec = InputSpec(size, size, options.channels)
-    sets = load_parts(labelled_root(request.data), split, spec, task.names, tell.progress)
-    if options.channels == 1 and sets["train"].in_colour:
-        tell.note(
-            f"{sets['train'].in_colour} of {len(sets['train'])} films to learn from are in colour, and this network "
-            "sees greys only: where the colour tells something, train with --channels 3."
-        )
+    root, use = labelled_root(request.data), task.intended_use
+    sets = load_parts(root, split, spec, task.names, tell.progress, use=use)
+    _tell_of_films(sets["train"], options, tell)
     targets = _targets(request, sets["train"], tell)
     if request.restart or (options.initial and kept is None):
         network = build_network(options, len(task.names))
@@ -125,6 +122,20 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
     if remark := gate_remark(len(sets["validation"])):
         tell.note(remark)
     return RunResult(output / MODEL_FILE, output / RECORD_FILE, metadata, state)
+
+
+def _tell_of_films(films: FilmSet, options: TrainingOptions, tell: Listener) -> None:
+    """Say what a run of hours would be for nothing with: films the device refuses, and colours not seen."""
+    if len(films.refused) > REFUSED_SHARE * len(films):
+        tell.note(
+            f"The device would not score {len(films.refused)} of {len(films)} films to learn from, the first "
+            f"{films.refused[0]}. Is [task] right about body_part, modalities, views and age?"
+        )
+    if options.channels == 1 and films.in_colour:
+        tell.note(
+            f"{films.in_colour} of {len(films)} films to learn from are in colour, and this network sees greys only: "
+            "where the colour tells something, train with --channels 3."
+        )
 
 
 def _kept_state(request: RunRequest, split: Split, task: Task) -> TrainingState | None:
