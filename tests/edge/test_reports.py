@@ -333,6 +333,15 @@ def test_the_table_fits_its_width_and_keeps_every_word(width, monkeypatch):
     assert "3 films: 1 urgent, 1 to review, 1 not scored." in text
 
 
+def test_the_column_of_a_finding_keeps_its_capitals():
+    run, stream = (
+        replace(RUN, metadata=replace(METADATA, finding="signs of COVID-19")),
+        io.StringIO(),
+    )
+    print_table(ROWS, html.tally_of(ROWS), run, stream)
+    assert "Signs of COVID-19" in " ".join(stream.getvalue().split())
+
+
 @pytest.mark.parametrize("width", ["0", "1"])
 def test_a_width_that_has_room_for_nothing_is_not_believed(width, monkeypatch):
     assert _table(width, monkeypatch) == _table(None, monkeypatch)

@@ -68,7 +68,7 @@ def _headline(evaluation: Evaluation) -> Table:
         note += f" {len(evaluation.skipped)} films could not be read, the first: {first[0]}."
     labels, finding = evaluation.metadata.labels, evaluation.metadata.finding
     none = " or ".join(label.name for label in labels if label.triage == "none")
-    title = f"{none[0].upper()}{none[1:]} against {finding}"
+    title = f"{none[:1].upper()}{none[1:]} against {finding}"
     return Table(title, ("figure", "value", "films"), tuple(rows), note)
 
 

@@ -70,7 +70,8 @@ def print_table(
     table = Table(box=SIMPLE_HEAD, width=min(console.width, WIDEST), pad_edge=False)
     table.add_column("File", overflow="fold", ratio=3)
     table.add_column("What to do", overflow="fold", ratio=4)
-    table.add_column(Text(run.metadata.finding.capitalize()), justify="right", min_width=5)
+    finding = run.metadata.finding
+    table.add_column(Text(finding[:1].upper() + finding[1:]), justify="right", min_width=5)
     for row in rows[:limit]:
         share = words.percent(row.p_finding) if isinstance(row, Prediction) else "–"
         table.add_row(Text(_ending(row.path)), _what_to_do(row, run), Text(share))
