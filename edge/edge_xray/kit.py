@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -201,7 +202,8 @@ def build_kit(
             find_links=find_links,
         )
         pip = collect_pip(target, python, folder / "tools", pins=pins, find_links=find_links)
-        files = contents(root, target, python, wheels, pip)
+        remark = chosen.remark if chosen else ""
+        files = contents(root, target, python, wheels, pip, remark)
         if chosen is not None:
             files.update({f"models/{name}": data for name, data in chosen.reports.items()})
         identifier = _identifier(wheels, target, python, files)
@@ -216,15 +218,15 @@ def build_kit(
 
 
 def contents(
-    root: Path, target: Target, python: str, wheels: Sequence[Wheel], pip: Wheel
+    root: Path, target: Target, python: str, wheels: Sequence[Wheel], pip: Wheel, remark: str = ""
 ) -> dict[str, bytes]:
-    """Every file of the kit but the two that depend on all others, by name."""
+    """Every file of the kit but the two that depend on all others, by name; a remark stands above its pages."""
     files = {f"wheels/{wheel.path.name}": wheel.path.read_bytes() for wheel in wheels}
     files[f"tools/{pip.path.name}"] = pip.path.read_bytes()
     files["requirements.txt"] = "".join(
         f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in wheels
     ).encode()
-    files.update(render_docs(root))
+    files.update(render_docs(root, remark))
     for path in sorted((root / "samples").iterdir()):
         if path.suffix in SAMPLE_SUFFIXES:
             files[f"samples/{path.name}"] = path.read_bytes()
@@ -235,7 +237,7 @@ def contents(
     files["LICENSE"] = (root / "LICENSE").read_bytes()
     for name in ("install.sh", "install.ps1"):
         files[name] = (package_files("edge_xray") / "kit_files" / name).read_bytes()
-    files["START-HERE.txt"] = _start_here(target, python).encode()
+    files["START-HERE.txt"] = _start_here(target, python, remark).encode()
     files["sbom.cdx.json"] = _json(software_inventory(wheels, pip))
     files["manifest.json"] = _json(
         {
@@ -330,7 +332,7 @@ def _settings(identifier: str, target: Target, python: str, wheels: Sequence[Whe
     return "".join(f"{name}={value}\n" for name, value in lines.items()).encode()
 
 
-def _start_here(target: Target, python: str) -> str:
+def _start_here(target: Target, python: str, remark: str) -> str:
     if target.name == "windows":
         command = "powershell -ExecutionPolicy Bypass -File install.ps1"
         program = '"%LOCALAPPDATA%\\edge-xray\\edge-xray.cmd"'
@@ -339,7 +341,8 @@ def _start_here(target: Target, python: str) -> str:
         command, program, terminal = "sh install.sh", "edge-xray", "a terminal"
     return (
         f"edge-xray, for: {target.title}, Python {python}\n{DISCLAIMER}\n\n"
-        f"1. Copy this folder to the machine, open {terminal} in it, and type:\n\n   {command}\n\n"
+        + (f"{textwrap.fill(remark, 80)}\n\n" if remark else "")
+        + f"1. Copy this folder to the machine, open {terminal} in it, and type:\n\n   {command}\n\n"
         f"2. Then:\n\n   {program} scan FOLDER-OF-FILMS\n\n"
         "How to use it: docs/clinic.html. Everything else: index.html. No internet is needed.\n"
     )

@@ -52,11 +52,12 @@ def page_name(markdown: str) -> str:
     return MOVED.get(markdown, re.sub(r"\.md$", ".html", markdown))
 
 
-def render_docs(root: Path) -> dict[str, bytes]:
+def render_docs(root: Path, remark: str = "") -> dict[str, bytes]:
     """Render every page, with the pictures and files that pages link to.
 
     Args:
         root: the repository.
+        remark: stands above every page.
 
     Returns:
         Name in the kit to content; pages are UTF-8.
@@ -65,7 +66,7 @@ def render_docs(root: Path) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for path in sources:
         name = path.relative_to(root).as_posix()
-        page = render_page(path.read_text(encoding="utf-8"), name)
+        page = render_page(path.read_text(encoding="utf-8"), name, remark)
         files[page_name(name)] = page.encode()
         for link in LINK.findall(page):
             target = posixpath.normpath(posixpath.join(posixpath.dirname(page_name(name)), link))
@@ -75,12 +76,13 @@ def render_docs(root: Path) -> dict[str, bytes]:
     return files
 
 
-def render_page(markdown: str, name: str) -> str:
+def render_page(markdown: str, name: str, remark: str = "") -> str:
     """One page.
 
     Args:
         markdown: CommonMark with tables.
         name: of the file, relative to the repository; its links are rewritten to pages.
+        remark: stands above the page.
     """
     from markdown_it import MarkdownIt
 
@@ -93,12 +95,13 @@ def render_page(markdown: str, name: str) -> str:
     body = re.sub(r"<(h[1-6])>(.*?)</\1>", _with_anchor, body)
     start = _page_link(posixpath.relpath("README.md", posixpath.dirname(name)), name)
     home = "" if name == "README.md" else f'<nav><a href="{start}">edge-xray</a></nav>\n'
+    above = f"<p><strong>{html.escape(remark)}</strong></p>\n" if remark else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"{home}{body}</body>\n</html>\n"
+        f"{home}{above}{body}</body>\n</html>\n"
     )
 
 

@@ -30,11 +30,13 @@ class KitModel:
         name: what ``--model`` and the list of models call it: the file's name without its ending.
         data: the whole packed file.
         reports: its parity report's files, by name.
+        remark: what it is for, and that the docs, which are of the shipped models, do not say it.
     """
 
     name: str
     data: bytes
     reports: Mapping[str, bytes]
+    remark: str
 
 
 def read_kit_model(path: Path) -> KitModel:
@@ -51,7 +53,7 @@ def read_kit_model(path: Path) -> KitModel:
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: expected a packed {MODEL_SUFFIX} file ({error})") from error
-    parse_metadata(data, str(path))
+    metadata = parse_metadata(data, str(path))
     check_seal(data, str(path))
     fault = fault_of(path)
     if fault:
@@ -60,7 +62,17 @@ def read_kit_model(path: Path) -> KitModel:
         )
     stem = REPORT_SUFFIX.rpartition(".")[0]
     reports = sorted(path.parent.glob(f"{glob.escape(path.stem)}{stem}.*"))
-    return KitModel(path.stem, data, {report.name: report.read_bytes() for report in reports})
+    use = metadata.intended_use
+    remark = " ".join(
+        (
+            f"This kit scores films with the model {path.stem}, which looks for: {metadata.finding}.",
+            *(words for words in (use.summary, use.not_for) if words),
+            "What the pages say of films, illnesses, advice and figures is of the models that edge-xray ships, and "
+            "not of this one; edge-xray info tells what it is.",
+        )
+    )
+    files = {report.name: report.read_bytes() for report in reports}
+    return KitModel(path.stem, data, files, remark)
 
 
 def with_model(wheel: Path, model: KitModel, folder: Path) -> Path:

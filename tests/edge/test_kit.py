@@ -415,6 +415,9 @@ def test_a_model_of_ones_own_becomes_the_clinics_default(
     files = members(tmp_path / "one.zip")
     assert json.loads(files["manifest.json"])["models"]["default"] == own
     assert f"models/{own}.parity.json" in files
+    said = f"This kit scores films with the model {own}, which looks for: pneumonia."
+    for page in ("START-HERE.txt", "index.html", "docs/clinic.html"):
+        assert said in " ".join(files[page].decode().split())
     (name,) = (path for path in files if path.startswith("wheels/edge_xray-"))
     (tmp_path / "own.whl").write_bytes(files[name])
     with zipfile.ZipFile(tmp_path / "own.whl") as archive:
