@@ -114,12 +114,10 @@ def _films(audit: Audit) -> Iterator[Finding]:
         )
     in_colour = sum(film.look is not None and film.look.in_colour for film in audit.films)
     if in_colour:
-        found.append(
-            Finding(
-                "warning",
-                f"{in_colour} films are in colour, and a network sees greys unless it is trained with --channels 3. "
-                "Copies and shortcuts are looked for in the greys.",
-            )
+        yield Finding(
+            "warning",
+            f"{in_colour} films are in colour, and a network sees greys unless it is trained with --channels 3. "
+            "Copies and shortcuts are looked for in the greys.",
         )
     contradicting = [group for group in audit.copies if len(group.labels) > 1]
     if contradicting:
