@@ -18,6 +18,7 @@ from edge_xray.operating_point import OperatingPoint
 from edge_xray.preprocess import preprocess
 from edge_xray_trainer.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from edge_xray_trainer.figures import Bootstrap
+from edge_xray_trainer.progress import unseen
 from edge_xray_trainer.scoring import FilmFacts, PreparedFilms, Reference
 from edge_xray_trainer.shortcut import (
     VARIANTS,
@@ -25,7 +26,7 @@ from edge_xray_trainer.shortcut import (
     border_scores,
     one_against_rest,
 )
-from edge_xray_trainer.stress import measure_robustness, measure_shortcut, unseen
+from edge_xray_trainer.stress import measure_robustness, measure_shortcut
 
 POINT = OperatingPoint("only", 0.5, 0.5, 0.5)
 METADATA = ModelMetadata(
