@@ -214,7 +214,9 @@ def _write_int8(
     wanted = how.check or how.keep_float == KEEP_AUTO
     untried = why_untried(split) if wanted else ""
     if wanted and split is not None and not untried:
-        trial = prepare_trial(data, split, metadata, whole, how.budget, seed=how.seed)
+        trial = prepare_trial(
+            data, split, metadata, whole, ranged.inputs, how.budget, seed=how.seed
+        )
     ranking: list[LayerError] = []
     keep: tuple[str, ...] = ()
     if how.keep_float == KEEP_AUTO and trial is not None:
@@ -223,7 +225,10 @@ def _write_int8(
     elif how.keep_float != KEEP_NONE:
         keep = _known_operations(how.keep_float, ranged)
     flatbuffer = ranged.integers(keep)
-    checks = tuple(trial.judge(flatbuffer)) if trial is not None else ()
+    checks: tuple[Check, ...] = ()
+    if trial is not None:
+        checks = tuple(trial.judge(flatbuffer))
+        metadata = trial.gate.metadata_for(flatbuffer)
     if not ranking and not all(check.passed for check in checks):
         ranking = ranged.ranking()
     if not keep:

@@ -16,6 +16,7 @@ from edge_xray_converter.budget import Budget, Check, judge
 from edge_xray_converter.packing import open_network
 from edge_xray_converter.paired import Outcome, compare
 from edge_xray_converter.representative import draw_films, read_inputs
+from edge_xray_converter.rounded_features import Films, RoundedGate
 from edge_xray_converter.runs import Model, Run, ask
 
 VALIDATION_PART = "validation"
@@ -34,14 +35,14 @@ class Trial:
     Attributes:
         films: which.
         inputs: the same, prepared: uint8 (1, H, W, C).
-        metadata: of the network.
+        gate: what makes the record of a conversion.
         reference: answers of the float network.
         budget: what a conversion may lose.
     """
 
     films: tuple[SplitFilm, ...]
     inputs: tuple[NDArray[np.uint8], ...]
-    metadata: ModelMetadata
+    gate: RoundedGate
     reference: Outcome
     budget: Budget
 
@@ -51,7 +52,7 @@ class Trial:
         Args:
             network: the flatbuffer, not packed.
         """
-        outcome = _answers(network, self.metadata, self.films, self.inputs)
+        outcome = _answers(network, self.gate.metadata_for(network), self.films, self.inputs)
         clusters = [film.path for film in self.films]
         _, (comparison,) = compare([self.reference, outcome], clusters, resamples=ONE_RESAMPLE)
         return judge(comparison, len(self.films), self.budget)
@@ -79,6 +80,7 @@ def prepare_trial(
     split: Split,
     metadata: ModelMetadata,
     float_network: bytes,
+    learned_from: Films,
     budget: Budget,
     *,
     seed: int = 0,
@@ -90,6 +92,7 @@ def prepare_trial(
         split: only its part ``validation`` is used, so the test films stay unseen; see `why_untried`.
         metadata: of the network.
         float_network: its float32 flatbuffer, pixels 0..255 in.
+        learned_from: films that it learned from, prepared.
         budget: what a conversion may lose.
         seed: of the draw.
 
@@ -104,7 +107,8 @@ def prepare_trial(
         raise UsageError(
             f"{data}: the validation films are all with or all without a finding; split again"
         )
-    return Trial(drawn, inputs, metadata, reference, budget)
+    gate = RoundedGate(float_network, metadata, learned_from, inputs)
+    return Trial(drawn, inputs, gate, reference, budget)
 
 
 def _answers(
