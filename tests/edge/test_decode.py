@@ -274,6 +274,16 @@ def test_a_packed_tiff_that_is_whole_is_read(compression, mode, rows, film, enco
         assert decode(data, GREY).pixels.shape == film.shape
 
 
+def test_a_tiff_that_is_not_packed_is_not_held_twice(encode):
+    data = encode(Image.new("RGB", (1000, 1000), "grey"), "TIFF")
+    tracemalloc.start()
+    try:
+        decode(data, InputSpec(64, 64))
+        assert tracemalloc.get_traced_memory()[1] < len(data) / 2
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_packed_tiff_may_say_once_how_many_bits_all_colours_have(film, encode):
     data = encode(Image.fromarray(film).convert("RGB"), "TIFF", compression="packbits")
     entry = data.index(struct.pack("<HHI", 258, 3, 3))
