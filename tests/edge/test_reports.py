@@ -103,6 +103,11 @@ def test_of_many_classes_a_film_has_the_most_probable_beside_it():
         "kind2 6 %",
         "3 others <1 %",
     ]
+    row = replace(SCORED, label="kind1", probabilities=(0.1, 0.5, 0.1, 0.1, 0.1, 0.1))
+    run = replace(RUN, metadata=replace(METADATA, labels=labels[:6]))
+    ((_, chunks),) = html.render_pages([row], run, lambda row: b"")
+    shown = re.findall("<small>(.*?)</small>", "".join(chunks))[1:]
+    assert shown == [f"{name} {'50' if name == 'kind1' else '10'} %" for name in names[:6]]
     ((_, chunks),) = html.render_pages([SCORED], RUN, lambda row: b"")
     shown = re.findall("<small>(.*?)</small>", "".join(chunks))[1:]
     assert shown == ["normal 7 %", "bacterial 90 %", "viral 3 %"]

@@ -225,7 +225,7 @@ def _probability(row: Row, run: Run) -> str:
     if not isinstance(row, Prediction):
         return "–"
     shares = list(zip(run.metadata.label_names, row.probabilities, strict=True))
-    if len(shares) > SHARES:
+    if len(shares) > SHARES + 1:  # a single other one takes no more room by its name
         shares.sort(key=lambda share: -share[1])
         rest = sum(p for _, p in shares[SHARES:])
         shares[SHARES:] = [(f"{len(shares) - SHARES} others", rest)]
