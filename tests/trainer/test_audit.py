@@ -2,6 +2,7 @@
 
 import html
 import json
+import math
 import os
 import re
 import shutil
@@ -333,7 +334,9 @@ def test_the_border_is_judged_by_the_class_it_gives_away_most(ill, kind, text):
     assert said.kind == kind and text in said.text
 
 
-@pytest.mark.parametrize(("low", "own_numbers"), [(0.25, False), (0.24, True), (0.1, True)])
+@pytest.mark.parametrize(
+    ("low", "own_numbers"), [(0.25, False), (0.24, True), (0.1, True), (math.nan, False)]
+)
 def test_patients_of_two_classes_are_several_where_their_films_are_no_more_alike(low, own_numbers):
     alike = {
         "one patient, two classes": Estimate(0.3, low, 0.4),

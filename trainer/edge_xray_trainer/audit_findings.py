@@ -155,7 +155,7 @@ def _mixed(audit: Audit) -> str:
     alike = audit.likeness
     if UNALIKE in alike and "two patients" in alike:
         mixed, strangers = alike[UNALIKE], alike["two patients"]
-        if not mixed.low > strangers.high:
+        if mixed.low <= strangers.high:  # of one patient there is no interval, and nothing to say
             text += (
                 " Their films in two classes are no more alike than those of two patients "
                 f"(correlation {cell_text(mixed)} against {cell_text(strangers)}): each class seems to "
