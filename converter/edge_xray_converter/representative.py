@@ -28,14 +28,12 @@ from edge_xray.labelled import (
 )
 from edge_xray.preprocess import preprocess
 from edge_xray.quality import is_blank
+from edge_xray.unseen_films import HASH_DIGITS
 
 REPRESENTATIVE_FILMS = 200
 """How many are drawn. At 200 the ranges of `lite0` have settled: 100 to 400 differ by one decision."""
 
 TRAINING_PART = "train"
-
-HASH_DIGITS = 16
-"""Hexadecimal digits of each film's SHA-256 kept in the model: 64 bits tell films apart."""
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from edge_xray.errors import ModelError, UsageError
+from edge_xray.errors import UsageError
 from edge_xray.film_table import films_of_folder
 from edge_xray.labelled import (
     LabelledFilm,
@@ -18,13 +17,8 @@ from edge_xray.labelled import (
     refuse_other_labels,
 )
 from edge_xray.metadata import ModelMetadata
-from edge_xray.metadata_fields import shown
-from edge_xray.unseen_films import TEST_PART, is_there, own_split
-from edge_xray_converter.representative import (
-    HASH_DIGITS,
-    hash_prefix,
-    refuse_overlap,
-)
+from edge_xray.unseen_films import HASH_DIGITS, TEST_PART, is_there, own_split, range_prefixes
+from edge_xray_converter.representative import hash_prefix, refuse_overlap
 
 
 @dataclass(frozen=True)
@@ -141,11 +135,8 @@ def refuse_representative(
         UsageError: a film, a patient or a duplicate is in both.
         ModelError: what the model says of its representative films cannot be read.
     """
-    record = metadata.training.get("representative")
-    if not isinstance(record, dict):
-        return
-    known = _prefixes(record, "film_sha256_prefixes", model)
-    patients = _prefixes(record, "patient_sha256_prefixes", model)
+    known = range_prefixes(metadata, "film_sha256_prefixes", model)
+    patients = range_prefixes(metadata, "patient_sha256_prefixes", model)
     if films.split is None and own_split(metadata, beside) is not None:
         patients = set()
     for film in films.films:
@@ -159,13 +150,3 @@ def refuse_representative(
     if films.split is not None:
         drawn = [film for film in films.split.films if film.sha256[:HASH_DIGITS] in known]
         refuse_overlap(drawn, films.films)
-
-
-def _prefixes(record: dict[str, Any], name: str, model: str) -> set[str]:
-    prefixes = record.get(name, [])
-    if not isinstance(prefixes, list) or not all(isinstance(prefix, str) for prefix in prefixes):
-        raise ModelError(
-            f"{model}: its metadata tells training.representative.{name} as {shown(prefixes)}, expected a "
-            "list of words; convert it again"
-        )
-    return set(prefixes)

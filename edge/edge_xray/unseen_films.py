@@ -11,15 +11,20 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from edge_xray.errors import UsageError
+from edge_xray.errors import ModelError, UsageError
 from edge_xray.labelled import Split, SplitFilm, file_sha256, labelled_root
 from edge_xray.metadata import ModelMetadata
+from edge_xray.metadata_fields import shown
 
 SPLIT_NAME = "split.json"
 """Where the trainer leaves its split, beside the model."""
 
 TEST_PART = "test"
 """The part of a split that nothing of a model was fitted on."""
+
+HASH_DIGITS = 16
+"""Hexadecimal digits of a film's SHA-256 by which an int8 model names those that its ranges were measured on: 64
+bits tell films apart."""
 
 NAMED_FILMS = 3
 """So many missing films a message names."""
@@ -97,8 +102,8 @@ def refuse_training_films(
     """Refuse to judge a model on films that it may have been trained on.
 
     A model names the split it was trained with. Films of any other split, or of none, are held against
-    that one by hash and by patient, if it lies beside one of the models; else against the training films that
-    set the ranges of an int8 model, which it names itself.
+    that one by hash and by patient, if it lies beside one of the models; else, and where it names none, against the
+    training films that set the ranges of an int8 model, which it names itself.
 
     Args:
         metadata: of the model.
@@ -112,14 +117,16 @@ def refuse_training_films(
         model's is not at hand.
 
     Raises:
-        UsageError: a film or patient is in another part of the model's split than its test part, or the
-            films are of another split and the model's is not at hand.
+        UsageError: a film or patient is in another part of the model's split than its test part, a film set
+            its ranges, or the films are of another split and the model's is not at hand.
+        ModelError: what the model says of the films that set its ranges cannot be read.
     """
-    if split is not None and trained_with(metadata, split):
-        return bool(metadata.training.get("split_sha256"))
+    known = metadata.training.get("split_sha256")
+    if split is not None and known == split.fingerprint():
+        return True
     own = own_split(metadata, beside)
     if own is None:
-        if split is None:
+        if split is None or not known:
             _refuse_range_films(metadata, films, model)
             return False
         raise UsageError(
@@ -140,12 +147,31 @@ def refuse_training_films(
     return True
 
 
-def _refuse_range_films(metadata: ModelMetadata, films: Sequence[SplitFilm], model: str) -> None:
+def range_prefixes(metadata: ModelMetadata, name: str, model: str) -> set[str]:
+    """What an int8 model keeps of the films that its ranges were measured on; empty for any other.
+
+    Args:
+        metadata: of the model; the converter recorded them there.
+        name: ``film_sha256_prefixes`` or ``patient_sha256_prefixes``.
+        model: its file, for the message.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
     record = metadata.training.get("representative")
-    known = record.get("film_sha256_prefixes") if isinstance(record, dict) else None
-    prefixes = tuple(str(prefix) for prefix in known if prefix) if isinstance(known, list) else ()
+    prefixes = record.get(name, []) if isinstance(record, dict) else []
+    if not isinstance(prefixes, list) or not all(isinstance(prefix, str) for prefix in prefixes):
+        raise ModelError(
+            f"{model}: its metadata tells training.representative.{name} as {shown(prefixes)}, expected a "
+            "list of words; convert it again"
+        )
+    return set(prefixes)
+
+
+def _refuse_range_films(metadata: ModelMetadata, films: Sequence[SplitFilm], model: str) -> None:
+    known = range_prefixes(metadata, "film_sha256_prefixes", model)
     for film in films:
-        if film.sha256.startswith(prefixes):
+        if film.sha256[:HASH_DIGITS] in known:
             raise UsageError(
                 f"{model}: {film.path} is one of the training films that its int8 ranges were measured on: expected "
                 f"films it never saw. Name the {SPLIT_NAME} it was trained with (--split), or another --data"

@@ -17,8 +17,8 @@ from edge_xray.errors import UsageError
 from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import Split, SplitFilm, file_sha256
 from edge_xray.preprocess import preprocess
+from edge_xray.unseen_films import HASH_DIGITS
 from edge_xray_converter.representative import (
-    HASH_DIGITS,
     draw_films,
     draw_representative,
     refuse_overlap,

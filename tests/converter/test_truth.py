@@ -12,7 +12,7 @@ from edge_xray.errors import ModelError, UsageError
 from edge_xray.labelled import Split, SplitFilm
 from edge_xray.metadata import Label
 from edge_xray.model_file import read_metadata
-from edge_xray_converter.representative import HASH_DIGITS
+from edge_xray.unseen_films import HASH_DIGITS
 from edge_xray_converter.truth import ParitySet, classes_of, refuse_representative
 
 

@@ -14,7 +14,7 @@ from edge_xray.cli import main
 from edge_xray.errors import UsageError
 from edge_xray.labelled import Split, SplitFilm, file_sha256
 from edge_xray.model_file import attach_to_keras, read_metadata
-from edge_xray.unseen_films import refuse_training_films, split_beside
+from edge_xray.unseen_films import HASH_DIGITS, refuse_training_films, split_beside
 
 QUICK = ("--no-robustness", "--resamples", "100", "--format", "json")
 
@@ -126,7 +126,7 @@ def test_training_films_that_the_model_itself_names_do_not_judge(
     (run_folder / "split.json").unlink()
     model = run_folder / "model.keras"
     metadata = read_metadata(model)
-    record = {"film_sha256_prefixes": [film.sha256[:16] for film in learned]}
+    record = {"film_sha256_prefixes": [film.sha256[:HASH_DIGITS] for film in learned]}
     training = {**metadata.training, "representative": record}
     attach_to_keras(model, dataclasses.replace(metadata, training=training))
     code, _, err = ask(model, "--data", film_folder)
@@ -136,6 +136,19 @@ def test_training_films_that_the_model_itself_names_do_not_judge(
     for film in learned:
         (tmp_path / "other" / film.path).unlink()
     assert ask(model, "--data", tmp_path / "other")[0] == 0
+
+
+def test_films_that_set_the_ranges_of_a_model_without_a_split_do_not_judge_by_any(
+    ask: Ask, run_folder: Path, film_folder: Path
+) -> None:
+    model, split = run_folder / "model.keras", run_folder / "split.json"
+    metadata = read_metadata(model)
+    for part, said in (("test", 2), ("train", 0)):
+        drawn = [film.sha256[:HASH_DIGITS] for film in Split.read(split).part(part)]
+        training = {"representative": {"film_sha256_prefixes": drawn}}
+        attach_to_keras(model, dataclasses.replace(metadata, training=training))
+        code, _, err = ask(model, "--data", film_folder, "--split", split)
+        assert code == said and ("its int8 ranges were measured on" in err) == (said == 2)
 
 
 def test_films_from_elsewhere_judge_and_nothing_is_set_beside_them(
