@@ -11,7 +11,7 @@ from pathlib import Path
 from edge_xray.dicom import read_first_tags
 from edge_xray.film_file import HEAD_BYTES, is_dicom
 from edge_xray.site_key import KEY_BYTES, site_key
-from edge_xray.walk import LITTER
+from edge_xray.walk import is_litter
 
 FILM_SUFFIXES = frozenset(
     {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".ima", ""}
@@ -49,28 +49,28 @@ def part_folders(data: Path) -> list[Path]:
 
 
 def class_folders(root: Path) -> list[str]:
-    """Names of the folders of classes, sorted."""
+    """Names of the folders of classes, sorted; what a drive has in its root beside them is none."""
     return sorted(
-        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+        entry.name for entry in root.iterdir() if entry.is_dir() and not is_litter(entry.name)
     )
 
 
 def files_below(folder: Path) -> Iterator[tuple[Path, bool]]:
     """The files of a class folder, in no order, with whether each is taken for a film.
 
-    Names that begin with a dot and what stands beside films (`LITTER`) are passed over. A link to a folder is not
+    Names that begin with a dot and what stands beside films (`is_litter`) are passed over. A link to a folder is not
     entered, and is no film.
 
     Raises:
         OSError: a folder in it cannot be listed; its films would be missing without a word.
     """
     for directory, subfolders, names in os.walk(folder, onerror=_refuse):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        subfolders[:] = sorted(name for name in subfolders if not is_litter(name))
         for name in subfolders:
             if (link := Path(directory, name)).is_symlink():
                 yield link, False
         for name in names:
-            if not name.startswith(".") and name.lower() not in LITTER:
+            if not is_litter(name):
                 path = Path(directory, name)
                 known = path.suffix.lower() in FILM_SUFFIXES or _UID.fullmatch(name)
                 yield path, bool(known) or _holds_dicom(path)

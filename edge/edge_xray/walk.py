@@ -27,11 +27,11 @@ REASONS: Final = {
 LITTER: Final = frozenset(
     {
         *("thumbs.db", "ehthumbs.db", "desktop.ini", "dicomdir"),
-        *("$recycle.bin", "system volume information"),
+        *("$recycle.bin", "system volume information", "lost+found"),
     }
 )
 """What stands beside films and is none, in lower case: ``DICOMDIR`` is a disc's index; films in the bin that Windows
-keeps on a drive are deleted ones."""
+keeps on a drive are deleted ones, and two folders of a drive's root nobody may look into."""
 
 JUNCTION: Final = 0xA0000003
 """Reparse tag of a folder's other name on Windows (``IO_REPARSE_TAG_MOUNT_POINT``), or of a mounted drive."""
@@ -121,7 +121,7 @@ def without_repeats(paths: Iterable[Path], *, recursive: bool = True) -> list[Pa
         for parent in path.parents:
             inside = path.relative_to(parent).parts
             if parent in folders and (recursive or (len(inside) == 1 and path not in folders)):
-                return not linked and not any(_is_litter(part) for part in inside)
+                return not linked and not any(is_litter(part) for part in inside)
             linked = linked or os.path.islink(parent)  # noqa: PTH114 - never raises
         return False
 
@@ -191,7 +191,7 @@ def _entry(
     entry: os.DirEntry[str], folder: Path, root: str, folders: list[tuple[Path, Path]]
 ) -> Iterator[Found]:
     """What is found in one entry of `folder`; a folder in it is added to `folders`, as it is called and as it is opened."""
-    if _is_litter(entry.name):
+    if is_litter(entry.name):
         return
     opened = Path(entry.path)
     path = folder / entry.name if os.name == "nt" else opened
@@ -214,7 +214,8 @@ def _is_junction(entry: os.DirEntry[str]) -> bool:
     return getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0) == JUNCTION
 
 
-def _is_litter(name: str) -> bool:
+def is_litter(name: str) -> bool:
+    """Whether a file or folder of that name stands beside films and is passed over, as a hidden one is."""
     return name.startswith(".") or name.lower() in LITTER
 
 

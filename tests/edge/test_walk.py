@@ -40,7 +40,7 @@ def test_every_file_is_found_whatever_its_name(folder):
 def test_hidden_files_litter_and_results_are_left_out(folder):
     for name in (".hidden.jpg", "Thumbs.db", "DICOMDIR", "desktop.ini"):
         (folder / name).write_bytes(b"x")
-    for name in (".git", "$RECYCLE.BIN", "System Volume Information"):
+    for name in (".git", "$RECYCLE.BIN", "System Volume Information", "lost+found"):
         (folder / name).mkdir()
         (folder / name / "$RA1B2C3.jpg").write_bytes(b"x")
     own = (

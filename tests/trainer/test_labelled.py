@@ -129,6 +129,21 @@ def test_files_that_are_no_films_are_counted_and_named(
         read_labelled_folder(data)
 
 
+def test_what_a_drive_has_in_its_root_is_no_class(
+    write_film: Callable[..., Path], tmp_path: Path
+) -> None:
+    for label in ("normal", "viral"):
+        write_film(tmp_path / label / "a.png", label)
+    write_film(tmp_path / "$RECYCLE.BIN" / "$RA1B2C3.png")
+    for name in ("System Volume Information", "lost+found"):
+        (tmp_path / name).mkdir()
+    assert [film.path for film in read_labelled_folder(tmp_path)] == [
+        "normal/a.png",
+        "viral/a.png",
+    ]
+    assert files_left_out(tmp_path) == []
+
+
 @pytest.mark.parametrize("command", ["split", "audit"])
 def test_a_folder_of_films_that_cannot_be_listed_is_told_and_not_left_out(
     write_film: Callable[..., Path],
