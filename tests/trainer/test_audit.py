@@ -355,6 +355,17 @@ def test_patients_of_two_classes_are_several_where_their_films_are_no_more_alike
     assert "numbered" not in said.text
 
 
+def test_a_patient_of_both_classes_may_leave_one_class_to_learn_from(write_film, tmp_path, capsys):
+    listed = ["path,patient"]
+    for label, own in (("viral", "p1"), ("normal", "p2")):
+        for index, patient in enumerate((own, own, own, "unknown")):
+            write_film(tmp_path / "data" / label / f"{index}.png", label, index)
+            listed.append(f"{label}/{index}.png,{patient}")
+    (tmp_path / "p.csv").write_text("\n".join(listed) + "\n")
+    record = found(capsys, tmp_path / "data", "--patients", tmp_path / "p.csv")
+    assert record["border_folds"] == 2 and list(record["auc_of_the_border_alone"]) == ["viral"]
+
+
 def test_three_channels_and_one_patient_a_class(tmp_path, capsys):
     draw = np.random.default_rng(0)
     for name in ("ct", "mri", "photo"):

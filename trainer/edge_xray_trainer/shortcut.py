@@ -106,8 +106,12 @@ def border_scores(
                 min_samples_leaf=max(1, min(LEAF_FILMS, len(seen) // LEAF_FILMS)),
                 random_state=seed,
             )
-            model.fit(features[seen], reference[seen])
-            scores[np.ix_(held_back, model.classes_)] = model.predict_proba(features[held_back])
+            known = np.unique(reference[seen])
+            if len(known) > 1:
+                model.fit(features[seen], reference[seen])
+                scores[np.ix_(held_back, known)] = model.predict_proba(features[held_back])
+            else:  # a patient with films of two classes may leave but one to learn from
+                scores[held_back, known] = 1.0
             done()
     return names, scores
 
