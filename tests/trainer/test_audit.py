@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from edge_xray.cli import main
-from edge_xray.labelled import Split, SplitFilm
+from edge_xray.labelled import Split, SplitFilm, file_sha256
 from edge_xray.metadata import DISCLAIMER
 from edge_xray.operating_point import Estimate
 from edge_xray_trainer.audit import Audit
@@ -103,6 +103,21 @@ def test_leaks_between_folders_of_parts(folder, capsys):
     assert len(texts(record, "leak")) == 2
     assert run(folder, "--strict", "--folds", 2) == 1
     assert "leak: " in capsys.readouterr().out
+
+
+def test_copies_that_a_split_of_others_puts_in_no_part_are_named(write_film, tmp_path, capsys):
+    films = []
+    for label in ("normal", "viral"):
+        for index in range(3):
+            path = write_film(tmp_path / "data" / label / f"{index}.png", label, index)
+            films.append(
+                SplitFilm(f"{label}/{index}.png", label, "", "", file_sha256(path), "train")
+            )
+    shutil.copy(tmp_path / "data" / "normal" / "0.png", tmp_path / "data" / "normal" / "3.png")
+    films.append(SplitFilm("normal/3.png", "normal", "", "", films[0].sha256, ""))
+    Split(0, tuple(films)).write(tmp_path / "split.json")
+    record = found(capsys, tmp_path / "data", "--split", tmp_path / "split.json")
+    assert "another part: normal/0.png = normal/3.png." in " ".join(texts(record, "leak"))
 
 
 def test_of_several_copies_those_are_named_that_tell(write_film, tmp_path, capsys):

@@ -46,13 +46,13 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _named_copies(
-    audit: Audit, groups: Sequence[CopyGroup], of: Callable[[AuditedFilm], str]
+    audit: Audit, groups: Sequence[CopyGroup], of: Callable[[AuditedFilm], str | None]
 ) -> str:
     """Two copies of each group that differ in something that is known of both."""
     what = {film.path: of(film) for film in audit.films}
     pairs = []
     for group in groups:
-        known = [path for path in group.paths if what[path]]
+        known = [path for path in group.paths if what[path] is not None]
         other = next(path for path in known if what[path] != what[known[0]])
         pairs.append(f"{known[0]} = {other}")
     return _named(pairs)
@@ -129,7 +129,7 @@ def _films(audit: Audit) -> Iterator[Finding]:
         )
     shared = [group for group in audit.copies if len([p for p in group.patients if p]) > 1]
     if shared:
-        named = _named_copies(audit, shared, lambda film: film.patient)
+        named = _named_copies(audit, shared, lambda film: film.patient or None)
         yield Finding(
             "warning",
             f"{len(shared)} films have copies in another patient's name: {named}. They are "
