@@ -21,11 +21,13 @@ from typing import Any, Final
 
 from edge_xray.durable import write_named
 from edge_xray.errors import UsageError
-from edge_xray.kit_docs import render_docs
-from edge_xray.kit_model import read_kit_model, with_model
+from edge_xray.kit_docs import page_name, render_docs, render_page
+from edge_xray.kit_model import KitModel, read_kit_model, with_model
 from edge_xray.kit_targets import Target, target_named
 from edge_xray.kit_wheels import Wheel, collect, collect_pip
 from edge_xray.metadata import DISCLAIMER
+from edge_xray.parity_report import REPORT_SUFFIX
+from edge_xray.shipped import NAME_PREFIX
 from edge_xray.stable_zip import stable_entry
 
 KIT_FORMAT: Final = 1
@@ -202,10 +204,7 @@ def build_kit(
             find_links=find_links,
         )
         pip = collect_pip(target, python, folder / "tools", pins=pins, find_links=find_links)
-        remark = chosen.remark if chosen else ""
-        files = contents(root, target, python, wheels, pip, remark)
-        if chosen is not None:
-            files.update({f"models/{name}": data for name, data in chosen.reports.items()})
+        files = contents(root, target, python, wheels, pip, chosen)
         identifier = _identifier(wheels, target, python, files)
         files["kit.env"] = _settings(identifier, target, python, wheels)
         files["SHA256SUMS"] = "".join(
@@ -218,22 +217,35 @@ def build_kit(
 
 
 def contents(
-    root: Path, target: Target, python: str, wheels: Sequence[Wheel], pip: Wheel, remark: str = ""
+    root: Path,
+    target: Target,
+    python: str,
+    wheels: Sequence[Wheel],
+    pip: Wheel,
+    model: KitModel | None = None,
 ) -> dict[str, bytes]:
-    """Every file of the kit but the two that depend on all others, by name; a remark stands above its pages."""
+    """Every file of the kit but the two that depend on all others, by name."""
+    remark = model.remark if model else ""
+    pages = {f"models/{name}": text for name, text in model.pages.items()} if model else {}
     files = {f"wheels/{wheel.path.name}": wheel.path.read_bytes() for wheel in wheels}
     files[f"tools/{pip.path.name}"] = pip.path.read_bytes()
     files["requirements.txt"] = "".join(
         f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in wheels
     ).encode()
-    files.update(render_docs(root, remark))
+    files.update(render_docs(root, remark, tuple(map(page_name, pages))))
     for path in sorted((root / "samples").iterdir()):
         if path.suffix in SAMPLE_SUFFIXES:
             files[f"samples/{path.name}"] = path.read_bytes()
-    for path in sorted((root / "models").glob("*")):
-        # The models themselves are inside edge-xray's wheel; here are their cards and reports.
+    for path in sorted((root / "models").glob(f"{NAME_PREFIX}*")):
+        # The models themselves are inside edge-xray's wheel; here are the reports of the shipped ones alone:
+        # those of another that was left there may show patients' films.
         if path.suffix in (".html", ".json"):
             files[f"models/{path.name}"] = path.read_bytes()
+    if model is not None:
+        files[f"models/{model.name}{REPORT_SUFFIX}"] = model.report
+        files.update(
+            {page_name(name): render_page(text, name).encode() for name, text in pages.items()}
+        )
     files["LICENSE"] = (root / "LICENSE").read_bytes()
     for name in ("install.sh", "install.ps1"):
         files[name] = (package_files("edge_xray") / "kit_files" / name).read_bytes()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import posixpath
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 PAGES: Final = (
     "README.md",
@@ -52,12 +54,13 @@ def page_name(markdown: str) -> str:
     return MOVED.get(markdown, re.sub(r"\.md$", ".html", markdown))
 
 
-def render_docs(root: Path, remark: str = "") -> dict[str, bytes]:
+def render_docs(root: Path, remark: str = "", own: Sequence[str] = ()) -> dict[str, bytes]:
     """Render every page, with the pictures and files that pages link to.
 
     Args:
         root: the repository.
         remark: stands above every page.
+        own: names of more pages, which every page leads to below the remark.
 
     Returns:
         Name in the kit to content; pages are UTF-8.
@@ -66,7 +69,7 @@ def render_docs(root: Path, remark: str = "") -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for path in sources:
         name = path.relative_to(root).as_posix()
-        page = render_page(path.read_text(encoding="utf-8"), name, remark)
+        page = render_page(path.read_text(encoding="utf-8"), name, remark, own)
         files[page_name(name)] = page.encode()
         for link in LINK.findall(page):
             target = posixpath.normpath(posixpath.join(posixpath.dirname(page_name(name)), link))
@@ -76,13 +79,14 @@ def render_docs(root: Path, remark: str = "") -> dict[str, bytes]:
     return files
 
 
-def render_page(markdown: str, name: str, remark: str = "") -> str:
+def render_page(markdown: str, name: str, remark: str = "", own: Sequence[str] = ()) -> str:
     """One page.
 
     Args:
         markdown: CommonMark with tables.
         name: of the file, relative to the repository; its links are rewritten to pages.
         remark: stands above the page.
+        own: names of pages in the kit that it leads to below the remark.
     """
     from markdown_it import MarkdownIt
 
@@ -96,6 +100,13 @@ def render_page(markdown: str, name: str, remark: str = "") -> str:
     start = _page_link(posixpath.relpath("README.md", posixpath.dirname(name)), name)
     home = "" if name == "README.md" else f'<nav><a href="{start}">edge-xray</a></nav>\n'
     above = f"<p><strong>{html.escape(remark)}</strong></p>\n" if remark else ""
+    if own:
+        folder = posixpath.dirname(page_name(name)) or "."
+        links = (
+            f'<a href="{quote(posixpath.relpath(page, folder))}">{html.escape(posixpath.basename(page))}</a>'
+            for page in own
+        )
+        above += f"<p>Pages about this model: {', '.join(links)}</p>\n"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width,initial-scale=1">\n'

@@ -14,7 +14,7 @@ from typing import Final
 
 from edge_xray.errors import ModelError, UsageError
 from edge_xray.model_file import check_seal, parse_metadata
-from edge_xray.parity_report import REPORT_SUFFIX, fault_of
+from edge_xray.parity_report import REPORT_SUFFIX, fault_of, without_films
 from edge_xray.shipped import INDEX, MODEL_SUFFIX
 from edge_xray.stable_zip import stable_entry
 
@@ -29,25 +29,29 @@ class KitModel:
     Attributes:
         name: what ``--model`` and the list of models call it: the file's name without its ending.
         data: the whole packed file.
-        reports: its parity report's files, by name.
+        report: its parity report, without the names of films.
+        pages: Markdown about it, by the file's name.
         remark: what it is for, and that the docs, which are of the shipped models, do not say it.
     """
 
     name: str
     data: bytes
-    reports: Mapping[str, bytes]
+    report: bytes
+    pages: Mapping[str, str]
     remark: str
 
 
 def read_kit_model(path: Path) -> KitModel:
     """Read a model that is to go to a clinic, with the report that allows it.
 
+    Of the parity report's three files two go along: the one that a browser opens shows films, which are patients'.
+
     Args:
-        path: a packed ``.tflite`` file with ``NAME.parity.json`` beside it.
+        path: a packed ``.tflite`` file with ``NAME.parity.json`` beside it, and Markdown files ``NAME.WORD.md``.
 
     Raises:
         ModelError: no packed model, or one whose bytes changed.
-        UsageError: its parity report is missing, of other bytes, or does not say PASS.
+        UsageError: its parity report is missing, of other bytes, or does not say PASS, or a page is no UTF-8.
     """
     try:
         data = path.read_bytes()
@@ -60,19 +64,27 @@ def read_kit_model(path: Path) -> KitModel:
         raise UsageError(
             f"{path}: goes into no kit without a parity report that says PASS; {fault}"
         )
-    stem = REPORT_SUFFIX.rpartition(".")[0]
-    reports = sorted(path.parent.glob(f"{glob.escape(path.stem)}{stem}.*"))
+    report = without_films(path.with_name(path.stem + REPORT_SUFFIX).read_bytes())
+    try:
+        pages = {
+            page.name: page.read_text(encoding="utf-8")
+            for page in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*.md"))
+            # A.B.parity.md is of A.B.tflite, and not of A.tflite.
+            if page.name.count(".") == path.name.count(".") + 1
+        }
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path.stem}.*.md: expected pages in UTF-8 ({error})") from error
     use = metadata.intended_use
     remark = " ".join(
         (
-            f"This kit scores films with the model {path.stem}, which looks for: {metadata.finding}.",
+            f"This kit scores films with the model {path.stem} ({metadata.name} {metadata.version} in its lists), "
+            f"which looks for: {metadata.finding}.",
             *(words for words in (use.summary, use.not_for) if words),
             "What the pages say of films, illnesses, advice and figures is of the models that edge-xray ships, and "
             "not of this one; edge-xray info tells what it is.",
         )
     )
-    files = {report.name: report.read_bytes() for report in reports}
-    return KitModel(path.stem, data, files, remark)
+    return KitModel(path.stem, data, report, pages, remark)
 
 
 def with_model(wheel: Path, model: KitModel, folder: Path) -> Path:

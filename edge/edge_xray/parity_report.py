@@ -45,6 +45,21 @@ def fault_of(model: Path) -> str:
     return ""
 
 
+def without_films(report: bytes) -> bytes:
+    """A report as it may leave the workshop: the films in it have numbers for names.
+
+    Args:
+        report: JSON, as ``edge-xray parity`` wrote it.
+    """
+    record = json.loads(report)
+    named = list(record.get("films", {}).get("unread", ()))
+    for comparison in record["comparisons"]:
+        named += comparison.get("flips", ())
+    for number, film in enumerate(named, 1):
+        film["film"] = str(number)
+    return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
+
+
 def _verdicts(record: dict[str, Any], sha256: str) -> list[str]:
     """Verdicts on the candidates with that hash."""
     return [

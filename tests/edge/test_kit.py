@@ -390,9 +390,11 @@ def test_without_pip_it_is_pip_that_is_asked_for(
 def _report(model: Path, verdict: str = "PASS") -> None:
     """A parity report beside a model, with what is read of it."""
     sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
+    flips = [{"film": "wards/JANE DOE.jpeg", "truth": "viral"}]
     record = {
+        "films": {"unread": [{"film": "wards/JOHN DOE.jpeg", "reason": "damaged"}]},
         "models": [{"sha256": "of the reference"}, {"sha256": sha256}],
-        "comparisons": [{"verdict": verdict}],
+        "comparisons": [{"verdict": verdict, "label_flips": 1, "flips": flips}],
     }
     model.with_name(f"{model.stem}.parity.json").write_text(json.dumps(record))
 
@@ -415,7 +417,7 @@ def test_a_model_of_ones_own_becomes_the_clinics_default(
     files = members(tmp_path / "one.zip")
     assert json.loads(files["manifest.json"])["models"]["default"] == own
     assert f"models/{own}.parity.json" in files
-    said = f"This kit scores films with the model {own}, which looks for: pneumonia."
+    said = f"the model {own} (edge-xray-test 1.0.0 in its lists), which looks for: pneumonia."
     for page in ("START-HERE.txt", "index.html", "docs/clinic.html"):
         assert said in " ".join(files[page].decode().split())
     (name,) = (path for path in files if path.startswith("wheels/edge_xray-"))
@@ -436,6 +438,40 @@ def test_a_model_of_ones_own_becomes_the_clinics_default(
         assert (digest, size) == (f"sha256={hashed.decode()}", str(len(data)))
     assert not inside
     assert f"wheels/{name}".split("/")[-1].encode() in files["SHA256SUMS"]
+
+
+def test_no_film_goes_along_with_the_proof_of_a_model_of_ones_own(
+    project: Path, shelf: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "repository"
+    for name in ("docs", "models", "samples"):
+        shutil.copytree(ROOT / name, source / name)
+    for name in ("README.md", "LICENSE", "pyproject.toml"):
+        shutil.copy(ROOT / name, source)
+    # One is left among the shipped models by an earlier training.
+    for model in (source / "models" / "older.tflite", tmp_path / "ward 3.tflite"):
+        model.write_bytes(tiny_model.read_bytes())
+        _report(model)
+        page = "<img src='data:image/jpeg;base64,film of JANE DOE'>"
+        model.with_name(f"{model.stem}.parity.html").write_text(page)
+    model.with_name("ward 3.parity.md").write_text("# Parity: PASS\n")
+    model.with_name("ward 3.clinic.md").write_text("# For our ward\n")
+    model.with_name("ward 3.b.clinic.md").write_text("# Of another model\n")
+    path = tmp_path / "kit.zip"
+    kit.build_kit(
+        "rpi64", "3.11", path, source=source, wheel=project, find_links=shelf, model=model
+    )
+    files = members(path)
+    assert not [name for name, data in files.items() if b" DOE" in data]
+    report = json.loads(files["models/ward 3.parity.json"])
+    assert report["comparisons"][0]["label_flips"] == 1
+    assert "Parity: PASS" in files["models/ward 3.parity.html"].decode()
+    assert "For our ward" in files["models/ward 3.clinic.html"].decode()
+    assert "models/ward 3.b.clinic.html" not in files
+    # They are found, and do not say of themselves that they are about another model.
+    assert 'href="models/ward%203.clinic.html"' in files["index.html"].decode()
+    assert 'href="../models/ward%203.clinic.html"' in files["docs/clinic.html"].decode()
+    assert "This kit scores" not in files["models/ward 3.clinic.html"].decode()
 
 
 @pytest.mark.parametrize(
