@@ -6,6 +6,7 @@ Reports are made by ``edge-xray parity``; a release and a kit take no model with
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,9 +29,9 @@ def fault_of(model: Path) -> str:
         One line; empty if the report beside the model says PASS of a candidate with its hash.
     """
     report = model.with_name(model.stem + REPORT_SUFFIX)
-    make = (
-        f"make it with: edge-xray parity REFERENCE {model.name} --no-films -o {model.stem}.parity"
-    )
+    output = report.with_suffix("")
+    command = shlex.join([str(model), "--data", "DATA", "--no-films", "-o", str(output)])
+    make = f"make it with: edge-xray parity REFERENCE {command}"
     try:
         record = json.loads(report.read_text(encoding="utf-8"))
         verdicts = _verdicts(record, file_sha256(model))

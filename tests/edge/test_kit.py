@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -510,6 +511,21 @@ def test_a_model_may_not_take_the_place_of_a_shipped_one(
     _report(model)
     with pytest.raises(UsageError, match="edge-xray ships a model of that name"):
         kit.build_kit("rpi64", "3.11", tmp_path / "k.zip", source=ROOT, wheel=project, model=model)
+
+
+def test_the_command_that_makes_a_missing_report_can_be_typed(
+    project: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "our ward" / "tête 1.tflite"
+    model.parent.mkdir()
+    model.write_bytes(tiny_model.read_bytes())
+    with pytest.raises(UsageError) as caught:
+        kit.build_kit("rpi64", "3.11", tmp_path / "k.zip", source=ROOT, wheel=project, model=model)
+    # From where the kit was to be built, with all that edge-xray parity wants.
+    command = shlex.split(str(caught.value).partition("make it with: ")[2])
+    output = model.with_suffix(".parity")
+    assert command[:4] == ["edge-xray", "parity", "REFERENCE", str(model)]
+    assert command[4:] == ["--data", "DATA", "--no-films", "-o", str(output)]
 
 
 def _flipped(data: bytes) -> bytes:
