@@ -206,7 +206,7 @@ def build_kit(
         pip = collect_pip(target, python, folder / "tools", pins=pins, find_links=find_links)
         files = contents(root, target, python, wheels, pip, chosen)
         identifier = _identifier(wheels, target, python, files)
-        files["kit.env"] = _settings(identifier, target, python, wheels)
+        files["kit.env"] = _settings(identifier, target, python, wheels, samples=chosen is None)
         files["SHA256SUMS"] = "".join(
             f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())
         ).encode()
@@ -226,7 +226,7 @@ def contents(
 ) -> dict[str, bytes]:
     """Every file of the kit but the two that depend on all others, by name."""
     remark = model.remark if model else ""
-    pages = {f"models/{name}": text for name, text in model.pages.items()} if model else {}
+    pages = {_place(name, model): text for name, text in model.pages.items()} if model else {}
     files = {f"wheels/{wheel.path.name}": wheel.path.read_bytes() for wheel in wheels}
     files[f"tools/{pip.path.name}"] = pip.path.read_bytes()
     files["requirements.txt"] = "".join(
@@ -265,6 +265,11 @@ def contents(
         }
     )
     return files
+
+
+def _place(page: str, model: KitModel) -> str:
+    """Where a page about a model goes: one for the clinic to where the installer and all pages lead."""
+    return "docs/clinic.md" if page == f"{model.name}.clinic.md" else f"models/{page}"
 
 
 def _manifest_entry(wheel: Wheel) -> dict[str, str]:
@@ -325,7 +330,10 @@ def _identifier(
     return f"{own.version}-{target.name}-py{python}-{digest.hexdigest()[:HASH_DIGITS]}"
 
 
-def _settings(identifier: str, target: Target, python: str, wheels: Sequence[Wheel]) -> bytes:
+def _settings(
+    identifier: str, target: Target, python: str, wheels: Sequence[Wheel], *, samples: bool
+) -> bytes:
+    """What the installer reads; with samples it names them as films to try."""
     needs = ENVIRONMENT_BYTES
     for wheel in wheels:
         with zipfile.ZipFile(wheel.path) as archive:
@@ -340,6 +348,8 @@ def _settings(identifier: str, target: Target, python: str, wheels: Sequence[Whe
         "KIT_SYSTEM_PACKAGES": " ".join(target.system_packages.values()),
         "KIT_SYSTEM_MODULES": ", ".join(modules),
         "KIT_NEEDS_BYTES": str(needs),
+        # A model of one's own may score no chest film.
+        "KIT_TRY_SAMPLES": "1" if samples else "",
     }
     return "".join(f"{name}={value}\n" for name, value in lines.items()).encode()
 
@@ -353,7 +363,7 @@ def _start_here(target: Target, python: str, remark: str) -> str:
         command, program, terminal = "sh install.sh", "edge-xray", "a terminal"
     return (
         f"edge-xray, for: {target.title}, Python {python}\n{DISCLAIMER}\n\n"
-        + (f"{textwrap.fill(remark, 80)}\n\n" if remark else "")
+        + (f"{textwrap.fill(remark, 80, break_on_hyphens=False)}\n\n" if remark else "")
         + f"1. Copy this folder to the machine, open {terminal} in it, and type:\n\n   {command}\n\n"
         f"2. Then:\n\n   {program} scan FOLDER-OF-FILMS\n\n"
         "How to use it: docs/clinic.html. Everything else: index.html. No internet is needed.\n"

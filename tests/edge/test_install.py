@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ensurepip
 import hashlib
+import json
 import os
 import platform
 import re
@@ -65,7 +66,15 @@ class Kits:
         self.folder = folder
         self.marker = folder / "self-test-began"
 
-    def make(self, version: str, *, code: int = 0, sleep: int = 0, ballast: int = 0) -> Path:
+    def make(
+        self,
+        version: str,
+        *,
+        code: int = 0,
+        sleep: int = 0,
+        ballast: int = 0,
+        model: Path | None = None,
+    ) -> Path:
         """An unpacked kit whose self-test sleeps and exits with a code."""
         shelf = self.folder / f"shelf-{version}"
         shelf.mkdir()
@@ -75,6 +84,7 @@ class Kits:
         files = {
             "stand_in.py": source,
             "ballast.bin": "x" * ballast,
+            "edge_xray/models/models.json": '{"models": {}}',
             f"{info}/METADATA": f"Metadata-Version: 2.1\nName: edge-xray\nVersion: {version}\n",
             f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
             f"{info}/entry_points.txt": "[console_scripts]\nedge-xray = stand_in:main\n",
@@ -85,7 +95,16 @@ class Kits:
                 archive.writestr(name, text)
         shutil.copy(BUNDLED[-1], shelf)
         path = shelf / "kit.zip"
-        kit.build_kit(TARGET, PYTHON, path, source=ROOT, wheel=wheel, dicom=False, find_links=shelf)
+        kit.build_kit(
+            TARGET,
+            PYTHON,
+            path,
+            source=ROOT,
+            wheel=wheel,
+            dicom=False,
+            find_links=shelf,
+            model=model,
+        )
         with zipfile.ZipFile(path) as archive:
             archive.extractall(shelf)
         return shelf / kit.TOP
@@ -198,6 +217,20 @@ def change(folder: Path, setting: str, value: str) -> None:
         if path.is_file() and path.name != "SHA256SUMS"
     ]
     (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
+
+
+def test_a_kit_of_a_model_of_ones_own_names_no_samples_to_try(
+    kits: Kits, machine: Machine, tiny_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "ward-3.tflite"
+    shutil.copy(tiny_model, model)
+    sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
+    record = {"models": [{}, {"sha256": sha256}], "comparisons": [{"verdict": "PASS"}]}
+    model.with_suffix(".parity.json").write_text(json.dumps(record))
+    done = machine.install(kits.make("1.0", model=model))
+    assert done.returncode == 0, done.stderr
+    # They are chest films, and the model may be for others.
+    assert "Done. Try it: edge-xray scan FOLDER-OF-FILMS" in done.stdout
 
 
 def test_install_twice_upgrade_roll_back_and_remove(kits: Kits, machine: Machine) -> None:

@@ -400,7 +400,7 @@ def _report(model: Path, verdict: str = "PASS") -> None:
     model.with_name(f"{model.stem}.parity.json").write_text(json.dumps(record))
 
 
-@pytest.mark.parametrize("own", ["ward-3", "ward [3]"])
+@pytest.mark.parametrize("own", ["ward-3", "ward [3]", "chest-films-of-the-district-hospital"])
 def test_a_model_of_ones_own_becomes_the_clinics_default(
     own: str, project: Path, shelf: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -418,6 +418,8 @@ def test_a_model_of_ones_own_becomes_the_clinics_default(
     files = members(tmp_path / "one.zip")
     assert json.loads(files["manifest.json"])["models"]["default"] == own
     assert f"models/{own}.parity.json" in files
+    # A command can be copied.
+    assert "edge-\n" not in files["START-HERE.txt"].decode()
     said = f"the model {own} (edge-xray-test 1.0.0 in its lists), which looks for: pneumonia."
     for page in ("START-HERE.txt", "index.html", "docs/clinic.html"):
         assert said in " ".join(files[page].decode().split())
@@ -467,12 +469,15 @@ def test_no_film_goes_along_with_the_proof_of_a_model_of_ones_own(
     report = json.loads(files["models/ward 3.parity.json"])
     assert report["comparisons"][0]["label_flips"] == 1
     assert "Parity: PASS" in files["models/ward 3.parity.html"].decode()
-    assert "For our ward" in files["models/ward 3.clinic.html"].decode()
+    # The page for the clinic is the one that the installer and all other pages lead to.
+    assert "For our ward" in files["docs/clinic.html"].decode()
     assert "models/ward 3.b.clinic.html" not in files
     # They are found, and do not say of themselves that they are about another model.
-    assert 'href="models/ward%203.clinic.html"' in files["index.html"].decode()
-    assert 'href="../models/ward%203.clinic.html"' in files["docs/clinic.html"].decode()
-    assert "This kit scores" not in files["models/ward 3.clinic.html"].decode()
+    assert 'href="models/ward%203.parity.html"' in files["index.html"].decode()
+    assert 'href="../models/ward%203.parity.html"' in files["docs/reasons.html"].decode()
+    assert "This kit scores" in files["docs/reasons.html"].decode()
+    for page in ("docs/clinic.html", "models/ward 3.parity.html"):
+        assert "This kit scores" not in files[page].decode()
 
 
 @pytest.mark.parametrize(

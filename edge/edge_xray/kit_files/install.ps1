@@ -142,4 +142,8 @@ $keep = @($id, (Read-Version $previous))
 # One that a watch still runs from goes with the next installation.
 Get-ChildItem $versions | Where-Object { $keep -notcontains $_.Name } |
   Remove-Item -Recurse -Force -ErrorAction SilentlyContinue
+if (-not $setting['KIT_TRY_SAMPLES']) {
+  Write-Output "Done. Try it in a Command Prompt: `"$command`" scan FOLDER-OF-FILMS"
+  exit 0
+}
 Write-Output "Done. Try it in a Command Prompt: `"$command`" scan `"$version\samples`""

@@ -385,7 +385,7 @@ if [ -n "$films" ]; then
   changed=1
   cat >"$unit" <<UNIT
 [Unit]
-Description=edge-xray: score chest films as they arrive in $(quoted "$films")
+Description=edge-xray: score films as they arrive in $(quoted "$films")
 After=local-fs.target
 
 [Service]
@@ -418,6 +418,10 @@ if [ -n "$films" ] || restart_watch; then
 fi
 sync
 
-say "Done. Try it: edge-xray scan \"$prefix/current/samples\""
+if [ -n "$(setting KIT_TRY_SAMPLES)" ]; then
+  say "Done. Try it: edge-xray scan \"$prefix/current/samples\""
+else
+  say "Done. Try it: edge-xray scan FOLDER-OF-FILMS"
+fi
 say "How to use it: $prefix/current/docs/clinic.html"
 [ -n "$films" ] || say "To score films as they arrive: sh install.sh --watch FOLDER"
