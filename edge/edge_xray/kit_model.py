@@ -15,7 +15,7 @@ from typing import Final
 from edge_xray.errors import ModelError, UsageError
 from edge_xray.model_file import check_seal, parse_metadata
 from edge_xray.parity_report import REPORT_SUFFIX, fault_of, without_films
-from edge_xray.shipped import INDEX, MODEL_SUFFIX
+from edge_xray.shipped import INDEX, MODEL_SUFFIX, NAME_PREFIX
 from edge_xray.stable_zip import stable_entry
 
 MODELS: Final = "edge_xray/models"
@@ -96,7 +96,7 @@ def with_model(wheel: Path, model: KitModel, folder: Path) -> Path:
         folder: where the new wheel is written, under the same name.
 
     Raises:
-        UsageError: the wheel is none, or ships a model of that name.
+        UsageError: the wheel is none, or ships a model that is called so.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -106,7 +106,9 @@ def with_model(wheel: Path, model: KitModel, folder: Path) -> Path:
         known = index["models"]
     except (OSError, zipfile.BadZipFile, StopIteration, KeyError, ValueError) as error:
         raise UsageError(f"{wheel}: expected a wheel of edge-xray ({error!r})") from error
-    if model.name.casefold() in map(str.casefold, known):
+    wanted = model.name.casefold()
+    # By the short name too the clinic's --model goes on meaning the shipped one.
+    if {wanted, f"{NAME_PREFIX}{wanted}"} & set(map(str.casefold, known)):
         raise UsageError(
             f"{model.name}{MODEL_SUFFIX}: edge-xray ships a model of that name; give the file, and its "
             f"{REPORT_SUFFIX}, another one"

@@ -506,11 +506,12 @@ def test_a_model_that_may_go_to_no_clinic(
     assert not (tmp_path / "k.zip").exists()
 
 
-@pytest.mark.parametrize("name", ["edge-xray-lite0", "Edge-XRay-Lite0"])
+@pytest.mark.parametrize("name", ["edge-xray-lite0", "Edge-XRay-Lite0", "lite0", "Lite0"])
 def test_a_model_may_not_take_the_place_of_a_shipped_one(
     name: str, project: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    # Where case does not count in names, as on Windows, two that differ in it alone are one file.
+    # Where case does not count in names, as on Windows, two that differ in it alone are one file; and
+    # --model lite0 is the shipped one's.
     model = tmp_path / f"{name}.tflite"
     model.write_bytes(tiny_model.read_bytes())
     _report(model)
