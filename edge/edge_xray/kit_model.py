@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import csv
 import glob
 import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Mapping
@@ -122,8 +124,11 @@ def with_model(wheel: Path, model: KitModel, folder: Path) -> Path:
     files[f"{MODELS}/{name}"] = model.data
     files[f"{MODELS}/{INDEX}"] = (json.dumps(index, indent=1) + "\n").encode()
     del files[record]
-    lines = [f"{own},sha256={_urlsafe(data)},{len(data)}\n" for own, data in files.items()]
-    files[record] = "".join([*lines, f"{record},,\n"]).encode()
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerows((own, f"sha256={_urlsafe(data)}", len(data)) for own, data in files.items())
+    rows.writerow((record, "", ""))
+    files[record] = table.getvalue().encode()
     folder.mkdir(parents=True, exist_ok=True)
     made = folder / wheel.name
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import json
 import os
@@ -400,7 +401,7 @@ def _report(model: Path, verdict: str = "PASS") -> None:
     model.with_name(f"{model.stem}.parity.json").write_text(json.dumps(record))
 
 
-@pytest.mark.parametrize("own", ["ward-3", "ward [3]", "chest-films-of-the-district-hospital"])
+@pytest.mark.parametrize("own", ["ward-3", "ward [3], new", "chest-films-of-the-district-hospital"])
 def test_a_model_of_ones_own_becomes_the_clinics_default(
     own: str, project: Path, shelf: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -433,7 +434,7 @@ def test_a_model_of_ones_own_becomes_the_clinics_default(
     assert index["models"][own]["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
     # pip removes what RECORD names when a kit is taken off or upgraded.
     (record,) = (path for path in inside if path.endswith("/RECORD"))
-    lines = [line.split(",") for line in inside.pop(record).decode().splitlines()]
+    lines = list(csv.reader(inside.pop(record).decode().splitlines()))
     assert lines.pop() == [record, "", ""]
     for path, digest, size in lines:
         data = inside.pop(path)
