@@ -408,8 +408,11 @@ def test_what_a_model_says_of_itself():
         "bacterial: urgent. See a clinician now.",
         "sensitivity 98.0 % (95.0–99.0)",
         "chosen by: by hand",
+        "on others it can do less well",
     ):
         assert words_ in text
+    # Models of one's own have none.
+    assert "card" not in text
     assert text.count(DISCLAIMER) == 1
 
 

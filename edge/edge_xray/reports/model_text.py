@@ -50,7 +50,7 @@ def render(metadata: ModelMetadata, sha256: str, source: str, size: int) -> Iter
     for label in metadata.labels:
         yield f"  {label.name}: {label.triage}. {label.advice}\n"
     yield f"\nOperating points (a finding is: {metadata.finding}; the first is the default)\n"
-    yield "  Figures are of the films that the line was fitted on; the card has those of others.\n"
+    yield "  Figures are of the films that the line was fitted on; on others it can do less well.\n"
     for point in metadata.operating_points:
         yield (
             f"  {point.name}: from probability {point.threshold:.4f}, "
