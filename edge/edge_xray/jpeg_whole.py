@@ -36,6 +36,7 @@ _SPARE_ZEROS: Final = 256
 _MORE: Final = bytes(range(1, 255)) * 4
 """Coded data that a whole scan has no use for, and one that lacks some takes for its own."""
 
+_MARK: Final = 0xFF
 _EOI: Final = b"\xff\xd9"
 
 _BLOCK_BYTES: Final = 208
@@ -134,7 +135,8 @@ def _judge_first_scan(data: bytes) -> tuple[bool, bool]:
     """Whether the first of several scans lacks data, and whether some are left over.
 
     It holds at least the means of all blocks. One that lacks none does not change with more behind it, and one that
-    needs its last does with others in their place, unless its codes can only say one even grey.
+    needs its last does without them, unless what they say is the filler's grey, or with others in their place, unless
+    all of these are darker than black. What is behind a restart marker was bounded by it, and is not judged.
     """
     header = read_jpeg_header(data)
     start, end = _first_scan(data)
@@ -142,15 +144,18 @@ def _judge_first_scan(data: bytes) -> tuple[bool, bool]:
         last = _BLOCK_BYTES
     else:
         last = _SPARE_BYTES if header.components == 1 else _MEANS_BYTES
-    whole, longer, other = (
-        _small(io.BytesIO(data[:at] + more + _EOI)).tobytes()
-        for at, more in (
-            (end, b""),
-            (end, _MORE),
-            (max(start, end - last), _MORE),
-        )
-    )
-    return longer != whole, other == whole and len(set(whole)) > 1
+    cut = max(start, end - last)
+    cut -= data[cut - 1] == _MARK  # what follows it belongs to it
+    whole = _first_picture(data[:end])
+    lacks = _first_picture(data[:end] + _MORE) != whole
+    if lacks or len(set(whole)) == 1 or _RESTART.search(data, cut, end):
+        return lacks, False
+    return lacks, all(_first_picture(data[:cut] + other) == whole for other in (b"", _MORE))
+
+
+def _first_picture(data: bytes) -> bytes:
+    """The pixels that a JPEG cut within its first scan gives."""
+    return _small(io.BytesIO(data + _EOI)).tobytes()
 
 
 def _small(stream: io.BytesIO) -> Image.Image:
@@ -167,6 +172,6 @@ def _first_scan(data: bytes) -> tuple[int, int]:
     start = max(end for _, _, end in jpeg_segments(data))
     marker = _SCAN_END.search(data, start)
     end = marker.start() if marker else len(data)
-    while end > start and data[end - 1] == 0xFF:  # as many as one likes before a marker
+    while end > start and data[end - 1] == _MARK:  # as many as one likes before a marker
         end -= 1
     return start, end

@@ -869,6 +869,51 @@ def test_an_even_progressive_jpeg_is_whole(level, mode, encode):
     assert decode(encode(even, "JPEG", progressive=True), GREY).height == 93
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("options", [{"restart_marker_rows": 1}, {"restart_marker_blocks": 1}])
+def test_a_progressive_jpeg_with_restarts_may_end_in_the_level_of_missing_data(
+    options, mode, film, encode
+):
+    ending = np.vstack((film, np.full_like(film, 128)))
+    data = encode(Image.fromarray(ending).convert(mode), "JPEG", progressive=True, **options)
+    assert decode(data, GREY).pixels[-1].tolist() == [128] * 110
+
+
+def jpeg_of_means(means: np.ndarray) -> bytes:
+    """A progressive JPEG of even grey blocks, with a scan for each colour's means, as mozjpeg writes."""
+    coded = ""
+    for step in np.diff(means.astype(int).ravel(), prepend=128).tolist():
+        size = abs(step).bit_length()
+        coded += "1" * size + "0"  # the code of the size, then the step
+        coded += f"{step if step > 0 else step + (1 << size) - 1:0{size}b}" if size else ""
+    size = struct.pack(">BHHB", 8, 8 * len(means), 8 * len(means[0]), 3)
+    parts = [
+        (0xDB, b"\0" + bytes([8] * 64)),
+        (0xC2, size + bytes((1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0))),
+        (0xC4, b"\0" + bytes([1] * 9 + [0] * 7) + bytes(range(9))),
+        (0xC4, b"\x10" + bytes([1] + [0] * 15) + b"\0"),
+    ]
+    data = b"\xff\xd8" + b"".join(map(jpeg_part, *zip(*parts, strict=True)))
+    for number, bits in enumerate([coded, *["0" * means.size] * 5]):
+        band = (0, 0) if number < 3 else (1, 63)
+        data += jpeg_part(0xDA, bytes((1, 1 + number % 3, 0, *band, 0)))
+        whole = bits + "1" * (-len(bits) % 8)
+        data += int(whole, 2).to_bytes(len(whole) // 8, "big").replace(b"\xff", b"\xff\0")
+    return data + b"\xff\xd9"
+
+
+def jpeg_part(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, 2 + len(body)) + body
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_a_progressive_jpeg_may_end_in_an_even_level(level):
+    means = np.full((40, 40), level, np.uint8)
+    means[:10] = np.arange(400).reshape(10, 40) % 200
+    pixels = decode(jpeg_of_means(means), GREY).pixels
+    assert np.array_equal(pixels[::4, ::4], means)  # a film of 320 pixels is halved
+
+
 @pytest.mark.parametrize("spare", [b"\x7f", bytes(range(16)), bytes(256), b"\xff" * 300])
 def test_spare_bytes_before_the_end_mark_of_a_jpeg_do_not_matter(spare, film, encode):
     for options in ({}, {"restart_marker_rows": 1}, {"subsampling": 2}):
