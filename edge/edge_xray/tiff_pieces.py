@@ -24,6 +24,7 @@ _HEIGHT: Final = 257
 _BITS: Final = 258
 _COMPRESSION: Final = 259
 _PHOTOMETRIC: Final = 262
+_FILL_ORDER: Final = 266
 _STRIP_OFFSETS: Final = 273
 _SAMPLES: Final = 277
 _STRIP_ROWS: Final = 278
@@ -49,6 +50,12 @@ _RUN_LENGTHS: Final = 32773
 
 _CHECKED: Final = _DEFLATE | {_JPEG, _RUN_LENGTHS}
 """Compressions whose data tell more than whether they give all pixels."""
+
+_LOWEST_FIRST: Final = 2
+"""FillOrder of data whose bytes are stored with their lowest bit first, packed ones too."""
+
+_REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+"""Each byte with its bits the other way round."""
 
 _UNPACKED_AT_ONCE: Final = 1 << 20
 """Bytes of a piece that are unpacked before they are thrown away."""
@@ -114,6 +121,8 @@ def check_data(tags: Mapping[int, Any], data: bytes) -> None:
     lengths = tags.get(_TILE_BYTES if tiled else _STRIP_BYTES, ())
     for n, (offset, length) in enumerate(zip(offsets, lengths, strict=False)):
         packed = data[offset : offset + length]
+        if compression != _JPEG and tags.get(_FILL_ORDER) == _LOWEST_FIRST:
+            packed = packed.translate(_REVERSED)
         if compression in _DEFLATE:
             _check_deflated(packed)
         elif compression == _JPEG:

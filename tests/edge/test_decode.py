@@ -264,6 +264,18 @@ def test_a_tiff_with_a_piece_of_other_data_is_damaged(compression, mode, rows, d
     assert len(read) <= 1, read  # one that gives as many pixels as there were is not seen
 
 
+@pytest.mark.parametrize("compression", ["packbits", "tiff_adobe_deflate", "tiff_lzw"])
+def test_a_packed_tiff_may_have_the_lowest_bit_of_each_byte_first(compression, film, encode):
+    data = encode(film, "TIFF", compression=compression, tiffinfo={266: 2, 278: 16})
+    assert np.array_equal(decode(data, GREY).pixels, film)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.tag_v2[266] == 2
+        start, length = image.tag_v2[273][0], image.tag_v2[279][0]
+    if compression != "tiff_lzw":
+        at = start + length // 2
+        assert refused(data[:at] + bytes(40) + data[at + 40 :]).reason == "damaged"
+
+
 @pytest.mark.parametrize("compression", ["jpeg", "packbits"])
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "CMYK"])
 @pytest.mark.parametrize("rows", [8, 90])
