@@ -75,6 +75,22 @@ def test_wrong_use_of_a_script_is_one_line(words: tuple[str, ...], said: str) ->
     assert "Traceback" not in done.stderr
 
 
+def test_pieces_that_are_lost_are_told_and_whole_films_are_not_refused() -> None:
+    done = run("benchmarks/damaged_jpegs.py", "samples", "--places", "2")
+    assert done.returncode == 0, done.stderr
+    rows = {row[0]: (int(row[1]), int(row[2])) for row in table(done.stdout)}
+    assert rows["none"] == (11, 1)  # the sample that was cut short
+    assert rows["lost"] == (20, 20)
+    # In two of twenty places a sample has nothing but zeros itself.
+    assert rows["zeros"] == (18, 18)
+    assert run("benchmarks/damaged_jpegs.py", "models").returncode == 2
+
+
+def table(text: str) -> list[list[str]]:
+    """Rows of a Markdown table, without its head."""
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[2:]]
+
+
 def test_installed_size() -> None:
     done = run("benchmarks/installed_size.py", sys.prefix)
     assert done.returncode == 0, done.stderr
