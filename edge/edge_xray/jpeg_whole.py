@@ -65,10 +65,10 @@ class JpegStream(io.BytesIO):
         super().__init__(data)
         self._data = data
         self._several = read_jpeg_header(data).buffered
-        start, self._end = _first_scan(data)
-        zeros = data[max(start, self._end - _SPARE_ZEROS) : self._end]
+        self._start, self._end = _first_scan(data)
+        zeros = data[max(self._start, self._end - _SPARE_ZEROS) : self._end]
         spare = len(zeros) - len(zeros.rstrip(b"\0")) + _SPARE_BYTES
-        self._last = max(start, self._end - spare)
+        self._last = max(self._start, self._end - spare)
         self._asked = 0
 
     def read(self, size: int | None = -1) -> bytes:
@@ -104,11 +104,16 @@ class JpegStream(io.BytesIO):
             raise FilmError(
                 "truncated", "the JPEG ends before the film does; copy or export it again"
             )
-        if lacks or left_over or not _restarts_in_order(self._data):
+        if lacks or left_over or not self._restarts_in_order():
             raise FilmError(
                 "damaged",
                 "a part of the film's data is missing or broken; copy or export it again",
             )
+
+    def _restarts_in_order(self) -> bool:
+        """Whether no restart marker of the first scan is lost, which costs no more than what stands beside it."""
+        found = _RESTART.finditer(self._data, self._start, self._end)
+        return all(at[0][1] % _RESTARTS == n % _RESTARTS for n, at in enumerate(found))
 
 
 def check_jpeg_data(data: bytes) -> None:
@@ -119,12 +124,6 @@ def check_jpeg_data(data: bytes) -> None:
     """
     stream = JpegStream(data)
     stream.check(_small(stream))
-
-
-def _restarts_in_order(data: bytes) -> bool:
-    """Whether no restart marker of the first scan is lost, which costs no more than what stands beside it."""
-    found = _RESTART.finditer(data, *_first_scan(data))
-    return all(data[at.start() + 1] % _RESTARTS == n % _RESTARTS for n, at in enumerate(found))
 
 
 def _is_filler(pixels: NDArray[np.uint8]) -> bool:
