@@ -16,9 +16,9 @@ import keras
 import numpy as np
 
 from edge_xray_trainer.architectures import ARCHITECTURES
+from edge_xray_trainer.networks import architecture_of, build_network, logits_model
 from edge_xray_trainer.normalization import norms_of, run_fused
 from edge_xray_trainer.options import TrainingOptions
-from edge_xray_trainer.training import architecture_of, build_network, logits_model
 
 CLASSES = 3
 

@@ -24,11 +24,11 @@ from edge_xray_trainer.fitting import (
     fit_operating_points,
     fit_temperature,
 )
+from edge_xray_trainer.networks import architecture_of
 from edge_xray_trainer.outputs import PREDICT_BATCH, network_outputs
 from edge_xray_trainer.progress import Progress, counter, silent
 from edge_xray_trainer.run_request import RunRequest
 from edge_xray_trainer.task import Task
-from edge_xray_trainer.training import architecture_of
 
 
 def fit_metadata(

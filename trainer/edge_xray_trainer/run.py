@@ -22,6 +22,7 @@ from edge_xray_trainer.distillation import Targets, Teacher, taught_on_films, ta
 from edge_xray_trainer.finished import is_finished, write_finished
 from edge_xray_trainer.fitted_metadata import fit_metadata
 from edge_xray_trainer.fitting import gate_remark
+from edge_xray_trainer.networks import architecture_of, build_network, load_initial_weights
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.progress import counter
 from edge_xray_trainer.run_files import (
@@ -36,13 +37,7 @@ from edge_xray_trainer.run_record import make_record, short, sources_of
 from edge_xray_trainer.run_request import Listener, RunRequest, RunResult, check_words
 from edge_xray_trainer.run_split import choose_split, write_split
 from edge_xray_trainer.task import Task, check_table, task_for
-from edge_xray_trainer.training import (
-    architecture_of,
-    build_network,
-    check_devices,
-    load_initial_weights,
-    train,
-)
+from edge_xray_trainer.training import check_devices, train
 
 
 def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
