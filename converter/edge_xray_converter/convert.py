@@ -227,8 +227,8 @@ def _write_int8(
     flatbuffer = ranged.integers(keep)
     checks: tuple[Check, ...] = ()
     if trial is not None:
-        checks = tuple(trial.judge(flatbuffer))
         metadata = trial.gate.metadata_for(flatbuffer)
+        checks = tuple(trial.judge(flatbuffer, metadata))
     if not ranking and not all(check.passed for check in checks):
         ranking = ranged.ranking()
     if not keep:

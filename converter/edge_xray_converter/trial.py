@@ -46,20 +46,21 @@ class Trial:
     reference: Outcome
     budget: Budget
 
-    def judge(self, network: bytes) -> list[Check]:
+    def judge(self, network: bytes, metadata: ModelMetadata) -> list[Check]:
         """Hold a conversion against the budget.
 
         Args:
             network: the flatbuffer, not packed.
+            metadata: what `gate` says of it.
         """
-        outcome = _answers(network, self.gate.metadata_for(network), self.films, self.inputs)
+        outcome = _answers(network, metadata, self.films, self.inputs)
         clusters = [film.path for film in self.films]
         _, (comparison,) = compare([self.reference, outcome], clusters, resamples=ONE_RESAMPLE)
         return judge(comparison, len(self.films), self.budget)
 
     def passes(self, network: bytes) -> bool:
         """Whether the conversion keeps the budget."""
-        return all(check.passed for check in self.judge(network))
+        return all(check.passed for check in self.judge(network, self.gate.metadata_for(network)))
 
 
 def why_untried(split: Split | None) -> str:
