@@ -101,7 +101,7 @@ def test_of_many_classes_a_film_has_the_most_probable_beside_it():
         "kind4 7 %",
         "kind7 7 %",
         "kind2 6 %",
-        "3 others <1 %",
+        "3 others &lt;1 %",
     ]
     row = replace(SCORED, label="kind1", probabilities=(0.1, 0.5, 0.1, 0.1, 0.1, 0.1))
     run = replace(RUN, metadata=replace(METADATA, labels=labels[:6]))

@@ -180,7 +180,7 @@ def _tools(pages: int) -> str:
         for kind, name in _KINDS.items()
     )
     return (
-        '<div class="tools" id="tools" hidden>\n'
+        '<div class="tools" id="tools" role="search" hidden>\n'
         f'<input type="search" id="search" placeholder="{where}: file, words" aria-label="{where}">\n'
         '<label>Order <select id="order"><option value="urgency">most urgent first</option>'
         '<option value="probability">most probable first</option>'
@@ -229,9 +229,9 @@ def _probability(row: Row, run: Run) -> str:
         shares.sort(key=lambda share: -share[1])
         rest = sum(p for _, p in shares[SHARES:])
         shares[SHARES:] = [(f"{len(shares) - SHARES} others", rest)]
-    listed = "".join(f"<small>{escape(name)} {words.percent(p)}</small>" for name, p in shares)
+    listed = "".join(f"<small>{escape(f'{name} {words.percent(p)}')}</small>" for name, p in shares)
     return (
-        f"<b>{words.percent(row.p_finding)}</b> {words.probability_words(row.p_finding)}"
+        f"<b>{escape(words.percent(row.p_finding))}</b> {words.probability_words(row.p_finding)}"
         f'<progress max="1" value="{row.p_finding:.3f}" aria-hidden="true"></progress>{listed}'
     )
 
