@@ -25,6 +25,8 @@ BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+FINGER = 24
+"""Pixels of CSS that a target must have on each side (WCAG 2.2, 2.5.8)."""
 ANSWER_SECONDS = 60.0
 MARGIN_MM = 12.0
 """Of a printed report's pages."""
@@ -150,7 +152,7 @@ def browser(tmp_path_factory):
 @pytest.fixture
 def page(browser, report):
     browser.call("Emulation.clearDeviceMetricsOverride")
-    browser.call("Emulation.setEmulatedMedia", features=[])
+    browser.call("Emulation.setEmulatedMedia", media="", features=[])
     browser.call("Emulation.setScriptExecutionDisabled", value=False)
     browser.open(report)
     return browser
@@ -245,6 +247,28 @@ def test_it_fits_a_phone(page):
     page.call("Emulation.setDeviceMetricsOverride", **PHONE)
     assert page.run("document.scrollingElement.scrollWidth") <= PHONE["width"]
     assert page.run("document.images[0].getBoundingClientRect().width") > PHONE["width"] / 2
+
+
+@pytest.mark.parametrize("width", [740, 768, 912, 1024])
+def test_on_a_tablet_no_column_covers_another(page, width):
+    page.call("Emulation.setDeviceMetricsOverride", **{**PHONE, "width": width})
+    cells = "Array.from(document.querySelectorAll('th, tr:not(.paper) td'))"
+    wide = page.run(f"{cells}.filter(c => c.scrollWidth > c.clientWidth).map(c => c.innerText)")
+    assert wide == []
+
+
+def test_a_finger_hits_the_page_that_it_points_to(browser, tmp_path, tiny_model):
+    rows = [SkippedFilm(f"{place}.jpeg", "", "damaged", "damaged") for place in range(1000)]
+    run = run_of(Classifier(tiny_model), ScanOptions())
+    for name, chunks in html.render_pages(rows, run, lambda row: b""):
+        (tmp_path / name).write_text("".join(chunks), encoding="utf-8")
+    browser.open(tmp_path / "results.html")
+    browser.call("Emulation.setDeviceMetricsOverride", **PHONE)
+    sizes = browser.run(
+        "Array.from(document.querySelectorAll('nav a')).map(a => a.getBoundingClientRect())"
+        ".map(box => Math.min(box.width, box.height))"
+    )
+    assert len(sizes) == 6 and min(sizes) >= FINGER
 
 
 def test_it_follows_light_and_dark(page):
