@@ -271,6 +271,17 @@ def test_a_finger_hits_the_page_that_it_points_to(browser, tmp_path, tiny_model)
     assert len(sizes) == 6 and min(sizes) >= FINGER
 
 
+def test_on_paper_what_to_do_has_more_room_than_the_name_and_no_text_is_larger(page):
+    inside = int((210.0 - 2 * MARGIN_MM) / 25.4 * 96)  # pixels of CSS
+    page.call("Emulation.setEmulatedMedia", media="print")
+    page.call("Emulation.setDeviceMetricsOverride", **{**PHONE, "width": inside, "mobile": False})
+    width = "document.getElementById('by-{}').getBoundingClientRect().width"
+    assert page.run(width.format("urgency")) > 1.2 * page.run(width.format("file"))
+    size = "parseFloat(getComputedStyle(document.querySelector('{}')).fontSize)"
+    assert page.run(size.format("footer")) < page.run(size.format("td"))
+    assert page.run(size.format("th")) < page.run(size.format("td"))
+
+
 def test_it_follows_light_and_dark(page):
     grounds = []
     for value in ("light", "dark"):
