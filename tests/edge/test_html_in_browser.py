@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from edge_xray.classifier import Classifier
+from edge_xray.operating_point import Estimate
 from edge_xray.reports import html
 from edge_xray.results import SkippedFilm
 from edge_xray.results_folder import ResultsFolder
@@ -28,6 +29,7 @@ PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
 FINGER = 24
 """Pixels of CSS that a target must have on each side (WCAG 2.2, 2.5.8)."""
 ANSWER_SECONDS = 60.0
+FILM = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='192' height='150'/%3E"
 MARGIN_MM = 12.0
 """Of a printed report's pages."""
 
@@ -324,3 +326,83 @@ def test_what_a_clinical_lead_signs_loses_no_column_on_paper(browser, name):
     finally:
         browser.call("Emulation.setEmulatedMedia", media="")
         browser.call("Emulation.clearDeviceMetricsOverride")
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory) -> Path:
+    """What `edge-xray compare` and `evaluate` write, with names and intervals as long as they come."""
+    pytest.importorskip("jinja2")
+    plots = pytest.importorskip("edge_xray_trainer.plots")
+    from edge_xray_trainer.pages import render_page
+    from edge_xray_trainer.tables import Table
+
+    names = ("edge-xray-lite0", "edge-xray-tiny", "edge-xray-baseline", "edge-xray-lite0-float32")
+    share = Estimate(0.95, 0.928, 0.966)
+    places = dict(
+        zip(names, ((size, share) for size in (3.983, 0.5449, 0.3767, 13.48)), strict=True)
+    )
+    figures = ("AUC", "accuracy", "sensitivity", "specificity", "class accuracy")
+    table = Table(
+        "Figures",
+        ("model", *figures, "AUC bacterial vs viral", "ECE"),
+        tuple((name, *[share] * 7) for name in names),
+        "What it means.",
+    )
+    pairs = [{"text": "Alike.", "pictures": [plots.Picture(FILM, "a"), plots.Picture(FILM, "b")]}]
+    path = tmp_path_factory.mktemp("comparison") / "page.html"
+    path.write_text(
+        render_page(
+            "audit.html",
+            title="Comparison",
+            summary="Four models.",
+            findings=[],
+            tables=[table],
+            pictures=[plots.scatter_plot("Size.", places, "size in MB", "accuracy")],
+            examples=pairs,
+            provenance={"Command": "edge-xray compare"},
+        ),
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_a_wide_table_fits_a_laptop_and_is_reached_by_the_keyboard_on_a_phone(browser, comparison):
+    browser.open(comparison)
+    laptop = {"width": 1440, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.call("Emulation.setDeviceMetricsOverride", **laptop)
+    wide = "(e => e.scrollWidth > e.clientWidth)(document.querySelector('.scroll'))"
+    assert browser.run(wide) is False
+    browser.call("Emulation.setDeviceMetricsOverride", **PHONE)
+    assert browser.run(wide) is True
+    assert browser.run("document.querySelector('.scroll').tabIndex") == 0
+    nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+    named = [(node["role"]["value"], node["name"]["value"]) for node in nodes if "name" in node]
+    assert ("region", "Figures") in named and ("rowheader", "edge-xray-tiny") in named
+    # A name is not broken at each hyphen.
+    lines = (
+        "Math.max(...Array.from(document.querySelectorAll('tbody th')).map(e => e.clientHeight))"
+    )
+    assert browser.run(lines) < 60
+
+
+def test_films_that_are_alike_stand_side_by_side(browser, comparison):
+    browser.open(comparison)
+    for width in (1200, 1440, 1920):
+        screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        browser.call("Emulation.setDeviceMetricsOverride", **screen)
+        tops = "Array.from(document.querySelectorAll('.pair img')).map(e => e.getBoundingClientRect().top)"
+        assert len(set(browser.run(tops))) == 1
+
+
+def test_no_heading_ends_a_sheet_and_no_note_is_larger_than_the_text(browser, comparison):
+    browser.open(comparison)
+    browser.call("Emulation.clearDeviceMetricsOverride")
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    try:
+        style = "getComputedStyle(document.querySelector('{}')).{}"
+        assert browser.run(style.format("h2", "breakAfter")) == "avoid"
+        size = "parseFloat(" + style.format("{}", "fontSize") + ")"
+        assert browser.run(size.format(".note")) < browser.run(size.format("p.quiet"))
+        assert browser.run(size.format("footer")) < browser.run(size.format("p.quiet"))
+    finally:
+        browser.call("Emulation.setEmulatedMedia", media="")

@@ -168,7 +168,7 @@ def _calibration(evaluation: Evaluation) -> Table:
     ]
     return Table(
         "Score calibration",
-        ("", "value, or share of positives", "films"),
+        ("figure", "value, or share of positives", "films"),
         tuple(rows),
         f"Expected calibration error over {len(reliability.films)} bins (Guo et al. 2017); with few "
         "films it and its interval lean high. By chance alone: its mean if each film were positive with just the "
