@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import shutil
@@ -406,3 +407,23 @@ def test_no_heading_ends_a_sheet_and_no_note_is_larger_than_the_text(browser, co
         assert browser.run(size.format("footer")) < browser.run(size.format("p.quiet"))
     finally:
         browser.call("Emulation.setEmulatedMedia", media="")
+
+
+def test_a_plot_of_models_keeps_its_legend_off_the_points_and_its_numbers_apart(
+    browser, comparison, tmp_path
+):
+    page = comparison.read_text(encoding="utf-8")
+    picture = page.partition("data:image/svg+xml;base64,")[2].partition('"')[0]
+    (tmp_path / "plot.svg").write_bytes(base64.b64decode(picture))
+    browser.open(tmp_path / "plot.svg")
+    box = "document.querySelector('{}').getBoundingClientRect().{}"
+    assert browser.run(box.format("#legend_1", "bottom")) <= browser.run(
+        box.format("#patch_2", "top")
+    )
+    boxes = browser.run(
+        "Array.from(document.querySelectorAll('[id^=xtick_]')).map(e => e.querySelector('text'))"
+        ".filter(Boolean).map(e => e.getBoundingClientRect()).map(b => [b.left, b.right])"
+    )
+    assert len(boxes) >= 3
+    boxes.sort()
+    assert all(left[1] < right[0] for left, right in itertools.pairwise(boxes))

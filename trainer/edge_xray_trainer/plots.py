@@ -24,6 +24,10 @@ LEGEND_WITHIN = 8
 """Most entries of a legend within the axes; more stand in columns beside them."""
 
 LEGEND_ROWS = 16
+
+ABOVE: Any = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2}
+"""Where a legend covers nothing that is drawn."""
+
 DENSITY_BINS = 40
 GRID = "#d3dae0"
 INK = "#16202a"
@@ -88,11 +92,11 @@ def draw(
     return Picture(f"data:image/svg+xml;base64,{text}", caption)
 
 
-def _legend(axes: Any) -> None:
-    """A legend within the axes if it is short, else in columns on their right, which widen the picture."""
+def _legend(axes: Any, *, above: bool = False) -> None:
+    """A legend within the axes, or above them, if it is short, else in columns on their right, which widen the picture."""
     lines, names = axes.get_legend_handles_labels()
     if len(names) <= LEGEND_WITHIN:
-        axes.legend()
+        axes.legend(**(ABOVE if above else {}))
         return
     columns = -(-len(names) // LEGEND_ROWS)
     figure = axes.figure
@@ -192,7 +196,7 @@ def bars_plot(
                   error_kw={"ecolor": INK, "capsize": 2, "lw": 0.8})  # fmt: skip
         if reference is not None:
             axes.plot(reference, places, "|", color=COLOURS[1], ms=10, mew=2, label=reference_name)
-            axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
+            axes.legend(**ABOVE)
         axes.set_yticks(places, names)
         axes.invert_yaxis()
         axes.set_xlabel(label)
@@ -207,6 +211,7 @@ def scatter_plot(
     y_label: str,
 ) -> Picture:
     """One point a model with its interval, on a logarithmic axis across."""
+    from matplotlib.ticker import LogLocator
 
     def paint(axes: Any) -> None:
         for index, (name, (x, y)) in enumerate(points.items()):
@@ -214,14 +219,17 @@ def scatter_plot(
                 [x], [y.value], [[y.value - y.low], [y.high - y.value]], capsize=3,
                 fmt=MARKERS[index % len(MARKERS)], color=COLOURS[index % len(COLOURS)], label=name,
             )  # fmt: skip
-        axes.set_xscale("log")
+        places = [x for x, _ in points.values()]
+        # At least a factor of four, which always holds one of the places that are labelled.
+        axes.set(
+            xscale="log", xlim=(min(places) / 2, max(places) * 2), xlabel=x_label, ylabel=y_label
+        )
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}")
-        axes.tick_params(axis="x", which="minor", labelsize=7)
-        axes.set(xlabel=x_label, ylabel=y_label)
-        _legend(axes)
+        axes.xaxis.set_minor_formatter("")
+        _legend(axes, above=True)
 
-    return draw(caption, paint)
+    return draw(caption, paint, width=3.8)
 
 
 def densities_plot(caption: str, groups: Mapping[str, NDArray[np.floating]], label: str) -> Picture:
