@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ import pytest
 from edge_xray.classifier import Classifier
 from edge_xray.operating_point import Estimate
 from edge_xray.reports import html
-from edge_xray.results import SkippedFilm
+from edge_xray.results import Prediction, SkippedFilm
 from edge_xray.results_folder import ResultsFolder
 from edge_xray.scan import ScanOptions, scan
 from edge_xray.scan_command import run_of
@@ -260,14 +261,14 @@ def test_on_a_tablet_no_column_covers_another(page, width):
     assert wide == []
 
 
-def test_a_finger_hits_the_page_that_it_points_to(browser, tmp_path, tiny_model):
+def test_a_finger_hits_the_page_that_it_points_to(page, tmp_path, tiny_model):
     rows = [SkippedFilm(f"{place}.jpeg", "", "damaged", "damaged") for place in range(1000)]
     run = run_of(Classifier(tiny_model), ScanOptions())
     for name, chunks in html.render_pages(rows, run, lambda row: b""):
         (tmp_path / name).write_text("".join(chunks), encoding="utf-8")
-    browser.open(tmp_path / "results.html")
-    browser.call("Emulation.setDeviceMetricsOverride", **PHONE)
-    sizes = browser.run(
+    page.open(tmp_path / "results.html")
+    page.call("Emulation.setDeviceMetricsOverride", **PHONE)
+    sizes = page.run(
         "Array.from(document.querySelectorAll('nav a')).map(a => a.getBoundingClientRect())"
         ".map(box => Math.min(box.width, box.height))"
     )
@@ -283,6 +284,22 @@ def test_on_paper_what_to_do_has_more_room_than_the_name_and_no_text_is_larger(p
     size = "parseFloat(getComputedStyle(document.querySelector('{}')).fontSize)"
     assert page.run(size.format("footer")) < page.run(size.format("td"))
     assert page.run(size.format("th")) < page.run(size.format("td"))
+
+
+@pytest.mark.parametrize("width", [360, 1024])
+def test_long_names_of_classes_stay_in_their_column(page, tmp_path, tiny_model, width):
+    name = "a disease of the chest that has a long name"
+    run = run_of(Classifier(tiny_model), ScanOptions())
+    normal, *others = run.metadata.labels
+    labels = (normal, *(replace(label, name=f"{name} {label.name}") for label in others))
+    run = replace(run, metadata=replace(run.metadata, labels=labels))
+    row = Prediction("a.jpeg", "", labels[1].name, "urgent", 0.9, (0.1, 0.8, 0.1))
+    ((_, chunks),) = html.render_pages([row], run, lambda row: b"")
+    (tmp_path / "results.html").write_text("".join(chunks), encoding="utf-8")
+    page.call("Emulation.setDeviceMetricsOverride", **{**PHONE, "width": width})
+    page.open(tmp_path / "results.html")
+    assert page.run("document.scrollingElement.scrollWidth") <= width
+    assert page.run("(e => e.scrollWidth <= e.clientWidth)(document.querySelector('td.p'))")
 
 
 def test_it_follows_light_and_dark(page):
@@ -334,7 +351,7 @@ def comparison(tmp_path_factory) -> Path:
     """What `edge-xray compare` and `evaluate` write, with names and intervals as long as they come."""
     pytest.importorskip("jinja2")
     plots = pytest.importorskip("edge_xray_trainer.plots")
-    from edge_xray_trainer.pages import render_page
+    from edge_xray_trainer import pages
     from edge_xray_trainer.tables import Table
 
     names = ("edge-xray-lite0", "edge-xray-tiny", "edge-xray-baseline", "edge-xray-lite0-float32")
@@ -352,7 +369,7 @@ def comparison(tmp_path_factory) -> Path:
     pairs = [{"text": "Alike.", "pictures": [plots.Picture(FILM, "a"), plots.Picture(FILM, "b")]}]
     path = tmp_path_factory.mktemp("comparison") / "page.html"
     path.write_text(
-        render_page(
+        pages.render_page(
             "audit.html",
             title="Comparison",
             summary="Four models.",

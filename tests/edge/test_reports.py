@@ -113,6 +113,17 @@ def test_of_many_classes_a_film_has_the_most_probable_beside_it():
     assert shown == ["normal 7 %", "bacterial 90 %", "viral 3 %"]
 
 
+def test_no_heat_map_is_named_where_the_model_gives_none():
+    run = replace(RUN, metadata=replace(METADATA, evidence_map=False))
+    ((_, chunks),) = html.render_pages([SCORED], run, lambda row: b"JPEG")
+    text = "".join(chunks)
+    assert "heat map" not in text and 'alt="Film of films/a.jpg"' in text
+    ((_, chunks),) = html.render_pages([SCORED], RUN, lambda row: b"JPEG")
+    text = "".join(chunks)
+    assert 'id="by-film">Film and heat map<' in text
+    assert 'alt="Film and heat map of films/a.jpg"' in text
+
+
 def test_the_csv_contract():
     first = "path,sha256,status,reason,label,triage,p_pneumonia,p_normal,p_bacterial,p_viral"
     text = "".join(csv.render(ROWS, RUN))

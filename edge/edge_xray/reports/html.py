@@ -121,7 +121,7 @@ def render(
     # The roles are said because a table laid out as cards, on a phone, loses them in some browsers.
     yield '<main><table role="table">\n<thead role="rowgroup"><tr role="row">'
     for name, text in (
-        ("film", "Film and heat map"),
+        ("film", _pictured(run)),
         ("file", "File"),
         ("urgency", "What to do"),
         ("probability", f"Probability of {finding}"),
@@ -201,7 +201,7 @@ def _row(row: Row, run: Run, picture: Picture, place: int) -> str:
     return (
         f'<tr role="row" class="{kind}" data-kind="{kind}" data-place="{place}" data-p="{p}" '
         f'data-file="{escape(row.path)}">'
-        f'<td role="cell" class="film">{_image(row, picture)}</td>'
+        f'<td role="cell" class="film">{_image(row, run, picture)}</td>'
         f'<td role="cell" class="file">{escape(row.path)}{size}{patient}</td>'
         f'<td role="cell" class="todo"><b>{escape(words.triage_words(row))}</b>{advice}{remarks}</td>'
         f'<td role="cell" class="p"><span class="name">Probability of {escape(run.metadata.finding)}</span>'
@@ -209,12 +209,17 @@ def _row(row: Row, run: Run, picture: Picture, place: int) -> str:
     )
 
 
-def _image(row: Row, picture: Picture) -> str:
+def _pictured(run: Run) -> str:
+    """What the picture of a scored film shows."""
+    return "Film and heat map" if run.metadata.evidence_map else "Film"
+
+
+def _image(row: Row, run: Run, picture: Picture) -> str:
     data = picture(row)
     if not data:
         return '<span class="quiet">no picture</span>'
     text = base64.b64encode(data).decode("ascii")
-    what = "Film and heat map" if isinstance(row, Prediction) else "Film"
+    what = _pictured(run) if isinstance(row, Prediction) else "Film"
     return (
         f'<img src="data:image/jpeg;base64,{text}" alt="{what} of {escape(row.path)}" '
         'loading="lazy" decoding="async">'
