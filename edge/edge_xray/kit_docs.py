@@ -35,9 +35,10 @@ table{border-collapse:collapse;display:block;overflow-x:auto}
 th,td{border:1px solid #8886;padding:.35rem .6rem;text-align:left;vertical-align:top}
 pre{overflow-x:auto;padding:.7rem;background:#8881;border-radius:4px}
 img{max-width:100%;height:auto}
-code{font:.92em ui-monospace,monospace}
+code{font:.92em ui-monospace,monospace;overflow-wrap:anywhere}
 nav{font-size:.9rem;margin-bottom:2rem}
-@media print{nav{display:none}body{max-width:none}pre{white-space:pre-wrap}}
+@media print{nav{display:none}body{max-width:none;margin:0}pre{white-space:pre-wrap}
+h1,h2,h3{break-after:avoid}tr{break-inside:avoid}img{max-height:9cm}}
 """
 
 
@@ -112,7 +113,7 @@ def render_page(markdown: str, name: str, remark: str = "", own: Sequence[str] =
         '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"{home}{above}{body}</body>\n</html>\n"
+        f"{home}<main>\n{above}{body}</main>\n</body>\n</html>\n"
     )
 
 

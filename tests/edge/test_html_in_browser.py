@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from edge_xray.classifier import Classifier
+from edge_xray.kit_docs import render_page
 from edge_xray.operating_point import Estimate
 from edge_xray.reports import html
 from edge_xray.results import Prediction, SkippedFilm
@@ -327,6 +328,22 @@ def test_it_prints_on_a4(page):
     width = page.run("matchMedia('print').matches")
     assert width is False
     assert b"/MediaBox [0 0 594" in pdf or b"/MediaBox [0 0 595" in pdf
+
+
+def test_a_page_of_a_kit_fits_a_phone_and_is_printed_without_empty_sheets(page, tmp_path):
+    words = f"# For the clinic\n\nHash `{'0a' * 32}`.\n\n## Every day\n\n![list](list.svg)\n"
+    (tmp_path / "page.html").write_text(render_page(words, "docs/page.md"), encoding="utf-8")
+    picture = '<svg xmlns="http://www.w3.org/2000/svg" width="900" height="1200"/>'
+    (tmp_path / "list.svg").write_text(picture, encoding="utf-8")
+    page.call("Emulation.setDeviceMetricsOverride", **PHONE)
+    page.open(tmp_path / "page.html")
+    assert page.run("document.scrollingElement.scrollWidth") <= PHONE["width"]
+    assert page.run("document.querySelectorAll('main h1, main h2').length") == 2
+    page.call("Emulation.clearDeviceMetricsOverride")
+    page.call("Emulation.setEmulatedMedia", media="print")
+    height = page.run("document.images[0].getBoundingClientRect().height")
+    assert 0 < height < 0.4 * (297.0 - 2 * MARGIN_MM) / 25.4 * 96
+    assert page.run("getComputedStyle(document.querySelector('h2')).breakAfter") == "avoid"
 
 
 @pytest.mark.parametrize("name", ["lite0.evaluation", "tiny.evaluation", "comparison"])
