@@ -120,6 +120,7 @@ def convert_command(
     MODEL), and the result is tried on its validation films: exit 1 if it loses more than the budget.
     """
     require("convert", "edge-xray convert", options.MODULES)
+    from edge_xray.progress import progress
     from edge_xray_converter.convert import Conversion, convert
     from edge_xray_converter.describe import Description, parse_labels
     from edge_xray_converter.sources import PixelRange, with_name
@@ -132,36 +133,41 @@ def convert_command(
         "float32": float32,
     }
     flavours = [flavour for flavour, wanted in chosen.items() if wanted]
-    written = convert(
-        model,
-        flavours or ["int8"],
-        output or model.parent / f"{model.stem}.tflite",
-        Conversion(
-            data,
-            split,
-            all_training,
-            films,
-            seed,
-            PixelRange.parse(input_range) if input_range is not None else PixelRange(),
-            Description(
-                name or "", parse_labels(labels), parse_labels(negative), finding or "", threshold
+    with progress(f"Converting {model.name}", None):
+        written = convert(
+            model,
+            flavours or ["int8"],
+            output or model.parent / f"{model.stem}.tflite",
+            Conversion(
+                data,
+                split,
+                all_training,
+                films,
+                seed,
+                PixelRange.parse(input_range) if input_range is not None else PixelRange(),
+                Description(
+                    name or "",
+                    parse_labels(labels),
+                    parse_labels(negative),
+                    finding or "",
+                    threshold,
+                ),
+                keep_float,
+                check,
+                Budget(
+                    max_accuracy_drop,
+                    max_label_accuracy_drop,
+                    max_sensitivity_drop,
+                    max_auc_drop,
+                    max_pair_auc_drop,
+                    max_flips,
+                    max_mean_shift,
+                    max_refusals,
+                ),
+                tuple(_trial_options(context)),
+                delegate,
             ),
-            keep_float,
-            check,
-            Budget(
-                max_accuracy_drop,
-                max_label_accuracy_drop,
-                max_sensitivity_drop,
-                max_auc_drop,
-                max_pair_auc_drop,
-                max_flips,
-                max_mean_shift,
-                max_refusals,
-            ),
-            tuple(_trial_options(context)),
-            delegate,
-        ),
-    )
+        )
     for file in written:
         _tell(file)
         typer.echo(str(file.path))

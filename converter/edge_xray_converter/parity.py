@@ -8,6 +8,7 @@ from shlex import quote
 
 from edge_xray.errors import UsageError
 from edge_xray.labelled import SplitFilm
+from edge_xray.progress import silent
 from edge_xray.unseen_films import refuse_training_films, splits_beside
 from edge_xray.walk import printable
 from edge_xray_converter.budget import Budget, Check, judge
@@ -65,7 +66,7 @@ def make_parity(
     *,
     resamples: int,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    step: Callable[[], None] = silent,
 ) -> Parity:
     """Compare models on films.
 
@@ -75,7 +76,7 @@ def make_parity(
         budget: what a candidate may lose.
         resamples: draws of the bootstrap.
         seed: of them.
-        progress: as for `edge_xray_converter.runs.run_models`.
+        step: as for `edge_xray_converter.runs.run_models`.
 
     Raises:
         UsageError: fewer than two models, a network without metadata that is held to another threshold than
@@ -91,7 +92,7 @@ def make_parity(
     for model in models:
         refuse_representative(model.metadata, films, model.title, beside)
         refuse_training_films(model.metadata, films.films, films.split, model.title, beside)
-    runs, read, unread = run_models(models, films, progress)
+    runs, read, unread = run_models(models, films, step)
     outcomes = [run.outcome(read) for run in runs]
     if outcomes[0].truth_positive.all() or not outcomes[0].truth_positive.any():
         raise UsageError(

@@ -93,9 +93,7 @@ def parity_command(
     """
     trained = any(path.suffix != ".tflite" for path in models)
     require("convert", "edge-xray parity", options.MODULES if trained else options.REPORT_MODULES)
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from edge_xray.progress import progress
     from edge_xray.unseen_films import TEST_PART, split_beside
     from edge_xray_converter.convert import Conversion, convert
     from edge_xray_converter.describe import Description, parse_labels, parse_names
@@ -121,7 +119,8 @@ def parity_command(
         if source in told:
             known = told[source]
             how = replace(how, description=known.description, pixel_range=known.pixel_range)
-        convert(source, ["float32"], path, how)
+        with progress(f"Converting {source.name}", None):
+            convert(source, ["float32"], path, how)
 
     budget = Budget(
         max_accuracy_drop,
@@ -141,30 +140,21 @@ def parity_command(
             f"Films of part {wanted} of {split.name}, found beside {models[0].name}.", err=True
         )
     films = read_parity_set(data, split, part, patients)
-    with (
-        open_models(
-            models,
-            convert_float=convert_float,
-            operating_point=operating_point,
-            runtimes=parse_names(runtime),
-        ) as opened,
-        Progress(console=Console(stderr=True), transient=True) as bar,
-    ):
-        task = bar.add_task("Scoring films", total=len(films.films))
-        parity = make_parity(
-            opened,
-            films,
-            budget,
-            resamples=resamples,
-            seed=seed,
-            progress=lambda done, _: bar.update(task, completed=done),
-        )
-        record = make_record(parity, making)
-        texts = {
-            ".html": render(parity, record, films=show_films),
-            ".json": to_json(record),
-            ".md": to_markdown(record),
-        }
+    with open_models(
+        models,
+        convert_float=convert_float,
+        operating_point=operating_point,
+        runtimes=parse_names(runtime),
+    ) as opened:
+        with progress("Scoring films", len(films.films)) as done:
+            parity = make_parity(opened, films, budget, resamples=resamples, seed=seed, step=done)
+        with progress("Timing the models" if timing else "Writing the report", None):
+            record = make_record(parity, making)
+            texts = {
+                ".html": render(parity, record, films=show_films),
+                ".json": to_json(record),
+                ".md": to_markdown(record),
+            }
     if split is None:
         typer.echo(
             f"All {len(films.films)} films of {data.name}: no split of them is named or found beside "

@@ -25,6 +25,7 @@ from edge_xray.labelled import SplitFilm, file_sha256
 from edge_xray.metadata import ModelMetadata
 from edge_xray.operating_point import OperatingPoint
 from edge_xray.preprocess import preprocess
+from edge_xray.progress import silent
 from edge_xray.quality import check_features
 from edge_xray.walk import printable
 from edge_xray_converter.describe import carries_metadata
@@ -197,14 +198,14 @@ def open_models(
 def run_models(
     models: Sequence[Model],
     films: ParitySet,
-    progress: Callable[[int, int], None] | None = None,
+    step: Callable[[], None] = silent,
 ) -> tuple[list[Run], list[SplitFilm], list[Unread]]:
     """Ask every model about every film; each film is decoded once a size of input.
 
     Args:
         models: which.
         films: which.
-        progress: called with how many films are done, of how many.
+        step: called after each film.
 
     Returns:
         One run a model, the films that were read in the order of the runs' rows, and the others.
@@ -215,7 +216,7 @@ def run_models(
     runs = [Run(model) for model in models]
     read: list[SplitFilm] = []
     unread: list[Unread] = []
-    for number, film in enumerate(films.films, start=1):
+    for film in films.films:
         inputs: dict[InputSpec, NDArray[np.uint8]] = {}
         try:
             for model in models:
@@ -224,12 +225,11 @@ def run_models(
                     inputs[spec] = preprocess(decode(films.root / film.path, spec).pixels, spec)
         except FilmError as error:
             unread.append(Unread(film.path, error.reason))
-            continue
-        read.append(film)
-        for run in runs:
-            ask(run, inputs[run.model.metadata.input])
-        if progress is not None:
-            progress(number, len(films.films))
+        else:
+            read.append(film)
+            for run in runs:
+                ask(run, inputs[run.model.metadata.input])
+        step()
     if not read:
         raise UsageError(f"{films.root}: none of its {len(films.films)} films could be read")
     return runs, read, unread

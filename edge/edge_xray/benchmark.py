@@ -27,6 +27,7 @@ from edge_xray.errors import FilmError, UsageError
 from edge_xray.hardware import peak_memory, processor_name, read_text
 from edge_xray.input_spec import InputSpec
 from edge_xray.preprocess import preprocess
+from edge_xray.progress import Steps, unseen
 from edge_xray.walk import find_films
 
 STAGES: Final = ("read", "decode", "prepare", "infer", "write")
@@ -127,6 +128,7 @@ def run_benchmark(
     threads: int = 1,
     films: int = DEFAULT_FILMS,
     root: Path = Path("/"),
+    progress: Steps = unseen,
 ) -> Benchmark:
     """Time films one after another, stage by stage.
 
@@ -138,6 +140,7 @@ def run_benchmark(
         threads: of the interpreter.
         films: how many to time, at least 1.
         root: where ``proc`` and ``sys`` are; for tests.
+        progress: shows how far it is, between films, which it must not slow.
 
     Raises:
         UsageError: the folder has no film that can be read.
@@ -152,14 +155,12 @@ def run_benchmark(
         for path in itertools.islice(itertools.cycle(paths), WARM_UP_FILMS):
             _time_film(path, classifier, output)
         energy = _energy(root)
-        begun = time.perf_counter()
-        times = np.array(
-            [
-                _time_film(path, classifier, output)
-                for path in itertools.islice(itertools.cycle(paths), max(1, films))
-            ]
-        )
-        seconds = time.perf_counter() - begun
+        timed = []
+        with progress("Timing films", films) as done:
+            for path in itertools.islice(itertools.cycle(paths), max(1, films)):
+                timed.append(_time_film(path, classifier, output))
+                done()
+        times = np.array(timed)
         spent = _energy_since(energy, _energy(root))
         sizes = [path.stat().st_size for path in paths]
     return Benchmark(
@@ -175,7 +176,7 @@ def run_benchmark(
         median_bytes=int(median(sizes)),
         stages_ms=dict(zip(STAGES, np.median(times * 1e3, axis=0).round(4).tolist(), strict=True)),
         film_ms=float(np.median(times.sum(axis=1) * 1e3).round(4)),
-        films_per_second=round(len(times) / seconds, 3),
+        films_per_second=round(len(times) / float(times.sum()), 3),
         start_ms=round(start_ms, 2),
         peak_memory_bytes=peak_memory(),
         joules_per_film=None if spent is None else round(spent / len(times), 4),

@@ -104,8 +104,16 @@ def benchmark(
 ) -> None:
     """Measure this machine: films a second, ms by stage, memory, energy where it is told."""
     from edge_xray.benchmark import run_benchmark
+    from edge_xray.progress import progress_between
 
-    result = run_benchmark(folder, model=model, runtime=runtime, threads=threads, films=films)
+    result = run_benchmark(
+        folder,
+        model=model,
+        runtime=runtime,
+        threads=threads,
+        films=films,
+        progress=progress_between,
+    )
     if as_json:
         tell(result.to_json(), nl=False)
     elif as_row:
@@ -170,18 +178,20 @@ def kit_build(
     On the clinic's machine, which needs Python and no network: unpack it, sh install.sh.
     """
     from edge_xray.kit import build_kit
+    from edge_xray.progress import progress
 
-    built = build_kit(
-        target,
-        python,
-        output,
-        source=source,
-        wheel=wheel,
-        dicom=dicom,
-        lock=lock,
-        find_links=find_links,
-        model=model,
-    )
+    with progress(f"Collecting what {target} needs", None):
+        built = build_kit(
+            target,
+            python,
+            output,
+            source=source,
+            wheel=wheel,
+            dicom=dicom,
+            lock=lock,
+            find_links=find_links,
+            model=model,
+        )
     say(f"edge-xray {built.identifier}")
     for name in built.wheels:
         say(f"  {name}")

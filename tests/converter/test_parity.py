@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from edge_xray.cli import main
 from edge_xray.labelled import Split, SplitFilm, file_sha256
 from edge_xray.metadata import DISCLAIMER
 from edge_xray.model_file import read_metadata
@@ -39,6 +41,28 @@ def test_an_honest_conversion_passes(honest, record):
     assert (code, record["verdict"]) == (0, "PASS")
     assert err.strip().endswith("PASS")
     assert out.split() == [str(files[ending]) for ending in (".html", ".json", ".md")]
+
+
+def test_only_a_terminal_sees_how_far_it_is(
+    tiny_folder, tiny_keras, tiny_model, film_folder, tmp_path, monkeypatch, capsys
+):
+    split = tiny_folder / "split.json"
+    arguments = [
+        "parity", str(tiny_keras), str(tiny_model), "--data", str(film_folder), "--split", str(split),
+        "-o", str(tmp_path / "parity"), "--resamples", "100", "--no-timing",
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    assert capsys.readouterr().err == "PASS\n"
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(arguments) == 0
+    seen = capsys.readouterr().err
+    stages = ("Converting model.keras", "Scoring films", "Writing the report", "PASS")
+    assert [seen.find(stage) for stage in stages] == sorted(seen.find(stage) for stage in stages)
+    assert "Converting model.keras" in seen
+    how = ["--int8", "--data", str(film_folder), "--split", str(split), "-o", str(tmp_path / "a")]
+    assert main(["convert", str(tiny_keras), *how]) == 0
+    assert "Converting model.keras" in capsys.readouterr().err
 
 
 def test_the_json_keeps_its_published_schema(record):

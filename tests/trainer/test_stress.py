@@ -16,9 +16,9 @@ from edge_xray.measures import auc
 from edge_xray.metadata import Label, ModelMetadata
 from edge_xray.operating_point import OperatingPoint
 from edge_xray.preprocess import preprocess
+from edge_xray.progress import unseen
 from edge_xray_trainer.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from edge_xray_trainer.figures import Bootstrap
-from edge_xray_trainer.progress import unseen
 from edge_xray_trainer.scoring import FilmFacts, PreparedFilms, Reference
 from edge_xray_trainer.shortcut import (
     VARIANTS,

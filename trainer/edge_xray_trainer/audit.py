@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edge_xray.clustered import ClusterResamples, clustered_share
 from edge_xray.errors import UsageError
 from edge_xray.operating_point import Estimate
+from edge_xray.progress import Steps, unseen
 from edge_xray_trainer.audit_films import (
     AuditedFilm,
     Look,
@@ -27,7 +28,6 @@ from edge_xray_trainer.audit_films import (
 )
 from edge_xray_trainer.duplicates import NEAR_DISTANCE, inseparable, merged, near_pairs
 from edge_xray_trainer.likeness import likeness
-from edge_xray_trainer.progress import Steps, unseen
 from edge_xray_trainer.shortcut import border_scores, one_against_rest
 
 FOLDS = 5

@@ -63,12 +63,12 @@ def audit_command(
     """
     require("train", "edge-xray audit", MODULES)
     from edge_xray.metadata import DISCLAIMER
+    from edge_xray.progress import progress
     from edge_xray_trainer import audit_report as report
     from edge_xray_trainer.audit import AuditRequest, audit
     from edge_xray_trainer.audit_findings import findings_of
     from edge_xray_trainer.audit_tables import tables_of
     from edge_xray_trainer.delivery import chosen_formats, deliver
-    from edge_xray_trainer.progress import progress
     from edge_xray_trainer.provenance import command_line
 
     wanted = chosen_formats(formats, FORMATS, output)

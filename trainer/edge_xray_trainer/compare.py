@@ -17,9 +17,9 @@ from edge_xray.errors import ModelError, UsageError
 from edge_xray.measures import auc
 from edge_xray.metadata import ModelMetadata
 from edge_xray.operating_point import Estimate
+from edge_xray.progress import Steps, unseen
 from edge_xray_trainer.evaluate import ChosenFilms, EvaluationRequest, choose_films, evaluate
 from edge_xray_trainer.figures import Measures
-from edge_xray_trainer.progress import Steps, unseen
 from edge_xray_trainer.run_files import MODEL_FILE, RECORD_FILE
 from edge_xray_trainer.scorers import Scorer, open_scorer
 from edge_xray_trainer.scoring import reference_of

@@ -65,12 +65,12 @@ def compare_command(
     """
     require("train", "edge-xray compare", options.REPORT_MODULES)
     from edge_xray.metadata import DISCLAIMER
+    from edge_xray.progress import progress
     from edge_xray_trainer import compare_report as report
     from edge_xray_trainer.compare import compare
     from edge_xray_trainer.delivery import chosen_formats, deliver
     from edge_xray_trainer.evaluate import EvaluationRequest
     from edge_xray_trainer.evaluate_cli import renamed_labels
-    from edge_xray_trainer.progress import progress
     from edge_xray_trainer.provenance import command_line
 
     wanted = chosen_formats(formats, FORMATS, output)

@@ -17,8 +17,9 @@ from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import LabelledFilm, Split, SplitFilm
 from edge_xray.metadata import IntendedUse
 from edge_xray.preprocess import preprocess
+from edge_xray.progress import silent
 from edge_xray.quality import COLOUR_REFUSED
-from edge_xray_trainer.progress import Progress, counter, silent
+from edge_xray_trainer.progress import Progress, counter
 
 REFUSED_SHARE = 0.02
 """Share of films that the device would not score from which it is said; of the Guangzhou films it is 0.003."""

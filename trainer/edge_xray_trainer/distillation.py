@@ -15,10 +15,10 @@ from edge_xray.errors import UsageError
 from edge_xray.metadata import ModelMetadata
 from edge_xray.model_file import read_metadata
 from edge_xray.preprocess import preprocess
+from edge_xray.progress import silent
 from edge_xray_trainer.class_weights import class_weights
 from edge_xray_trainer.data import FilmSet
 from edge_xray_trainer.options import TrainingOptions
-from edge_xray_trainer.progress import silent
 from edge_xray_trainer.scorers import open_scorer
 
 Targets = Callable[[NDArray[np.intp], NDArray[np.uint8]], NDArray[np.float32]]

@@ -24,6 +24,7 @@ from edge_xray.labelled import (
 from edge_xray.measures import BOOTSTRAP_RESAMPLES, difference
 from edge_xray.metadata import ModelMetadata
 from edge_xray.operating_point import Estimate, OperatingPoint
+from edge_xray.progress import Steps, unseen
 from edge_xray.unseen_films import (
     TEST_PART,
     refuse_training_films,
@@ -44,7 +45,6 @@ from edge_xray_trainer.figures import (
     measure_reliability,
     measure_roc,
 )
-from edge_xray_trainer.progress import Steps, unseen
 from edge_xray_trainer.scorers import Scorer
 from edge_xray_trainer.scoring import (
     PreparedFilms,

@@ -96,11 +96,11 @@ def evaluate_command(
     """
     require("train", "edge-xray evaluate", options.REPORT_MODULES)
     from edge_xray.metadata import DISCLAIMER
+    from edge_xray.progress import progress
     from edge_xray_trainer import evaluate_report as report
     from edge_xray_trainer.delivery import chosen_formats, deliver
     from edge_xray_trainer.evaluate import PREVALENCES, EvaluationRequest, evaluate
     from edge_xray_trainer.evaluate_tables import tables_of
-    from edge_xray_trainer.progress import progress
     from edge_xray_trainer.provenance import command_line
     from edge_xray_trainer.scorers import open_scorer
 

@@ -13,6 +13,7 @@ from edge_xray.features import FeaturePooling
 from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import Split
 from edge_xray.metadata import ModelMetadata
+from edge_xray.progress import silent
 from edge_xray.walk import printable
 from edge_xray_trainer.checkpoints import TrainingState
 from edge_xray_trainer.class_weights import class_weights, shift_logits
@@ -26,7 +27,7 @@ from edge_xray_trainer.fitting import (
 )
 from edge_xray_trainer.networks import architecture_of
 from edge_xray_trainer.outputs import PREDICT_BATCH, network_outputs
-from edge_xray_trainer.progress import Progress, counter, silent
+from edge_xray_trainer.progress import Progress, counter
 from edge_xray_trainer.run_request import RunRequest
 from edge_xray_trainer.task import Task
 

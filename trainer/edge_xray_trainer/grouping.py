@@ -18,10 +18,11 @@ from edge_xray.labelled import (
     labelled_root,
 )
 from edge_xray.labelled_files import DICOM_PATIENT
+from edge_xray.progress import silent
 from edge_xray.quality import is_blank
 from edge_xray_trainer.data import prepare_films, refuse_damaged
 from edge_xray_trainer.duplicates import duplicate_groups, film_hash
-from edge_xray_trainer.progress import Progress, silent
+from edge_xray_trainer.progress import Progress
 from edge_xray_trainer.splits import film_groups, make_split
 
 HASH_SPEC = InputSpec(224, 224)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_xray.features import FeaturePooling, pool_features
-from edge_xray_trainer.progress import silent
+from edge_xray.progress import silent
 
 PREDICT_BATCH = 64
 

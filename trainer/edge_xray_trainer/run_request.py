@@ -10,10 +10,11 @@ from typing import Any
 from edge_xray.errors import UsageError
 from edge_xray.metadata import ModelMetadata
 from edge_xray.metadata_fields import TEXT, is_text
+from edge_xray.progress import silent
 from edge_xray.walk import printable
 from edge_xray_trainer.checkpoints import EpochResult, TrainingState
 from edge_xray_trainer.options import TrainingOptions
-from edge_xray_trainer.progress import Progress, silent
+from edge_xray_trainer.progress import Progress
 
 
 @dataclass(frozen=True)

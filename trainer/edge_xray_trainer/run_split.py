@@ -19,9 +19,10 @@ from edge_xray.labelled import (
     named_patient,
 )
 from edge_xray.labelled_files import class_folders, files_below
+from edge_xray.progress import silent
 from edge_xray.walk import printable
 from edge_xray_trainer.grouping import draw_split
-from edge_xray_trainer.progress import Progress, silent
+from edge_xray_trainer.progress import Progress
 from edge_xray_trainer.splits import HELD_OUT, fold_as_split
 
 

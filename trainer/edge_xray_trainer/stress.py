@@ -13,9 +13,9 @@ from edge_xray.clustered import clustered_share
 from edge_xray.measures import complement, mean_of_two
 from edge_xray.operating_point import Estimate, OperatingPoint
 from edge_xray.preprocess import preprocess
+from edge_xray.progress import Steps
 from edge_xray_trainer.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from edge_xray_trainer.figures import Bootstrap, Measures, measure
-from edge_xray_trainer.progress import Steps
 from edge_xray_trainer.scorers import Scorer
 from edge_xray_trainer.scoring import PreparedFilms, Reference, score
 from edge_xray_trainer.shortcut import VARIANTS

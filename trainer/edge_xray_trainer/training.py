@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from edge_xray.errors import UsageError
 from edge_xray.measures import auc
+from edge_xray.progress import silent
 from edge_xray_trainer.batches import AugmentedBatches
 from edge_xray_trainer.checkpoints import (
     EpochResult,
@@ -44,7 +45,6 @@ from edge_xray_trainer.networks import (
 from edge_xray_trainer.normalization import estimate_statistics, frozen_norms, norms_of, run_fused
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import PREDICT_BATCH
-from edge_xray_trainer.progress import silent
 from edge_xray_trainer.run_files import BEST_FILE, STATE_FILE
 
 FINAL_LEARNING_RATE = 0.01

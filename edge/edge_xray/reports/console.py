@@ -1,4 +1,4 @@
-"""The terminal: the triage table and the progress of a scan. The only user of rich."""
+"""The terminal: the triage table and the progress of a scan."""
 
 from __future__ import annotations
 

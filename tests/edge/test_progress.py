@@ -1,0 +1,59 @@
+"""What long commands of the device show while they work: on a terminal a line, elsewhere nothing."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from edge_xray.cli import main
+from edge_xray.progress import progress, progress_between
+
+
+@pytest.fixture
+def terminal(monkeypatch, capsys):
+    """``terminal() -> what was written to it``; standard error is one."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
+    return lambda: capsys.readouterr().err
+
+
+@pytest.mark.parametrize("show", [progress, progress_between])
+def test_steps_are_counted_and_their_time_told(terminal, show):
+    with show("Timing [films]", 3) as done:
+        for _ in range(3):
+            done()
+    text = terminal()
+    assert "Timing [films]" in text and "3/3" in text and "0:00:00" in text
+
+
+def test_what_nobody_can_count_tells_the_time_that_went_by(terminal):
+    with progress("Converting model.keras", None):
+        pass
+    text = terminal()
+    assert "Converting model.keras" in text and "0:00:00" in text and "/" not in text
+
+
+@pytest.mark.parametrize("total", [None, 3])
+def test_a_pipe_and_a_terminal_that_can_draw_nothing_get_nothing(
+    monkeypatch, capsys, terminal, total
+):
+    monkeypatch.setenv("TERM", "dumb")
+    with progress("Timing films", total) as done:
+        done()
+    assert not terminal().strip()
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: False)
+    with progress("Timing films", total) as done:
+        done()
+    assert terminal() == ""
+
+
+def test_a_benchmark_tells_how_far_it_is(terminal, tiny_model):
+    assert main(["benchmark", "--model", str(tiny_model), "--films", "2"]) == 0
+    text = terminal()
+    assert "Timing films" in text and "2/2" in text
+
+
+def test_a_kit_says_what_takes_so_long(terminal, tmp_path):
+    assert main(["kit", "build", "--target", "rpi64", "--source", str(tmp_path)]) != 0
+    assert "Collecting what rpi64 needs" in terminal()
