@@ -88,8 +88,16 @@ class Chromium:
         raise TimeoutError
 
     def open(self, path: Path) -> None:
+        self._go("Page.navigate", url=path.resolve().as_uri())
+
+    def back(self) -> None:
+        history = self.call("Page.getNavigationHistory")
+        before = history["entries"][history["currentIndex"] - 1]["id"]
+        self._go("Page.navigateToHistoryEntry", entryId=before)
+
+    def _go(self, method: str, **parameters) -> None:
         self.events.clear()
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call(method, **parameters)
         if not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self._wait(lambda answer: answer.get("method") == "Page.loadEventFired")
 
@@ -195,6 +203,18 @@ def test_typing_and_ticking_filters(page):
     page.run("document.querySelector('input[value=none]').click()")
     assert "none" not in page.run(KINDS)
     assert page.run("shown.textContent") == "5 of 7 shown"
+
+
+def test_who_comes_back_to_a_page_finds_the_list_as_its_boxes_say(page, odd_names):
+    page.run("search.value = 'bacterial'; search.dispatchEvent(new Event('input'))")
+    page.run("order.value = 'file'; order.dispatchEvent(new Event('change'))")
+    page.run("document.querySelector('input[value=none]').click()")
+    page.open(odd_names)
+    page.back()
+    assert page.run("search.value + order.value") == "bacterialfile"
+    assert page.run(FILES) == ["bacterial-0.png", "bacterial-1.png"]
+    assert page.run("shown.textContent") == "2 of 7 shown"
+    assert page.run("document.getElementById('by-file').getAttribute('aria-sort')") == "ascending"
 
 
 def test_names_that_differ_in_blanks_alone_look_different(page, odd_names):

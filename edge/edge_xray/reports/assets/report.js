@@ -61,6 +61,8 @@
   order.addEventListener("change", sort);
   boxes.forEach((box) => box.addEventListener("change", filter));
   document.getElementById("tools").hidden = false;
-  sort();
-  filter();
+  const apply = () => { sort(); filter(); };
+  // Whoever comes back finds what was typed and ticked again, but only after this script has run.
+  window.addEventListener("pageshow", apply);
+  apply();
 })();
