@@ -94,8 +94,8 @@ def intervals(record: Mapping[str, Any]) -> str:
     """How the intervals are made, in words."""
     return (
         "Intervals of 95 %, by patient: of percentages Wilson's, of their differences Bonett and Price's, "
-        f"of all else from {record['bootstrap']['resamples']} draws of patients, the same draws for all models; "
-        f"{NO_VALUE} where no draw changes a difference, or the models have other labels."
+        f"of all else from {record['bootstrap']['resamples']} draws of patients (areas on the logit scale), "
+        f"the same draws for all models; {NO_VALUE} where no draw changes a difference, or the models have other labels."
     )
 
 

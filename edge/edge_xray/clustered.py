@@ -281,8 +281,7 @@ class ClusterResamples:
     def auc(self, positive: NDArray[np.bool_], score: NDArray[np.floating]) -> Estimate:
         """`edge_xray.measures.auc` with its 95 % interval; arguments as there.
 
-        Percentile bootstrap; an area of exactly 0 or 1, which resampling leaves as it is, has the
-        interval of `perfect_auc_limit` for the number of clusters. NaN with 0..1 if a class is empty.
+        See `estimate_area`. NaN with 0..1 if a class is empty.
         """
         value = auc(positive, score)
         if math.isnan(value):
@@ -292,10 +291,29 @@ class ClusterResamples:
     def estimate_area(
         self, value: float, resampled: NDArray[np.floating], positive: NDArray[np.bool_]
     ) -> Estimate:
-        """`estimate` for areas, never without width: see `auc`."""
+        """An area with the 95 % interval of its logarithm of odds (Pepe 2003, 5.2.5), by the spread of its resamples.
+
+        Near 1, where good models are, the percentiles of the resamples themselves lean high and miss the true area
+        two to three times as often as they should. An area of exactly 0 or 1, which resampling leaves as it is, has
+        the interval of `perfect_auc_limit` for the number of clusters.
+
+        Args:
+            value: the area, or a mean of several.
+            resampled: (resamples,) of it; NaN is left out.
+            positive: (n,) bool, the reference.
+
+        Returns:
+            Without an interval (NaN) where the resamples do not vary, as in `estimate`.
+        """
         if value in (0.0, 1.0):
             return extreme_area(value, positive, self.clusters)
-        return self.estimate(value, resampled)
+        told = resampled[np.isfinite(resampled)]
+        spread = float(told.std()) if told.size else 0.0
+        if math.isnan(value) or spread < np.finfo(float).eps:
+            return Estimate(value, math.nan, math.nan)
+        middle, away = math.log(value / (1 - value)), Z_95 * spread / (value * (1 - value))
+        low, high = ((1 + math.tanh((middle + end) / 2)) / 2 for end in (-away, away))
+        return Estimate(value, low, high)
 
     def calibration_errors(
         self, probability: NDArray[np.floating], positive: NDArray[np.bool_]

@@ -53,15 +53,20 @@ def random_outcome(seed, films=120, noise=0.8):
 
 
 def test_intervals_are_those_of_the_plain_bootstrap(plain_bootstrap):
-    first = random_outcome(0)
+    first, second = random_outcome(0), random_outcome(1)
     clusters = [f"p{i // 2}" for i in range(120)]
-    (figures,), _ = compare([first], clusters, resamples=2000)
+    _, (comparison,) = compare([first, second], clusters, resamples=2000)
+    own = comparison.differences.auc
     value, low, high = plain_bootstrap(
-        lambda rows: auc(first.truth_positive[rows], first.p_finding[rows]), np.array(clusters)
+        lambda rows: (
+            auc(second.truth_positive[rows], second.p_finding[rows])
+            - auc(first.truth_positive[rows], first.p_finding[rows])
+        ),
+        np.array(clusters),
     )
-    assert figures.auc.value == pytest.approx(value)
-    assert figures.auc.low == pytest.approx(low, abs=0.01)
-    assert figures.auc.high == pytest.approx(high, abs=0.01)
+    assert own.value == pytest.approx(value)
+    assert own.low == pytest.approx(low, abs=0.01)
+    assert own.high == pytest.approx(high, abs=0.01)
 
 
 def test_figures_have_the_intervals_that_an_evaluation_gives_them():

@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_vectorised_bootstrap_agrees_with_the_plain_one(plain_bootstrap):
     score = draw.normal(positive * 1.2)
     p = 1 / (1 + np.exp(-score))
     resamples = ClusterResamples(clusters)
-    fast = resamples.auc(positive, score)
+    fast = resamples.estimate(auc(positive, score), resamples.aucs(positive, score))
     plain = plain_bootstrap(lambda i: auc(positive[i], score[i]), clusters)
     assert (fast.value, fast.low, fast.high) == pytest.approx(plain, abs=0.006)
     ece = resamples.estimate(
@@ -250,6 +251,45 @@ def test_films_of_one_patient_give_areas_and_errors_no_interval():
     assert math.isnan(own.low) and math.isnan(own.high)
     own = ClusterResamples(["p", "q", "p", "q"], resamples=100).auc(positive, p)
     assert own.low <= 0.75 < own.high
+
+
+def _separated(draw, sick, well, true):
+    """Films of patients whose scores are told apart with that area; half of their spread is the patient's."""
+    sizes = draw.geometric(0.45, sick + well)
+    patients = np.repeat(np.arange(sick + well), sizes)
+    positive = patients < sick
+    apart = positive * math.sqrt(2) * NormalDist().inv_cdf(true)
+    own = np.repeat(draw.normal(0, math.sqrt(0.5), sick + well), sizes)
+    return positive, apart + own + draw.normal(0, math.sqrt(0.5), len(patients)), patients
+
+
+@pytest.mark.parametrize(("sick", "well", "true"), [(20, 20, 0.99), (60, 40, 0.99), (10, 10, 0.8)])
+def test_areas_near_one_cover_95_percent(sick, well, true):
+    draw = np.random.default_rng(3)
+    below = above = 0
+    for _ in range(500):
+        positive, score, patients = _separated(draw, sick, well, true)
+        own = ClusterResamples(patients, resamples=200).auc(positive, score)
+        assert 0.0 <= own.low <= own.value <= own.high <= 1.0
+        below += own.high < true
+        above += own.low > true
+    assert 0.91 <= 1 - (below + above) / 500 <= 0.985
+    assert above <= 0.06 * 500 and below <= 0.06 * 500
+
+
+def test_area_s_interval_is_of_its_log_odds():
+    positive, score, patients = _separated(np.random.default_rng(1), 30, 30, 0.9)
+    resamples = ClusterResamples(patients)
+    own = resamples.auc(positive, score)
+    spread = resamples.aucs(positive, score).std() / (own.value * (1 - own.value))
+    low, middle, high = (math.log(end / (1 - end)) for end in (own.low, own.value, own.high))
+    assert (middle - low, high - middle) == pytest.approx((1.959964 * spread,) * 2)
+    # One film of a patient against a thousand of another: no number overflows.
+    positive = np.arange(1004) < 1002
+    far = ClusterResamples(np.r_[0, np.ones(1001, int), 2, 3])
+    own = far.auc(positive, np.r_[-2.0, np.ones(1001), -1.0, 0.0])
+    assert own.value == pytest.approx(1001 / 1002)
+    assert 0.0 <= own.low < 0.01 and own.high == pytest.approx(1.0)
 
 
 def test_perfect_area_has_width():

@@ -24,7 +24,8 @@ OTHERS_NAMED = 3
 
 INTERVALS = (
     "In parentheses: 95 % intervals. Rates: Wilson's for the effective number of films, as films of "
-    "one patient resemble each other. Areas and means: bootstrap of patients."
+    "one patient resemble each other. Areas: on the logit scale, by the spread over draws of patients. "
+    "Calibration errors: percentiles of such draws."
 )
 
 

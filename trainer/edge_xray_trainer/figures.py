@@ -1,8 +1,8 @@
 """Figures of merit of a scored set of films: finding or none, which class, reliability, ROC.
 
 Pure functions of what the films are (`Reference`) and what a model says of them (`Scored`). Rates have
-clustered Wilson intervals (`edge_xray.clustered.clustered_share`), all else a bootstrap of patients. A
-figure of no films is NaN, a rate of none has the interval 0..1.
+clustered Wilson intervals (`edge_xray.clustered.clustered_share`), all else a bootstrap of patients (areas on the
+logit scale). A figure of no films is NaN, a rate of none has the interval 0..1.
 """
 
 from __future__ import annotations
