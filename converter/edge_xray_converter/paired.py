@@ -198,7 +198,7 @@ def _drawn(
             {
                 "auc": _area(resamples, truth, finding),
                 "pair_auc": (NOTHING, np.full(1, math.nan)),
-                "calibration_error": (resamples.estimate(error, errors), errors),
+                "calibration_error": (resamples.estimate_error(error, errors), errors),
             }
         )
         if outcome.pair is not None:

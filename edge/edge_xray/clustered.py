@@ -252,6 +252,26 @@ class ClusterResamples:
                 return Estimate(value, float(low), float(high))
         return Estimate(value, math.nan, math.nan)
 
+    @staticmethod
+    def estimate_error(value: float, resampled: NDArray[np.floating]) -> Estimate:
+        """A calibration error with the 95 % basic interval of its resamples (Davison & Hinkley 1997, 5.2.1).
+
+        Chance makes the error of a sample larger than the true one, and that of a resample larger once more: their
+        percentiles lie above the true error, often above the sample's too. So they are mirrored at the sample's.
+
+        Args:
+            value: the error, 0..1.
+            resampled: (resamples,) of it.
+
+        Returns:
+            The value lies in the interval; without one (NaN) where the resamples do not vary, as in `estimate`.
+        """
+        own = ClusterResamples.estimate(value, resampled)
+        if math.isnan(own.low):
+            return own
+        low, high = 2 * value - own.high, 2 * value - own.low
+        return Estimate(value, max(0.0, min(low, value)), min(1.0, max(high, value)))
+
     def aucs(self, positive: NDArray[np.bool_], score: NDArray[np.floating]) -> NDArray[np.float64]:
         """`auc` of every resample.
 

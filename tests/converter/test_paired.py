@@ -85,7 +85,7 @@ def test_figures_have_the_intervals_that_an_evaluation_gives_them():
         "class_accuracy": clustered_share(model.called == model.truth, clusters),
         "auc": resamples.auc(positive, model.p_finding),
         "pair_auc": pair.auc(model.truth[among] == "bacterial", first / (first + second)),
-        "calibration_error": resamples.estimate(
+        "calibration_error": resamples.estimate_error(
             expected_calibration_error(model.p_finding, positive), errors
         ),
     }

@@ -253,6 +253,34 @@ def test_films_of_one_patient_give_areas_and_errors_no_interval():
     assert own.low <= 0.75 < own.high
 
 
+def _stated(draw, films, spread):
+    """Probabilities that say too much where `spread` is above 1, and what is so."""
+    log_odds = draw.normal(size=films)
+    return 1 / (1 + np.exp(-spread * log_odds)), draw.random(films) < 1 / (1 + np.exp(-log_odds))
+
+
+@pytest.mark.parametrize("spread", [1.0, 1 / 0.7])
+def test_a_calibration_error_lies_in_its_interval_as_the_true_one_does(spread):
+    draw = np.random.default_rng(3)
+    stated, so = _stated(draw, 10**6, spread)
+    true = expected_calibration_error(stated, so)
+    covered = 0
+    for _ in range(100):
+        p, positive = _stated(draw, 400, spread)
+        resamples = ClusterResamples(np.arange(400), resamples=200)
+        error = expected_calibration_error(p, positive)
+        own = resamples.estimate_error(error, resamples.calibration_errors(p, positive))
+        assert 0.0 <= own.low <= own.value == error <= own.high <= 1.0
+        covered += own.low <= true <= own.high
+    # Of probabilities that are right, none is 0, and by chance alone half of the errors stay above.
+    assert covered >= (85 if spread > 1 else 25)
+
+
+def test_a_calibration_error_of_one_patient_has_no_interval():
+    own = ClusterResamples.estimate_error(0.1, np.full(50, 0.1))
+    assert own.value == 0.1 and math.isnan(own.low) and math.isnan(own.high)
+
+
 def _separated(draw, sick, well, true):
     """Films of patients whose scores are told apart with that area; half of their spread is the patient's."""
     sizes = draw.geometric(0.45, sick + well)

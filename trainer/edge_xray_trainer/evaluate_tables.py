@@ -25,7 +25,7 @@ OTHERS_NAMED = 3
 INTERVALS = (
     "In parentheses: 95 % intervals. Rates: Wilson's for the effective number of films, as films of "
     "one patient resemble each other. Areas: on the logit scale, by the spread over draws of patients. "
-    "Calibration errors: percentiles of such draws."
+    "Calibration errors: basic bootstrap of such draws."
 )
 
 
@@ -172,7 +172,7 @@ def _calibration(evaluation: Evaluation) -> Table:
         ("figure", "value, or share of positives", "films"),
         tuple(rows),
         f"Expected calibration error over {len(reliability.films)} bins (Guo et al. 2017); with few "
-        "films it and its interval lean high. By chance alone: its mean if each film were positive with just the "
+        "films it leans high, and so its interval (basic bootstrap of patients) reaches further down. By chance alone: its mean if each film were positive with just the "
         "probability stated.",
     )
 

@@ -134,8 +134,7 @@ class Reliability:
     """Whether stated probabilities are what happens.
 
     Attributes:
-        finding: expected calibration error of the probability of the finding; its interval, by
-            bootstrap, leans high, as the error itself does where films are few.
+        finding: expected calibration error of the probability of the finding; it leans high where films are few.
         classes: the same of the most probable class' probability (Guo et al. 2017).
         finding_by_chance: what `finding` would be on average if what is stated were what happens.
         classes_by_chance: the same of `classes`.
@@ -305,12 +304,12 @@ def measure_reliability(
     classes, classes_by_chance = Estimate(math.nan, math.nan, math.nan), math.nan
     if (reference.index >= 0).all():
         classes_by_chance = calibration_error_by_chance(confidence)
-        classes = resamples.estimate(
+        classes = resamples.estimate_error(
             expected_calibration_error(confidence, right),
             resamples.calibration_errors(confidence, right),
         )
     return Reliability(
-        finding=resamples.estimate(
+        finding=resamples.estimate_error(
             expected_calibration_error(p, positive),
             resamples.calibration_errors(p, positive),
         ),
