@@ -71,9 +71,19 @@ def test_copies_within_and_across_patients(folder, capsys):
     warnings = " ".join(texts(record, "warning"))
     # The two that are named are of two classes, and of two patients.
     third = "train/PNEUMONIA/person777_virus_1.jpeg"
-    assert f"under another label: train/NORMAL/{first.name} = {third}." in warnings
+    named = f"under another label: train/NORMAL/{first.name} = {third}."
+    assert f"{named} One of the labels is wrong." in warnings
     assert "another patient's name: " in warnings
     assert f"train/NORMAL/{second.name} = train/NORMAL/IM-9002-0001.jpeg" in warnings
+
+
+def test_of_films_that_look_like_copies_no_label_is_called_wrong(folder, capsys):
+    first = min((folder / "train" / "NORMAL").iterdir())
+    with Image.open(first) as image:
+        again = image.resize((220, 180))
+    again.save(folder / "train" / "PNEUMONIA" / "person778_virus_1.jpeg", quality=60)
+    (said,) = (own for own in texts(found(capsys, folder), "warning") if "another label" in own)
+    assert "where two are one film, one of the labels is wrong" in said and "One of" not in said
 
 
 def test_copies_in_two_parts_are_named_one_of_each(write_film, tmp_path, capsys):
@@ -263,6 +273,12 @@ def test_damaged_files_modes_and_unknown_patients(write_film, tmp_path, draw_fil
     record = found(capsys, tmp_path / "labelled", "--patients", tmp_path / "patients.csv")
     assert record["unknown_patients"] == 10
     assert record["classes"]["healthy"]["patients"] == 4
+    for path in (tmp_path / "labelled" / "ill").iterdir():
+        path.write_bytes(b"")
+    record = found(capsys, tmp_path / "labelled")
+    assert record["border_folds"] == 0
+    (said,) = (own for own in texts(record, "warning") if "border" in own)
+    assert "it takes films of two classes that can be read" in said
 
 
 def test_border_that_gives_the_class_away_is_found(tmp_path, draw_film, capsys):
@@ -336,7 +352,17 @@ def test_the_worst_is_said_first_and_long_lists_are_cut():
     ("ill", "kind", "text"),
     [
         ((0.70, 0.60, 0.80), "warning", "ill is told from the rest with an AUC of 0.700"),
-        ((0.70, 0.59, 0.80), "good", "AUC 0.700 (0.590 to 0.800) for ill"),
+        (
+            (0.70, 0.59, 0.80),
+            "warning",
+            "too few to say what the border alone tells: AUC 0.700 (0.590",
+        ),
+        (
+            (0.90, math.nan, math.nan),
+            "warning",
+            "too few to say what the border alone tells: AUC 0.9",
+        ),
+        ((0.59, 0.50, 0.80), "good", "tells little: AUC 0.590 (0.500 to 0.800) for ill"),
     ],
 )
 def test_the_border_is_judged_by_the_class_it_gives_away_most(ill, kind, text):
@@ -347,6 +373,12 @@ def test_the_border_is_judged_by_the_class_it_gives_away_most(ill, kind, text):
     }
     (said,) = (own for own in _findings(border=border) if "border" in own.text)
     assert said.kind == kind and text in said.text
+
+
+def test_a_class_that_the_border_surely_tells_is_named_before_one_that_it_may():
+    border = {"rare": Estimate(0.8, 0.5, 0.95), "ill": Estimate(0.7, 0.65, 0.75)}
+    (said,) = (own for own in _findings(border=border) if "border" in own.text)
+    assert said.kind == "warning" and "ill is told from the rest" in said.text
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ NAMED = 5
 """Paths or patients that a sentence names before it counts the rest."""
 
 SHORTCUT_WARNING = 0.6
-"""Lower end of the border's AUC from which a warning is due: chance is 0.5."""
+"""The border's AUC from which a warning is due, and a sure one from this lower end of its interval: chance is 0.5."""
 
 UNALIKE = "one patient, two classes"
 
@@ -122,10 +122,12 @@ def _films(audit: Audit) -> Iterator[Finding]:
     contradicting = [group for group in audit.copies if len(group.labels) > 1]
     if contradicting:
         named = _named_copies(audit, contradicting, lambda film: film.label)
+        wrong = "One of the labels is wrong."
+        if not all(group.exact for group in contradicting):
+            wrong = "Look at them: where two are one film, one of the labels is wrong."
         yield Finding(
             "warning",
-            f"{len(contradicting)} films have copies under another label: {named}. One of "
-            "the labels is wrong.",
+            f"{len(contradicting)} films have copies under another label: {named}. {wrong}",
         )
     shared = [group for group in audit.copies if len([p for p in group.patients if p]) > 1]
     if shared:
@@ -167,14 +169,24 @@ def _mixed(audit: Audit) -> str:
 
 def _shortcuts(audit: Audit) -> Iterator[Finding]:
     if not audit.border:
+        read = {film.label for film in audit.films if film.look is not None}
+        why = (
+            "a class has films of one patient only"
+            if len(read) > 1
+            else "it takes films of two classes that can be read"
+        )
+        yield Finding("warning", f"How much the border gives away was not measured: {why}.")
+        return
+    sure = {name: own for name, own in audit.border.items() if own.low >= SHORTCUT_WARNING}
+    name, worst = max((sure or audit.border).items(), key=lambda item: item[1].value)
+    if not sure and worst.value < SHORTCUT_WARNING:
+        yield Finding("good", f"The border alone tells little: AUC {cell_text(worst)} for {name}.")
+        return
+    if not sure:
         yield Finding(
             "warning",
-            "How much the border gives away was not measured: a class has films of one patient only.",
+            f"The films are too few to say what the border alone tells: AUC {cell_text(worst)} for {name}.",
         )
-        return
-    name, worst = max(audit.border.items(), key=lambda item: item[1].value)
-    if not worst.low >= SHORTCUT_WARNING:
-        yield Finding("good", f"The border alone tells little: AUC {cell_text(worst)} for {name}.")
         return
     yield Finding(
         "warning",
