@@ -328,10 +328,11 @@ class ClusterResamples:
         if value in (0.0, 1.0):
             return extreme_area(value, positive, self.clusters)
         told = resampled[np.isfinite(resampled)]
-        spread = float(told.std()) if told.size else 0.0
-        if math.isnan(value) or spread < np.finfo(float).eps:
+        # The deviation of equal numbers is not quite 0.
+        if math.isnan(value) or not told.size or np.ptp(told) < np.finfo(float).eps:
             return Estimate(value, math.nan, math.nan)
-        middle, away = math.log(value / (1 - value)), Z_95 * spread / (value * (1 - value))
+        middle = math.log(value / (1 - value))
+        away = Z_95 * float(told.std()) / (value * (1 - value))
         low, high = ((1 + math.tanh((middle + end) / 2)) / 2 for end in (-away, away))
         return Estimate(value, low, high)
 

@@ -249,6 +249,9 @@ def test_films_of_one_patient_give_areas_and_errors_no_interval():
     resamples = ClusterResamples(["p"] * 4, resamples=100)
     own = resamples.estimate(0.1, resamples.calibration_errors(p, positive))
     assert math.isnan(own.low) and math.isnan(own.high)
+    # Four of seven: the mean of a hundred of it is another number in the last digit.
+    own = ClusterResamples(["p"] * 8, resamples=100).auc(np.arange(8) < 1, np.r_[4.5, 1:8])
+    assert own.value == pytest.approx(4 / 7) and math.isnan(own.low) and math.isnan(own.high)
     own = ClusterResamples(["p", "q", "p", "q"], resamples=100).auc(positive, p)
     assert own.low <= 0.75 < own.high
 
