@@ -26,6 +26,7 @@ from edge_xray_converter.parity_text import (
     few_films,
     figure_rows,
     intervals,
+    p_text,
 )
 from edge_xray_converter.runs import Run
 
@@ -75,6 +76,7 @@ def render(parity: Parity, record: Mapping[str, Any], *, films: bool = True) -> 
         rows=figure_rows(record),
         intervals=intervals(record),
         test=TEST,
+        p_text=p_text,
         plots=_plots(parity),
         candidates=[
             _candidate(parity, record, index, films) for index in range(len(parity.checks))

@@ -25,6 +25,9 @@ FIGURE_TITLES = {
 PERCENT_FIGURES = frozenset({"accuracy", "sensitivity", "specificity", "class_accuracy"})
 """Shown as percentages; the others as shares of 1."""
 
+LEAST_P = 0.001
+"""A smaller p is not told."""
+
 NO_VALUE = "–"
 
 TEST = "McNemar's test, by patient"
@@ -134,6 +137,11 @@ def check_row(check: Mapping[str, Any]) -> tuple[str, str, str]:
     return check["name"], text(check["measured"]), text(check["limit"])
 
 
+def p_text(p: float) -> str:
+    """A p with its sign of equality; never 0, which no test gives."""
+    return f"= {p:.3f}" if p >= LEAST_P else f"< {LEAST_P}"
+
+
 def failures(record: Mapping[str, Any]) -> list[str]:
     """What was not kept, a line each, and what to know about it."""
     lines = []
@@ -169,8 +177,8 @@ def _comparison_lines(comparison: Mapping[str, Any], films: int) -> list[str]:
         f"{100 * comparison['agreement']:.2f} %), {comparison['finding_flips']} of them between "
         f"finding and none; {comparison['triage_changes']} get another triage word.",
         f"- Only the reference is right on {comparison['only_reference_right']} films, only the "
-        f"candidate on {comparison['only_candidate_right']}: exact p = "
-        f"{comparison['mcnemar_p']:.3f} ({TEST}).",
+        f"candidate on {comparison['only_candidate_right']}: exact p "
+        f"{p_text(comparison['mcnemar_p'])} ({TEST}).",
         f"- The probability of a finding moves by {comparison['mean_shift']:.4f} on average and "
         f"{comparison['largest_shift']:.3f} at most.",
     ]

@@ -16,6 +16,7 @@ from edge_xray.cli import main
 from edge_xray.labelled import Split, SplitFilm, file_sha256
 from edge_xray.metadata import DISCLAIMER
 from edge_xray.model_file import read_metadata
+from edge_xray_converter.parity_text import to_markdown
 from edge_xray_converter.record import SCHEMA_FILE
 
 
@@ -164,6 +165,12 @@ def test_the_markdown_holds_the_verdict_and_the_figures_with_intervals(honest):
     assert "(+0.00 to +0.00)" not in text and "| +0.0000 (–) |" in text
     assert "exact p = 1.000 (McNemar's test, by patient)" in text
     assert "Intervals of 95 %, by patient" in text
+
+
+def test_a_p_that_rounds_to_nothing_is_not_called_0(record):
+    comparisons = [{**own, "mcnemar_p": 2e-7} for own in record["comparisons"]]
+    text = to_markdown({**record, "comparisons": comparisons})
+    assert text.count("exact p < 0.001 (McNemar's test") == len(comparisons) and "p = 0" not in text
 
 
 def test_no_films_hides_names_and_pictures(
