@@ -170,8 +170,17 @@ def test_html_is_whole_in_itself(report):
     assert page.count("<img ") >= 4
 
 
+def drawn_in(folder):
+    """The pictures of a report, as the text of each."""
+    page = (folder / "evaluation.html").read_text("utf-8")
+    pictures = re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", page)
+    return [base64.b64decode(own).decode("utf-8") for own in pictures]
+
+
 def test_markdown_says_it_once(report):
     text = (report / "evaluation.md").read_text()
+    assert "Border only: 1 of 32 pixels a side" in text
+    assert sum("sensitivity" in own for own in drawn_in(report)) == 1
     assert text.count(DISCLAIMER) == 1
     assert "| AUC |" in text and "nan " not in text.lower()
     assert "| AUC: bacterial vs viral |" in text
@@ -226,6 +235,11 @@ def test_a_folder_of_one_class_gives_the_figures_that_need_but_one(
     assert (measured["films"], measured["positives"]) == (6, 0)
     assert measured["auc"]["value"] is None and measured["sensitivity"]["value"] is None
     assert measured["specificity"]["value"] is not None
+    assert run(*arguments, "-o", tmp_path / "out", "--prevalence", 0.005, "--no-shortcut") == 0
+    # There is no curve to draw, and no picture says that its area is nan.
+    assert not any("sensitivity" in own or "nan" in own for own in drawn_in(tmp_path / "out"))
+    assert "| 0.5% |" in (tmp_path / "out" / "evaluation.md").read_text()
+    capsys.readouterr()
     (tmp_path / "data" / "normal").rename(tmp_path / "data" / "knee")
     assert run(*arguments) == 2
     assert "the films are labelled knee, the model knows" in capsys.readouterr().err
@@ -511,9 +525,7 @@ def test_classes_in_any_script_are_drawn_without_a_word(tmp_path):
         warnings.simplefilter("always")
         assert run(tmp_path / "model.keras", *words, "-o", tmp_path / "out") == 0
     assert not [own.message for own in caught if own.category is UserWarning]
-    page = (tmp_path / "out" / "evaluation.html").read_text("utf-8")
-    pictures = re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", page)
-    drawn = "".join(base64.b64decode(own).decode("utf-8") for own in pictures)
+    drawn = "".join(drawn_in(tmp_path / "out"))
     assert all(name in drawn for name in names)
 
 

@@ -138,8 +138,8 @@ def _differences(comparison: Comparison) -> Table:
         tuple(
             (run.name, run.difference_auc, run.difference_accuracy) for run in comparison.runs[1:]
         ),
-        "Paired, on the same films, with 95 % intervals by patient; an interval that holds 0 shows no "
-        "difference. An area that no draw of patients changes has none.",
+        "Paired, on the same films, with 95 % intervals by patient; where one holds 0, the "
+        "films do not tell which model is better. An area that no draw of patients changes has none.",
     )
 
 

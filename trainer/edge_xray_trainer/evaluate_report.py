@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,14 +47,10 @@ def pictures_of(evaluation: Evaluation) -> list[Picture]:
     """The plots of the report."""
     test = evaluation.test
     reliability = evaluation.reliability
-    made = [
-        roc_plot(
-            f"AUC {test.auc.value:.3f}",
-            evaluation.roc,
-            (test.type_1.value, test.sensitivity.value),
-        ),
-        reliability_plot(reliability.stated, reliability.observed, reliability.films),
-    ]
+    made = [reliability_plot(reliability.stated, reliability.observed, reliability.films)]
+    if math.isfinite(test.auc.value):
+        point = (test.type_1.value, test.sensitivity.value)
+        made.insert(0, roc_plot(f"AUC {test.auc.value:.3f}", evaluation.roc, point))
     if evaluation.classes is not None:
         made.append(confusion_plot(evaluation.classes.names, evaluation.classes.confusion))
     robustness = evaluation.robustness

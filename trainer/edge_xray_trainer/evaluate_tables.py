@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from edge_xray_trainer.corruptions import ALEXNET_BALANCED_ERROR, CORRUPTIONS, SEVERITIES
 from edge_xray_trainer.evaluate import Evaluation
 from edge_xray_trainer.figures import Classes, Measures
+from edge_xray_trainer.shortcut import border_lines
 from edge_xray_trainer.stress import Robustness
 from edge_xray_trainer.tables import DECIMALS, NOTHING, Cell, Table
 
@@ -88,8 +89,8 @@ def _errors(evaluation: Evaluation) -> Table:
         "Errors on films learnt from and on others",
         ("error", "training films", "these films", "gap"),
         rows,
-        f"{trained}; {test.films} of these. A gap above 0 is what was learnt by heart (interval: "
-        "Newcombe's, for different patients).",
+        f"{trained}; {test.films} of these. A gap whose interval (Newcombe's, for different patients) lies above 0: "
+        "training films were learnt by heart, or these are harder.",
     )
 
 
@@ -97,7 +98,7 @@ def _predictive(evaluation: Evaluation) -> Table:
     return Table(
         "What an answer is worth, by how common the finding is",
         ("prevalence", "PPV", "NPV"),
-        tuple((f"{share:.0%}", ppv, npv) for share, ppv, npv in evaluation.predictive),
+        tuple((f"{100 * share:g}%", ppv, npv) for share, ppv, npv in evaluation.predictive),
         "PPV: positives among films called positive; NPV: negatives among films called negative. "
         "Intervals: logit ones, Mercaldo, Lau & Zhou 2007.",
     )
@@ -208,11 +209,15 @@ def _subgroups(evaluation: Evaluation) -> Table:
 
 
 def _shortcut(evaluation: Evaluation) -> Table:
+    spec = evaluation.metadata.input
+    lines = " and ".join(
+        dict.fromkeys(f"{border_lines(side)} of {side}" for side in (spec.width, spec.height))
+    )
     return Table(
         "Shortcuts: what the model makes of parts of a film",
         ("shown", *_COLUMNS),
         tuple((name, *_row(own)) for name, own in evaluation.shortcut.items()),
-        "Border only: two of 224 pixels a side; centre: 60 % of each side; the rest is grey. The further from "
+        f"Border only: {lines} pixels a side; centre: 60 % of each side; the rest is grey. The further from "
         "0.5 the AUC on the border alone, above or below, the more a model reads there.",
     )
 

@@ -145,13 +145,18 @@ def whole(pixels: Pixels) -> Pixels:
     return pixels
 
 
+def border_lines(side: int) -> int:
+    """How many lines of pixels the border is wide (`BORDER_FRACTION`) on a film of that side, one at least."""
+    return max(1, round(side * BORDER_FRACTION))
+
+
 def border_only(pixels: Pixels) -> Pixels:
     """Only the outermost lines (`BORDER_FRACTION`) of a film, the rest grey.
 
     Args:
         pixels: uint8, (H, W, C).
     """
-    lines = [max(1, round(side * BORDER_FRACTION)) for side in pixels.shape[:2]]
+    lines = [border_lines(side) for side in pixels.shape[:2]]
     result = pixels.copy()
     result[lines[0] : -lines[0], lines[1] : -lines[1]] = BLANK
     return result
