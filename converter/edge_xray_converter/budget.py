@@ -80,6 +80,21 @@ def too_few_films(films: int, accuracy_drop: float) -> str:
     )
 
 
+def wider_limits(budget: Budget) -> str:
+    """What to say of limits wider than the usual ones, by which a PASS says less; empty if none is.
+
+    Args:
+        budget: what may be lost.
+    """
+    usual = vars(Budget())
+    wider = [
+        f"{name.replace('_', ' ')} {limit:g} (usual {usual[name]:g})"
+        for name, limit in vars(budget).items()
+        if limit > usual[name]
+    ]
+    return f"More than usual may be lost, as shares of 1: {', '.join(wider)}." if wider else ""
+
+
 def judge(comparison: Comparison, films: int, budget: Budget) -> list[Check]:
     """Hold a comparison against the budget.
 

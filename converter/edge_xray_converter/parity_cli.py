@@ -166,6 +166,8 @@ def parity_command(
         # A name whose bytes are no text is shown with escapes.
         write_output(path, text.encode("utf-8", "backslashreplace"))
         typer.echo(str(path))
+    for remark in record["remarks"]:
+        typer.echo(remark, err=True)
     typer.echo(record["verdict"], err=True)
     if not parity.passed:
         for line in failures(record):

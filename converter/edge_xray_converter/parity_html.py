@@ -23,7 +23,6 @@ from edge_xray_converter.parity import Parity
 from edge_xray_converter.parity_text import (
     TEST,
     check_row,
-    few_films,
     figure_rows,
     intervals,
     p_text,
@@ -139,7 +138,6 @@ def _candidate(
     return {
         "record": comparison,
         "checks": [(*check_row(check), check["passed"]) for check in comparison["checks"]],
-        "few_films": few_films(record, comparison),
         "flips": flips,
         "layers": [layer.to_dict() for layer in worst(parity.layers[index], WORST_LAYERS)],
     }

@@ -9,7 +9,6 @@ from typing import Any
 
 from edge_xray.labelled import films_and_patients
 from edge_xray.metadata import DISCLAIMER
-from edge_xray_converter.budget import too_few_films
 
 FIGURE_TITLES = {
     "accuracy": "Accuracy, finding or none",
@@ -56,13 +55,12 @@ def to_markdown(record: Mapping[str, Any]) -> str:
         f"{' and '.join(model['title'] for model in models[1:])}, on the same {whose} "
         f"({counts}), through the code the clinic runs. {DISCLAIMER}",
         "",
+        *(line for remark in record["remarks"] for line in (f"**{remark}**", "")),
         *_figures_table(record),
         "",
     ]
     for comparison in record["comparisons"]:
         lines += [*_comparison_lines(comparison, films["count"]), ""]
-        if few := few_films(record, comparison):
-            lines[-1:] = [f"- {few}", ""]
     lines += [*_files_table(models), "", *_provenance_lines(record)]
     return "\n".join(lines) + "\n"
 
@@ -143,21 +141,14 @@ def p_text(p: float) -> str:
 
 
 def failures(record: Mapping[str, Any]) -> list[str]:
-    """What was not kept, a line each, and what to know about it."""
+    """What was not kept, a line each."""
     lines = []
     for comparison in record["comparisons"]:
         for check in comparison["checks"]:
             if not check["passed"]:
                 name, measured, limit = check_row(check)
                 lines.append(f"{comparison['candidate']}: {name} {measured}, allowed {limit}")
-    lines += dict.fromkeys(filter(None, (few_films(record, own) for own in record["comparisons"])))
     return lines
-
-
-def few_films(record: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
-    """What a reader must know if the films are too few for the budget; empty if they are not."""
-    limits = {check["name"]: check["limit"] for check in comparison["checks"]}
-    return too_few_films(record["films"]["count"], limits["accuracy drop"])
 
 
 def _comparison_lines(comparison: Mapping[str, Any], films: int) -> list[str]:

@@ -14,6 +14,7 @@ from edge_xray.operating_point import Estimate
 from edge_xray.parity_report import PASS
 from edge_xray.walk import printable
 from edge_xray_converter.bench import measure
+from edge_xray_converter.budget import too_few_films, wider_limits
 from edge_xray_converter.delegation import delegation
 from edge_xray_converter.flatbuffer import read_graph
 from edge_xray_converter.heat_maps import similarity
@@ -65,6 +66,14 @@ def make_record(parity: Parity, making: Making) -> dict[str, Any]:
     return {
         "report_version": REPORT_VERSION,
         "verdict": _verdict(parity.passed),
+        "remarks": [
+            remark
+            for remark in (
+                too_few_films(len(parity.films), parity.budget.accuracy_drop),
+                wider_limits(parity.budget),
+            )
+            if remark
+        ],
         "films": {
             "count": len(parity.films),
             "patients": parity.patients,

@@ -64,12 +64,14 @@ class Kit:
         identifier: version, target, Python and content, as the installer names it.
         size: of the zip, in bytes.
         wheels: name and version of each wheel in it.
+        doubts: what makes the proof of a model of one's own say less, such as too few films.
     """
 
     path: Path
     identifier: str
     size: int
     wheels: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
 
 def find_checkout(start: Path | None = None) -> Path:
@@ -213,7 +215,7 @@ def build_kit(
         data = pack(files)
     write_named(output, data)
     names = tuple(f"{item.name} {item.version}" for item in wheels)
-    return Kit(output, identifier, len(data), names)
+    return Kit(output, identifier, len(data), names, chosen.doubts if chosen else ())
 
 
 def contents(

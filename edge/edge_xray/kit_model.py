@@ -16,7 +16,7 @@ from typing import Final
 
 from edge_xray.errors import ModelError, UsageError
 from edge_xray.model_file import check_seal, parse_metadata
-from edge_xray.parity_report import REPORT_SUFFIX, fault_of, without_films
+from edge_xray.parity_report import REPORT_SUFFIX, fault_of, remarks_of, without_films
 from edge_xray.shipped import INDEX, MODEL_SUFFIX, NAME_PREFIX
 from edge_xray.stable_zip import stable_entry
 
@@ -34,6 +34,7 @@ class KitModel:
         report: its parity report, without the names of films.
         pages: Markdown about it, by the file's name.
         remark: what it is for, and that the docs, which are of the shipped models, do not say it.
+        doubts: what makes the PASS of its report say less.
     """
 
     name: str
@@ -41,6 +42,7 @@ class KitModel:
     report: bytes
     pages: Mapping[str, str]
     remark: str
+    doubts: tuple[str, ...]
 
 
 def read_kit_model(path: Path) -> KitModel:
@@ -86,7 +88,7 @@ def read_kit_model(path: Path) -> KitModel:
             "not of this one; edge-xray info tells what it is.",
         )
     )
-    return KitModel(path.stem, data, report, pages, remark)
+    return KitModel(path.stem, data, report, pages, remark, remarks_of(report))
 
 
 def with_model(wheel: Path, model: KitModel, folder: Path) -> Path:

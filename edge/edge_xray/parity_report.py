@@ -46,6 +46,15 @@ def fault_of(model: Path) -> str:
     return ""
 
 
+def remarks_of(report: bytes) -> tuple[str, ...]:
+    """What a report says that makes its verdict say less, such as of too few films.
+
+    Args:
+        report: JSON, as ``edge-xray parity`` wrote it.
+    """
+    return tuple(map(str, json.loads(report).get("remarks", ())))
+
+
 def without_films(report: bytes) -> bytes:
     """A report as it may leave the workshop: the films in it have numbers for names.
 

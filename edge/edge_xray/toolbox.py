@@ -195,4 +195,6 @@ def kit_build(
     say(f"edge-xray {built.identifier}")
     for name in built.wheels:
         say(f"  {name}")
+    for doubt in built.doubts:
+        say(f"The model's parity report says PASS with a doubt. {doubt}")
     tell(f"{built.path}  {built.size / 1e6:.1f} MB")

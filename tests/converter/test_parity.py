@@ -167,6 +167,34 @@ def test_the_markdown_holds_the_verdict_and_the_figures_with_intervals(honest):
     assert "Intervals of 95 %, by patient" in text
 
 
+def test_a_verdict_on_few_films_or_by_wide_limits_says_so_beside_it(
+    run_cli, tiny_float, write_film, tmp_path
+):
+    jsonschema = pytest.importorskip("jsonschema")
+    for label in ("normal", "viral"):
+        write_film(tmp_path / "films" / label / "0.png", label, 0)
+    words = (
+        "parity", tiny_float, tiny_float, "--data", tmp_path / "films", "-o", tmp_path / "r",
+        "--no-timing", "--resamples", 100,
+    )  # fmt: skip
+    few = "One film of 2 is 50.00%, more than the 0.50% of accuracy that may be lost"
+    wide = "More than usual may be lost, as shares of 1: accuracy drop 0.5 (usual 0.005), flips 1 (usual 0.03)."
+    for options, said, not_said in (
+        ((), few, "More than usual"),
+        (("--max-accuracy-drop", 0.5, "--max-flips", 1), wide, "One film of 2"),
+    ):
+        code, _, err = run_cli(*words, *options)
+        assert code == 0 and err.splitlines()[-1] == "PASS" and said in err and not_said not in err
+        record = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+        assert [said in remark for remark in record["remarks"]] == [True]
+        jsonschema.validate(record, json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+        page = Page()
+        page.feed((tmp_path / "r.html").read_text(encoding="utf-8"))
+        for text in ((tmp_path / "r.md").read_text(encoding="utf-8"), page.text):
+            assert said in text and not_said not in text
+            assert text.index(said) < text.index("Sensitivity")
+
+
 def test_a_p_that_rounds_to_nothing_is_not_called_0(record):
     comparisons = [{**own, "mcnemar_p": 2e-7} for own in record["comparisons"]]
     text = to_markdown({**record, "comparisons": comparisons})

@@ -23,6 +23,7 @@ from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
 from edge_xray import kit, kit_wheels, toolbox
+from edge_xray.cli import main
 from edge_xray.errors import ModelError, UsageError
 from edge_xray.kit import build_kit
 from edge_xray.kit_docs import render_page
@@ -399,6 +400,27 @@ def _report(model: Path, verdict: str = "PASS") -> None:
         "comparisons": [{"verdict": verdict, "label_flips": 1, "flips": flips}],
     }
     model.with_name(f"{model.stem}.parity.json").write_text(json.dumps(record))
+
+
+def test_what_a_model_s_proof_leaves_open_is_said_where_the_kit_is_built(
+    project: Path, shelf: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "ward-3.tflite"
+    model.write_bytes(tiny_model.read_bytes())
+    _report(model)
+    report = model.with_name("ward-3.parity.json")
+    words = (
+        "kit", "build", "--target", "rpi64", "--source", str(ROOT), "--wheel", str(project), "--wheels", str(shelf),
+        "--model", str(model), "-o", str(tmp_path / "kit.zip"),
+    )  # fmt: skip
+    assert main(list(words)) == 0
+    assert "doubt" not in capsys.readouterr().err
+    record = json.loads(report.read_text())
+    report.write_text(json.dumps({**record, "remarks": ["One film of 2 is 50.00%."]}))
+    assert main(list(words)) == 0
+    assert "says PASS with a doubt. One film of 2 is 50.00%." in capsys.readouterr().err
+    inside = json.loads(members(tmp_path / "kit.zip")["models/ward-3.parity.json"])
+    assert inside["remarks"] == ["One film of 2 is 50.00%."]
 
 
 @pytest.mark.parametrize("own", ["ward-3", "ward [3], new", "chest-films-of-the-district-hospital"])
