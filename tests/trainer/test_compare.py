@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edge_xray.cli import main
-from edge_xray.errors import UsageError
+from edge_xray.errors import FilmError, UsageError
 from edge_xray.metadata import DISCLAIMER
 from edge_xray.model_file import attach_to_keras, read_metadata
 from edge_xray.operating_point import Estimate
@@ -153,6 +153,40 @@ def test_a_point_that_one_model_lacks_is_told_before_any_is_measured(
     words = ("--data", film_folder, "--split", tiny_split, "--operating-point", "balanced")
     assert run(tiny_keras, lacking, *words) == 2
     assert "has no operating point 'balanced'; it has screening" in capsys.readouterr().err
+
+
+def test_models_that_look_for_other_findings_are_not_compared(
+    tmp_path, tiny_keras, film_folder, tiny_split, capsys, monkeypatch
+):
+    other = shutil.copy(tiny_keras, tmp_path / "other.keras")
+    metadata = read_metadata(tiny_keras)
+    normal, bacterial, viral = metadata.labels
+    labels = (normal, bacterial, replace(viral, triage="none"))
+    attach_to_keras(other, replace(metadata, labels=labels, finding="bacteria"))
+    monkeypatch.setattr("edge_xray_trainer.compare.evaluate", lambda *_: pytest.fail("measured"))
+    assert run(tiny_keras, other, "--data", film_folder, "--split", tiny_split) == 2
+    said = "other takes other films for bacteria than"
+    assert said in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_film_that_one_model_alone_could_read_is_told(
+    tmp_path, tiny_model, film_folder, tiny_split, capsys, monkeypatch
+):
+    from edge_xray_trainer import scoring
+
+    seen, decode = set(), scoring.decode
+
+    def once(path, spec):
+        if path in seen and path == min(seen):
+            raise FilmError("too_large", "cannot be read at this size")
+        seen.add(path)
+        return decode(path, spec)
+
+    monkeypatch.setattr(scoring, "decode", once)
+    models = [shutil.copy(tiny_model, tmp_path / f"{name}.tflite") for name in ("a", "b")]
+    words = ("--data", film_folder, "--split", tiny_split, "--no-robustness", "--resamples", 100)
+    assert run(*models, *words, "--jobs", 1) == 2
+    assert "b was measured on other films than a" in capsys.readouterr().err
 
 
 def test_a_packed_model_goes_before_the_network_that_it_was_made_of(tmp_path):

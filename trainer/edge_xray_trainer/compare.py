@@ -200,8 +200,8 @@ def compare(
         runtime: of packed models.
 
     Raises:
-        UsageError: fewer than two runs, films that one model reads and another does not, or films that one
-            was trained with.
+        UsageError: fewer than two runs, models of which one takes other classes for the finding, films that one reads
+            and another does not, or films that one was trained with.
         ModelError: a model cannot be used.
     """
     if len(runs) < 2:
@@ -211,9 +211,15 @@ def compare(
     scorers = [open_scorer(model, jobs=request.jobs, runtime=runtime) for model in models]
     # Before the first is measured, which takes long.
     chosen = choose_films(list(zip(names, scorers, strict=True)), request)
-    for scorer in scorers:
+    sick: list[NDArray[np.bool_]] = []
+    for name, scorer in zip(names, scorers, strict=True):
         scorer.metadata.operating_point(request.operating_point)
-        reference_of(chosen.films, scorer.metadata, request.renamed)
+        sick.append(reference_of(chosen.films, scorer.metadata, request.renamed).positive)
+        if not np.array_equal(sick[0], sick[-1]):
+            raise UsageError(
+                f"{name} takes other films for {scorer.metadata.finding} than {names[0]} does for "
+                f"{scorers[0].metadata.finding}: their figures answer different questions; compare models of one finding"
+            )
     measured: list[ComparedRun] = []
     answers: list[_Answers] = []
     facts: list[tuple[str, str, str, Mapping[str, int], int]] = []
