@@ -40,7 +40,10 @@ def similarity(reference: Run, candidate: Run) -> dict[str, float] | None:
 
 
 def correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Pearson's correlation of two arrays of one shape; NaN if one of them is constant."""
+    """Pearson's correlation of two arrays of one shape; 0 if one of them is constant, NaN if both are."""
     x, y = (a.astype(np.float64).ravel() - a.mean(dtype=np.float64) for a in (one, other))
+    if not x.any() and not y.any():
+        return math.nan
     scale = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / scale if scale else math.nan
+    # A map that lost all that the other shows is not left out: it is like nothing.
+    return float(x @ y) / scale if scale else 0.0

@@ -9,13 +9,16 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from edge_xray.cli import main
 from edge_xray.labelled import Split, SplitFilm, file_sha256
 from edge_xray.metadata import DISCLAIMER
 from edge_xray.model_file import read_metadata
+from edge_xray_converter.heat_maps import similarity
 from edge_xray_converter.parity_text import to_markdown
 from edge_xray_converter.record import SCHEMA_FILE
 
@@ -193,6 +196,20 @@ def test_a_verdict_on_few_films_or_by_wide_limits_says_so_beside_it(
         for text in ((tmp_path / "r.md").read_text(encoding="utf-8"), page.text):
             assert said in text and not_said not in text
             assert text.index(said) < text.index("Sensitivity")
+
+
+def test_heat_maps_that_went_flat_are_not_left_out(tiny_float):
+    draw = np.random.default_rng(0)
+    maps = [draw.normal(size=(4, 4, 3)).astype(np.float32) for _ in range(10)]
+    flat = [own if place < 4 else np.ones_like(own) for place, own in enumerate(maps)]
+    model = SimpleNamespace(metadata=read_metadata(tiny_float))
+    whole, lost, nothing = (
+        SimpleNamespace(scores=[SimpleNamespace(evidence=own) for own in run], model=model)
+        for run in (maps, flat, flat[4:])
+    )
+    assert similarity(whole, whole) == pytest.approx({"median": 1.0, "p05": 1.0})
+    assert similarity(whole, lost) == {"median": 0.0, "p05": 0.0}
+    assert similarity(nothing, nothing) is None
 
 
 def test_a_p_that_rounds_to_nothing_is_not_called_0(record):
