@@ -180,6 +180,7 @@ def drawn_in(folder):
 def test_markdown_says_it_once(report):
     text = (report / "evaluation.md").read_text()
     assert "Border only: 1 of 32 pixels a side" in text
+    assert "Films given to a person count on the side" in text and "gate would not let" in text
     assert sum("sensitivity" in own for own in drawn_in(report)) == 1
     assert text.count(DISCLAIMER) == 1
     assert "| AUC |" in text and "nan " not in text.lower()

@@ -63,7 +63,8 @@ def _headline(evaluation: Evaluation) -> Table:
     ]
     note = (
         f"{hit} true and {false} false positives, {clear} true and {missed} false negatives. "
-        + INTERVALS
+        "Films given to a person count on the side of the line on which they lie, and films that the device's gate "
+        "would not let through count too. " + INTERVALS
     )
     if evaluation.skipped:
         first = next(iter(evaluation.skipped.items()))
