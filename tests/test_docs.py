@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_xray.cli import main
 from edge_xray.errors import ExitCode
 from edge_xray.film_table import films_of_folder
 from edge_xray.metadata import DISCLAIMER
@@ -92,6 +93,22 @@ def test_every_help_text_is_the_programs_own() -> None:
         timeout=300,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100])
+def test_a_narrow_terminal_shows_the_whole_names_of_options(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = read("docs/cli.md")
+    sections = re.findall(r"^## edge-xray ([^\n]+)\n\n```text\n(.*?)\n```", text, re.M | re.S)
+    assert len(sections) > 12
+    for command, section in sections:
+        options = re.findall(r"^│[ *]+(--[a-z-]+)", section, re.M)
+        assert main([*command.split(), "--help"]) == ExitCode.OK
+        shown = capsys.readouterr().out
+        for option in options:
+            assert re.search(rf"{option}(?![a-z-])", shown), f"edge-xray {command}: {option}"
 
 
 def test_commands_named_in_the_docs_exist() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
@@ -36,6 +37,9 @@ WORKSHOP_EXTRAS: Final = {
 }
 """The workshop's commands and the extra each needs, told where the workshop is not installed."""
 
+
+_BOXES_FROM: Final = 90
+"""Columns from which a command's help is in boxes, as in docs/cli.md: narrower ones cut off the names of options."""
 
 _EMPTY: Final = re.compile(r"(--[a-z-]+=)?")
 """A word of the command line that says nothing, or sets an option to nothing: of a variable that is not set."""
@@ -79,12 +83,13 @@ def build_app(command: str = "") -> typer.Typer:
         command: what is called. One of `DAILY_COMMANDS` is built alone, for all the others would be a sixth of
             the start of a scan; anything else gets the commands of every installed room.
     """
+    boxes = not command or shutil.get_terminal_size().columns >= _BOXES_FROM
     app = typer.Typer(
         name=PROGRAM,
         callback=_root,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode="markdown",
+        rich_markup_mode="markdown" if boxes else None,
     )
     alone = command in DAILY_COMMANDS
     for name in (command,) if alone else DAILY_COMMANDS:
