@@ -360,14 +360,15 @@ def _start_here(target: Target, python: str, remark: str) -> str:
     if target.name == "windows":
         command = "powershell -ExecutionPolicy Bypass -File install.ps1"
         program = '"%LOCALAPPDATA%\\edge-xray\\edge-xray.cmd"'
-        terminal = "a Command Prompt"
+        terminal, then = "a Command Prompt", "Then"
     else:
         command, program, terminal = "sh install.sh", "edge-xray", "a terminal"
+        then = "Then, with edge-xray typed as step 1 says at its end"
     return (
         f"edge-xray, for: {target.title}, Python {python}\n{DISCLAIMER}\n\n"
         + (f"{textwrap.fill(remark, 80, break_on_hyphens=False)}\n\n" if remark else "")
         + f"1. Copy this folder to the machine, open {terminal} in it, and type:\n\n   {command}\n\n"
-        f"2. Then:\n\n   {program} scan FOLDER-OF-FILMS\n\n"
+        f"2. {then}:\n\n   {program} scan FOLDER-OF-FILMS\n\n"
         "How to use it: docs/clinic.html. Everything else: index.html. No internet is needed.\n"
     )
 

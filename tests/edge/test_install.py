@@ -219,6 +219,11 @@ def change(folder: Path, setting: str, value: str) -> None:
     (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
 
 
+def to_try(said: str) -> list[str]:
+    """The command that an installer names at its end, as a shell takes it."""
+    return shlex.split(said.partition("Done. Try it: ")[2].splitlines()[0])
+
+
 def test_a_kit_of_a_model_of_ones_own_names_no_samples_to_try(
     kits: Kits, machine: Machine, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -238,8 +243,7 @@ def test_install_twice_upgrade_roll_back_and_remove(kits: Kits, machine: Machine
     done = machine.install(first)
     assert done.returncode == 0, done.stderr
     assert "self-test of 1.0" in done.stdout
-    command = shlex.split(done.stdout.partition("Done. Try it: ")[2].splitlines()[0])
-    assert command == ["edge-xray", "scan", str(machine.prefix / "current/samples")]
+    assert to_try(done.stdout) == ["edge-xray", "scan", str(machine.prefix / "current/samples")]
     assert machine.version() == "edge-xray 1.0"
     assert (machine.prefix / "current/samples/normal-1.jpeg").is_file()
     pages = sorted((machine.prefix / "current").resolve().glob("[!v]*/*.html"))
@@ -722,6 +726,16 @@ def test_another_programs_command_stays(kits: Kits, machine: Machine) -> None:
     done = machine.install(kits.make("1.0"))
     assert done.returncode == 0 and "another program's and stays" in done.stdout
     assert (machine.bin / "edge-xray").read_text() == "somebody else's"
+    assert to_try(done.stdout)[0] == str(machine.prefix / "current/venv/bin/edge-xray")
+
+
+def test_the_command_to_try_is_one_that_this_terminal_finds(kits: Kits, machine: Machine) -> None:
+    machine.environment["PATH"] = os.environ["PATH"]
+    done = machine.install(kits.make("1.0"))
+    assert done.returncode == 0 and f"{machine.bin} is not on your path" in done.stdout
+    program = to_try(done.stdout)[0]
+    tried = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60)
+    assert tried.stdout.strip() == "edge-xray 1.0"
 
 
 @pytest.mark.parametrize(

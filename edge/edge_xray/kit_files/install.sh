@@ -369,16 +369,21 @@ PYTHON
 fi
 use "$id"
 
+program=edge-xray
 mkdir -p "$bin"
-if [ ! -e "$bin/edge-xray" ] || ours; then
-  point "$prefix/current/venv/bin/edge-xray" "$bin/edge-xray"
+if [ -e "$bin/edge-xray" ] && ! ours; then
+  program="\"$prefix/current/venv/bin/edge-xray\""
+  say "$bin/edge-xray is another program's and stays; call $program"
 else
-  say "$bin/edge-xray is another program's and stays; call \"$prefix/current/venv/bin/edge-xray\""
+  point "$prefix/current/venv/bin/edge-xray" "$bin/edge-xray"
+  case :$PATH: in
+    *:"$bin":*) ;;
+    *)
+      program="\"$bin/edge-xray\""
+      say "$bin is not on your path; log in again, or add it if that does not. Until then call $program"
+      ;;
+  esac
 fi
-case :$PATH: in
-  *:"$bin":*) ;;
-  *) say "$bin is not on your path; add it, or call \"$bin/edge-xray\"" ;;
-esac
 
 if [ -n "$films" ]; then
   mkdir -p "$units"
@@ -419,9 +424,9 @@ fi
 sync
 
 if [ -n "$(setting KIT_TRY_SAMPLES)" ]; then
-  say "Done. Try it: edge-xray scan \"$prefix/current/samples\""
+  say "Done. Try it: $program scan \"$prefix/current/samples\""
 else
-  say "Done. Try it: edge-xray scan FOLDER-OF-FILMS"
+  say "Done. Try it: $program scan FOLDER-OF-FILMS"
 fi
 say "How to use it: $prefix/current/docs/clinic.html"
 [ -n "$films" ] || say "To score films as they arrive: sh install.sh --watch FOLDER"
