@@ -492,7 +492,9 @@ def test_a_name_that_the_locale_cannot_write_is_a_row(inbox, tmp_path, write_fil
     for name in ("plain.png", "film\u00e9.png", "\u4e2d.png"):
         write_film(inbox / name, "viral", 926)
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    command = [*WATCH, str(inbox), "-m", str(tiny_model)]
+    # Python's own start stops in that locale where the repository's path is not of ASCII: its .pth file names it.
+    plain["PYTHONPATH"] = os.pathsep.join(sys.path)
+    command = [WATCH[0], "-S", *WATCH[1:], str(inbox), "-m", str(tiny_model)]
     with subprocess.Popen(
         command,
         cwd=tmp_path,
@@ -866,6 +868,7 @@ def _in_terminal(words, folder, *, nohup=False):
     process = subprocess.Popen(
         words,
         cwd=folder,
+        env=os.environ | {"TERM": "xterm"},  # shows progress, for which its reader waits
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
