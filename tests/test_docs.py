@@ -111,6 +111,26 @@ def test_a_narrow_terminal_shows_the_whole_names_of_options(
             assert re.search(rf"{option}(?![a-z-])", shown), f"edge-xray {command}: {option}"
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_git_does_not_take_what_the_docs_put_into_the_repository(tmp_path: Path) -> None:
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    shown = ("films/a.jpeg", "DATA/normal/a.jpeg", "chest_xray/train/a.jpeg", "audit/audit.html")
+    made = (
+        "mine.parity.html",
+        "mine.tflite",
+        "edge-xray-parity.html",
+        "edge-xray-kit.zip",
+        "xray/bin/python",
+    )
+    for name in (*shown, *made, "models/mine.parity.html"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    listed = ["git", "ls-files", "--others", "--exclude-standard"]
+    taken = subprocess.run(listed, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert taken.split() == [".gitignore", "models/mine.parity.html"]
+
+
 def test_commands_named_in_the_docs_exist() -> None:
     known = set(re.findall(r"^## edge-xray (.+)$", read("docs/cli.md"), re.M))
     for page in PAGES:
