@@ -136,11 +136,15 @@ def check_data(tags: Mapping[int, Any], data: bytes) -> None:
 
 
 def _check_deflated(packed: bytes) -> None:
-    """Unpack for the checksum; what ends early is left to the decoder, which sees it."""
+    """Unpack for the checksum: a decoder stops at the last pixel, and a broken piece may give that long before its end."""
     stream = zlib.decompressobj()
     while packed and not stream.eof:
         stream.decompress(packed, _UNPACKED_AT_ONCE)
         packed = stream.unconsumed_tail
+    if not stream.eof:
+        raise FilmError(
+            "damaged", "a part of the film's data is missing or broken; copy or export it again"
+        )
 
 
 def _piece_bytes(tags: Mapping[int, Any], n: int) -> int:

@@ -241,6 +241,18 @@ def test_a_deflated_tiff_with_a_hole_is_damaged(rows, predictor, film, encode):
             assert refused(holed).reason == "damaged", at
 
 
+@pytest.mark.parametrize("filling", [b"\0", b"\xff"])
+@pytest.mark.parametrize("size", [512, 4096, 16384])
+def test_a_deflated_tiff_that_is_full_before_its_data_end_is_damaged(
+    filling, size, draw_film, encode
+):
+    film = draw_film("viral", 7, height=332, width=440)
+    whole = encode(film, "TIFF", compression="tiff_adobe_deflate", tiffinfo={278: 148})
+    for at in range(8192, len(whole) - size - 4096, 4096):
+        holed = whole[:at] + filling * size + whole[at + size :]
+        assert refused(holed).reason == "damaged", at
+
+
 @pytest.mark.parametrize("compression", ["jpeg", "packbits"])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("rows", [32, 664])
