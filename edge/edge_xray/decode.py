@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, UnidentifiedImageError
+from PIL import Image, ImageChops, PngImagePlugin, UnidentifiedImageError
 
 from edge_xray import headers
 from edge_xray.errors import FilmError
@@ -84,6 +84,10 @@ One is not a decoder's: ``no_answer`` of `edge_xray.gate`."""
 _COLOUR_MODES: Final = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 _COLOUR_SAMPLE: Final = 64
 """Side, in pixels, of the sample that tells a grey picture from one in colour."""
+
+# Pillow takes a PNG for broken where one of its texts or its colour profile unpacks to more than a megabyte, as an
+# editor's history can. All texts together stay bounded by its 64 MiB.
+PngImagePlugin.MAX_TEXT_CHUNK = 16 * 2**20
 
 _PHOTOMETRIC: Final = 262
 _MIN_IS_WHITE: Final = 0

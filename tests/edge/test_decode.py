@@ -579,6 +579,16 @@ def test_one_transparent_value_is_the_same_film_as_alpha(bits, film, encode):
         assert np.array_equal(decode(data, GREY).pixels[1:], black[1:])
 
 
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
+def test_a_png_may_have_a_long_text_or_profile(kind, film, encode):
+    whole = encode(film, "PNG")
+    packed = zlib.compress(b"history of an editor " * 100_000)
+    name = b"Raw\0\1\0\0\0" if kind == b"iTXt" else b"Raw\0\0"
+    body = kind + name + packed
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    assert np.array_equal(decode(whole[:33] + chunk + whole[33:], GREY).pixels, film)
+
+
 def test_a_wide_png_that_is_cut_damaged_or_interlaced_is_refused(film):
     data = wide_png(np.dstack([film.astype(np.uint16)] * 3), 2)
     header = struct.pack(">IIBBBBB", 110, 90, 16, 2, 0, 0, 1)
