@@ -62,6 +62,8 @@ _JPEG_2000: Final = frozenset(
 )
 
 _PATIENT_ID: Final = 0x00100020
+_PIXEL_DATA: Final = 0x7FE00010
+_UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 
 _UNREAD: Final = "in the DICOM file is no number; the film was read as if it were not given"
 
@@ -135,7 +137,7 @@ def _read_dataset(data: bytes) -> tuple[Any, bytes]:
     """The dataset, and what it was read from: the file, or what a deflated file inflates to."""
     import pydicom
     from pydicom.dataset import FileMetaDataset
-    from pydicom.filereader import read_dataset
+    from pydicom.filereader import read_dataset, read_partial
 
     end, syntax, sop_class = _file_meta(data)
     if end > len(data):
@@ -145,7 +147,7 @@ def _read_dataset(data: bytes) -> tuple[Any, bytes]:
         if syntax == _DEFLATED:
             dataset = read_dataset(io.BytesIO(stream), False, True)
         else:
-            dataset = pydicom.dcmread(io.BytesIO(stream), force=True)
+            dataset = read_partial(io.BytesIO(stream), _is_endless, force=True)
     except struct.error as error:
         # Nothing but the end of the file leaves too few bytes for a number.
         raise _header_cut() from error
@@ -160,6 +162,14 @@ def _read_dataset(data: bytes) -> tuple[Any, bytes]:
     if sop_class:
         dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.UID(sop_class)
     return dataset, stream
+
+
+def _is_endless(tag: int, _vr: str | None, length: int) -> bool:
+    """Whether an element behind the pixels has no length.
+
+    What fills up a recovered file may look so; pydicom would seek its end, and give nothing of the film.
+    """
+    return tag > _PIXEL_DATA and length == _UNDEFINED_LENGTH
 
 
 def _header_cut() -> FilmError:

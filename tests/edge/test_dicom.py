@@ -699,6 +699,18 @@ def test_pixels_that_are_too_many_are_told_as_a_damaged_header(tags, film, to_di
     assert f"has {2 * film.size} bytes" in str(error)
 
 
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", JPEG_BASELINE])
+@pytest.mark.parametrize(
+    "behind", [b"\xff" * 4096, b"\xff" * 9, bytes(512), b"of another file" * 99]
+)
+def test_what_fills_up_a_recovered_file_does_not_matter(behind, syntax, film, encode, to_dicom):
+    frame = encode(film, "JPEG") if syntax == JPEG_BASELINE else None
+    data = to_dicom(film, frame=frame, syntax=syntax)
+    filled = decode(data + behind, SPEC)
+    assert np.array_equal(filled.pixels, decode(data, SPEC).pixels)
+    assert filled.tags.age_years == 4.0
+
+
 @pytest.mark.parametrize("behind", [b"\1\2", bytes(4096), b"padding "])
 def test_some_bytes_and_zeros_behind_the_pixels_do_not_matter(behind, film, to_dicom):
     data = to_dicom(film, PixelData=film.tobytes() + behind)
