@@ -22,7 +22,14 @@ from PIL import Image, ImageChops, PngImagePlugin, UnidentifiedImageError
 from edge_xray import headers
 from edge_xray.errors import FilmError
 from edge_xray.exif import UPRIGHT, png_orientation, without_exif
-from edge_xray.film_file import BMP_MAGIC, MAX_FILE_BYTES, TIFF_MAGIC, is_dicom, read_file
+from edge_xray.film_file import (
+    BMP_MAGIC,
+    MAX_FILE_BYTES,
+    TIFF_MAGIC,
+    copied_as_text,
+    is_dicom,
+    read_file,
+)
 from edge_xray.input_spec import InputSpec
 from edge_xray.jpeg_whole import JpegStream
 from edge_xray.modes import to_mode
@@ -149,6 +156,11 @@ def decode(source: Path | bytes, spec: InputSpec) -> DecodedFilm:
     data = source if isinstance(source, bytes) else read_file(source)
     if not data:
         raise FilmError("empty_file", "the file is empty; copy it again from the X-ray machine")
+    if copied_as_text(data):
+        raise FilmError(
+            "damaged",
+            "the film was copied as if it were text, which breaks it; copy it again as it is (FTP: binary)",
+        )
     if is_dicom(data):
         from edge_xray.dicom import decode_dicom
 

@@ -227,6 +227,20 @@ def tiled(film: np.ndarray, side: int, offsets=lambda those: those) -> bytes:
     )
 
 
+@pytest.mark.parametrize("kind", ["BMP", "DICOM", "DICOM of 12 bits", "JPEG", "PNG", "TIFF"])
+def test_a_film_that_was_copied_as_text_is_damaged_and_says_so(kind, encode, to_dicom):
+    film = np.random.default_rng(3).integers(0, 256, (200, 200), np.uint8)
+    if kind.startswith("DICOM"):
+        stored = film.astype(np.uint16) << 4 if "12" in kind else film
+        whole = to_dicom(stored, BitsStored=12 if "12" in kind else 8)
+    else:
+        whole = encode(film, kind)
+    assert decode(whole, GREY).pixels.shape == film.shape
+    error = refused(whole.replace(b"\n", b"\r\n"))
+    assert error.reason == "damaged"
+    assert "as if it were text" in str(error)
+
+
 @pytest.mark.parametrize("predictor", [1, 2])
 @pytest.mark.parametrize("rows", [16, 1000])
 def test_a_deflated_tiff_with_a_hole_is_damaged(rows, predictor, film, encode):
