@@ -146,6 +146,7 @@ def _read_dataset(data: bytes) -> tuple[Any, bytes]:
     try:
         if syntax == _DEFLATED:
             dataset = read_dataset(io.BytesIO(stream), False, True)
+            _check_inflated_end(dataset, stream)
         else:
             dataset = read_partial(io.BytesIO(stream), _is_endless, force=True)
     except struct.error as error:
@@ -208,6 +209,22 @@ def _inflate(deflated: bytes) -> bytes:
     if not engine.eof:
         raise FilmError("truncated", "the deflated DICOM file ends early; copy it again")
     return data
+
+
+def _check_inflated_end(dataset: Any, stream: bytes) -> None:
+    """Refuse a deflated file with more behind its pixels than zeros or a further element.
+
+    It has no checksum, and where a piece of it is broken it hardly ever unpacks to as many bytes as before.
+    """
+    pixels = dataset.get_item(_PIXEL_DATA)
+    if pixels is None:
+        return
+    behind = stream[pixels.value_tell + pixels.length :]
+    vr = behind[4:6]
+    if behind.strip(b"\0") and not (vr.isalpha() and vr.isupper()):
+        raise FilmError(
+            "damaged", "a part of the film's data is missing or broken; copy or export it again"
+        )
 
 
 def _frame(dataset: Any) -> bytes:

@@ -562,6 +562,34 @@ def test_rle_and_deflated_files_are_read(film, to_dicom):
     assert np.array_equal(decode(to_dicom(film, syntax=DEFLATED), SPEC).pixels, film)
 
 
+def test_a_deflated_file_with_a_broken_piece_is_refused(draw_film, to_dicom):
+    film = draw_film("viral", 7, height=332, width=440)
+    whole = to_dicom(film, syntax=DEFLATED)
+    read = []
+    for at in np.linspace(len(whole) // 20, len(whole) - 600, 30).astype(int):
+        for piece in (bytes(512), b"\xff" * 512, b"Patients of the ward" * 25):
+            try:
+                decode(whole[:at] + piece + whole[at + len(piece) :], SPEC)
+                read.append((at, piece[:4]))
+            except FilmError as error:
+                assert error.reason in {"damaged", "truncated"}
+    assert len(read) <= 5, read  # of 90; one that gives as many bytes as there were is not seen
+
+
+@pytest.mark.parametrize(
+    "element",
+    [(0xFFFCFFFC, "OB", bytes(64)), (0x7FE11001, "LO", "of a maker"), (0xFFFAFFFA, "SQ", [])],
+)
+def test_a_deflated_file_may_hold_more_behind_its_pixels(element, film, to_dicom):
+    import pydicom
+
+    dataset = pydicom.dcmread(io.BytesIO(to_dicom(film, syntax=DEFLATED)))
+    dataset.add_new(*element)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    assert np.array_equal(decode(buffer.getvalue(), SPEC).pixels, film)
+
+
 @pytest.mark.parametrize(
     "syntax",
     ["1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90", RLE],
