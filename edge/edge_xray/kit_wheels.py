@@ -83,7 +83,8 @@ def _licence(headers: Any) -> str:
     words = [
         str(line).rsplit(" :: ", 1)[1]
         for line in headers.get_all("Classifier", [])
-        if str(line).startswith("License :: ") and str(line).count(" :: ") > 1
+        # Some name no licence beside who approved of it.
+        if str(line).startswith("License :: ") and str(line) != "License :: OSI Approved"
     ]
     # Some distributions put the whole text of their licence here.
     first_line = (str(headers["License"] or "").strip().splitlines() or [""])[0]

@@ -578,10 +578,90 @@ def test_no_pip_wheel_on_the_shelf(project: Path, shelf: Path, tmp_path: Path) -
         ("License: MIT License", "MIT License"),
         ("Classifier: License :: OSI Approved :: BSD License", "BSD License"),
         ("Summary: nothing said", "not stated"),
+        ("Classifier: License :: OSI Approved", "not stated"),
+        ("License: \nLicense-Expression: MIT", "MIT"),
+        ("License: The whole text\n of a licence\n that goes on", "The whole text"),
+        ("License: " + "word " * 99, ("word " * 16)),
+        (
+            "Classifier: License :: OSI Approved :: BSD License\nLicense: BSD-3\n"
+            "Classifier: Topic :: Software :: Imaging\nClassifier: License :: Public Domain",
+            "BSD License, Public Domain",
+        ),
     ],
 )
 def test_licences(line: str, expected: str, tmp_path: Path) -> None:
     assert read_wheel(fake_wheel(tmp_path, "thing", licence=line)).licence == expected
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"no archive", {}, {"x.dist-info/METADATA": b"Name: \xff"}]
+)
+def test_a_file_that_is_no_wheel_is_named(
+    content: bytes | dict[str, bytes] | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "edge_xray-1.0-py3-none-any.whl"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in content.items():
+                archive.writestr(name, data)
+            archive.writestr("vendored/x.dist-info/METADATA", "Name: another")
+    with pytest.raises(UsageError, match=rf"{re.escape(str(path))}: expected a wheel .*again"):
+        read_wheel(path)
+
+
+@pytest.fixture
+def downloaded(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What pip was asked for; it finds all that is called small, and cannot reach the internet for more."""
+    asked: list[list[str]] = []
+
+    def download(lines, target, python, folder, find_links):
+        asked.append(list(lines))
+        for line in lines:
+            requirement = Requirement(line)
+            if not requirement.name.startswith("small"):
+                said = "WARNING: retrying\nERROR: no route to host\nsome more"
+                return subprocess.CompletedProcess([], 1, "", said)
+            requires = ("small-b<3; extra == 'more'",) if requirement.name == "small-a" else ()
+            newest = next(v for v in ("3.0", "2.0") if requirement.specifier.contains(v))
+            fake_wheel(folder, requirement.name, newest, requires=requires)
+        return subprocess.CompletedProcess([], 0, "", "")
+
+    monkeypatch.setattr(kit_wheels, "_pip_download", download)
+    return asked
+
+
+def test_extras_of_what_is_needed_are_needed(tmp_path: Path, downloaded: list[list[str]]) -> None:
+    needs = ("small.A[more]; extra == 'dicom'", "edge_xray[dicom]; extra == 'all'", "small_b")
+    own = fake_wheel(tmp_path, "edge-xray", requires=needs)
+    plain = collect(own, TARGETS["rpi64"], "3.11", tmp_path / "1")
+    assert names(plain) == ["edge-xray 1.0", "small-b 3.0"]
+    # A version that fitted before all was known goes again.
+    whole = collect(own, TARGETS["rpi64"], "3.11", tmp_path / "2", extras=["all"])
+    assert names(whole) == ["edge-xray 1.0", "small-a 3.0", "small-b 2.0"]
+    assert downloaded == [["small-b"], ["small-a", "small-b"], ["small-b<3"]]
+
+
+def test_requirements_that_never_settle_end(
+    tmp_path: Path, downloaded: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = fake_wheel(tmp_path, "edge-xray", requires=("small-a[more]",))
+    monkeypatch.setattr(kit_wheels, "MOST_ROUNDS", 2)
+    with pytest.raises(UsageError, match=r"\['small-a', 'small-b<3'\] do not settle; .*--lock"):
+        collect(own, TARGETS["rpi64"], "3.11", tmp_path / "wheels")
+    monkeypatch.setattr(kit_wheels, "MOST_ROUNDS", 3)
+    assert len(collect(own, TARGETS["rpi64"], "3.11", tmp_path / "wheels")) == 3
+
+
+def test_without_internet_it_is_the_connection_that_is_named(
+    tmp_path: Path, downloaded: list[list[str]]
+) -> None:
+    own = fake_wheel(tmp_path, "edge-xray", requires=("small-a", "large>=2"))
+    with pytest.raises(UsageError) as caught:
+        collect(own, TARGETS["rpi64"], "3.11", tmp_path / "wheels")
+    said = "pip could not download large>=2 (ERROR: no route to host); check the connection"
+    assert str(caught.value).startswith(said)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
