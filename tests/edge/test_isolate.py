@@ -116,6 +116,18 @@ def test_one_child_serves_many_films(draw_film, encode):
     assert children() == before
 
 
+def test_a_child_is_replaced_after_so_many_films(draw_film, encode, monkeypatch):
+    data = encode(draw_film(), "TIFF")
+    isolate.close_children()
+    monkeypatch.setattr(isolate, "FILMS_A_CHILD", 2)
+    decode_isolated(data, SPEC)
+    (first,) = children()
+    decode_isolated(data, SPEC)
+    assert not children()  # after its last film it ended
+    decode_isolated(data, SPEC)
+    assert len(children()) == 1 and children() != [first]
+
+
 def test_a_file_is_read_by_path_too(tmp_path, draw_film, encode):
     path = tmp_path / "film"
     path.write_bytes(encode(draw_film(), "BMP"))
@@ -139,6 +151,7 @@ def test_a_film_that_takes_too_long_is_stopped_and_the_next_is_decoded(encode, d
     with pytest.raises(FilmError) as caught:
         decode_isolated(slow, SPEC, seconds=0.05)
     assert caught.value.reason == "too_slow"
+    assert "longer than 0.05 s" in str(caught.value)
     assert time.monotonic() - started < isolate.START_SECONDS
     assert decode_isolated(encode(draw_film(), "TIFF"), SPEC).format == "TIFF"
 
@@ -181,6 +194,46 @@ def test_a_child_that_talks_nonsense_is_no_want_of_memory(encode, draw_film, mon
         with pytest.raises(FilmError) as caught:
             decode_isolated(encode(draw_film(), "TIFF"), SPEC)
     assert caught.value.reason == "decoder_crashed"
+
+
+FILM = {"shape": [2, 2], "format": "TIFF", "width": 2, "height": 2, "tags": None, "colour": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("header", "payload", "reason"),
+    [
+        ({"reason": "no_such", "message": "\x1b[31mred" + "d" * 999}, b"", "damaged"),
+        ({"reason": "truncated", "message": "cut"}, b"", "truncated"),
+        ({"reason": "truncated"}, b"", "decoder_crashed"),
+        ({**FILM, "warnings": []}, b"123", "decoder_crashed"),
+        ({**FILM, "warnings": [], "width": "wide"}, b"1234", "decoder_crashed"),
+        ({**FILM, "warnings": [], "tags": {"no_such": 1}}, b"1234", "decoder_crashed"),
+        ({**FILM, "warnings": None}, b"1234", "decoder_crashed"),
+        ({**FILM, "warnings": ["a\x1b[2Jword" + "d" * 999] * 9}, b"1234", ""),
+    ],
+)
+def test_a_child_is_believed_as_far_as_it_holds_together(header, payload, reason, monkeypatch):
+    program = (
+        "import sys; from edge_xray.decode_child import receive, send; out = sys.stdout.buffer;"
+        "send(out, {}, b''); receive(sys.stdin.buffer, 10**9);"
+        f"send(out, {header!r}, {payload!r})"
+    )
+    monkeypatch.setattr(isolate, "_idle", [])
+    monkeypatch.setattr(
+        isolate, "_CHILD", f"import sys, json; sys.path[:] = json.loads(sys.argv[1]); {program}"
+    )
+    if not reason:
+        film = decode_isolated(b"a film", SPEC)
+        assert film.pixels.tolist() == [[49, 50], [51, 52]]
+        said = film.warnings
+        assert 0 < len(said) < 9
+    else:
+        with pytest.raises(FilmError) as caught:
+            decode_isolated(b"a film", SPEC)
+        assert caught.value.reason == reason
+        said = (str(caught.value),)
+    assert all(text.isprintable() and len(text) <= 500 for text in said)
+    isolate.close_children()
 
 
 def test_want_of_memory_in_the_thread_is_the_machines_fault(encode, draw_film, monkeypatch):
@@ -325,6 +378,12 @@ def test_colour_with_one_transparent_value_counts_what_it_is_laid_on(encode):
     assert not is_bounded(encode(film, "PNG", transparency=(0, 0, 0)), SPEC)
 
 
+@pytest.mark.parametrize("mode", ["1", "LA", "RGBA"])
+def test_what_is_widened_while_it_is_read_is_counted_wide(encode, mode):
+    assert is_bounded(encode(Image.new("L", (2500, 2500)), "PNG"), SPEC)
+    assert not is_bounded(encode(Image.new(mode, (2500, 2500)), "PNG"), SPEC)
+
+
 @pytest.mark.parametrize(
     "bomb", ["deflated", "jpeg_in_dicom", "png", "nested", "endless_tiff", "long_tiff"]
 )
@@ -397,6 +456,7 @@ def test_where_no_thread_may_be_started_a_film_for_the_child_is_a_row(
     [
         ("edge_xray.isolate.sys.executable", "/no/python/here"),
         ("edge_xray.isolate._CHILD", "raise SystemExit(1)"),
+        ("edge_xray.isolate._CHILD", "import time; time.sleep(600)"),
     ],
 )
 def test_where_no_child_can_be_started_a_film_is_a_row_that_is_tried_again(
@@ -406,6 +466,7 @@ def test_where_no_child_can_be_started_a_film_is_a_row_that_is_tried_again(
     with monkeypatch.context() as patch:
         patch.setattr(isolate, "_idle", [])
         patch.setattr(place, broken)
+        patch.setattr(isolate, "START_SECONDS", 2.0)
         with pytest.raises(FilmError) as caught:
             decode_isolated(data, SPEC)
         assert not children()

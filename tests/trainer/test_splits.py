@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,18 @@ def test_films_of_unknown_patients_are_grouped_by_their_copies_and_the_note_says
     assert groups[0] == groups[2]
     assert len(set(groups)) == 3
     assert "4 of 4 films is not known" in note
+
+
+def test_the_note_says_no_more_than_there_is_to_say() -> None:
+    plain = "Films of one patient and duplicates of each other are in one group."
+    # The most films of a patient are a tenth of all, as many as a part may hold.
+    films = [LabelledFilm(f"a/{i}.png", "a", f"p{i // 2}") for i in range(20)]
+    assert film_groups(films, list(range(20)))[1] == plain
+    # Films of unknown patients are nobody's: neither many of one, nor a patient whom copies join to another.
+    films = [LabelledFilm(f"a/{i}.png", "a") for i in range(4)]
+    assert "of 4 films (" not in film_groups(films, list(range(4)))[1]
+    films.append(LabelledFilm("a/4.png", "a", "p0"))
+    assert "joined" not in film_groups(films, [0, 1, 2, 3, 0])[1]
 
 
 def test_the_note_says_which_patients_copies_joined() -> None:
@@ -124,6 +137,7 @@ def test_the_note_names_no_pseudonym_of_a_patient_with_very_many_films() -> None
     films = [LabelledFilm(f"a/{i}.dcm", "a", f"dicom-{i // 9:064}") for i in range(20)]
     note = film_groups(films, list(range(20)))[1]
     assert "One patient, by the DICOM PatientID, has 9 of 20 films (45.0%)" in note
+    assert "name the patients with --patients" in note
     assert "dicom-" not in note
 
 
@@ -132,11 +146,21 @@ def test_rare_classes_do_not_take_films_from_training(rare: int) -> None:
     films = [LabelledFilm(f"{i}.png", f"class{i % 3}", f"p{i}") for i in range(900)]
     films += [LabelledFilm(f"r{i}.png", f"rare{i % rare}", f"r{i}") for i in range(3 * rare)]
     for seed in range(3):
-        split = make_split(films, [""] * len(films), np.arange(len(films)), seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # scikit-learn's, of a class with few films
+            split = make_split(films, [""] * len(films), np.arange(len(films)), seed=seed)
         assert abs(len(split.part("train")) / len(films) - 0.8) < 0.03
         assert abs(len(split.part("test")) / len(films) - 0.1) < 0.03
         for part in ("train", "validation", "test"):
             assert len({film.label for film in split.part(part)}) == 3 + rare
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_large_test_leaves_each_class_a_patient_for_the_other_parts(seed: int) -> None:
+    films = _films(list(range(9)))
+    split = make_split(films, [""] * 9, np.arange(9), seed=seed, test=0.45, validation=0.45)
+    for part in ("train", "validation", "test"):
+        assert {film.label for film in split.part(part)} == {"normal", "bacterial", "viral"}
 
 
 def test_classes_within_patients_are_divided_where_some_draw_divides_them() -> None:
@@ -154,15 +178,15 @@ def test_classes_within_patients_are_divided_where_some_draw_divides_them() -> N
 
 
 def test_classes_that_no_draw_divides_are_refused_in_words_that_help() -> None:
-    # Two patients have all films of both findings: no third part can have one.
-    films = [LabelledFilm(f"{i}.png", "normal", f"p{i}") for i in range(30)]
-    films += [LabelledFilm(f"x{i}.png", f"ill{i % 2}", f"x{i // 2 % 3}") for i in range(12)]
-    films += [LabelledFilm("y.png", "odd", "x0"), LabelledFilm("z.png", "odd", "x1")]
-    films += [LabelledFilm("w.png", "odd", "p1"), LabelledFilm("v.png", "even", "p1")]
-    films += [LabelledFilm("u.png", "even", "p1"), LabelledFilm("t.png", "even", "x2")]
-    films += [LabelledFilm("s.png", "even", "x2")]
+    # Each class has three patients, so p2 and p3 are in one part, and in two for the last class.
+    patients = {"a": (0, 1, 2), "b": (0, 1, 3), "c": (2, 3, 4)}
+    films = [
+        LabelledFilm(f"{label}{patient}.png", label, f"p{patient}")
+        for label, own in patients.items()
+        for patient in own
+    ]
     groups, _ = film_groups(films, list(range(len(films))))
-    with pytest.raises(UsageError, match=r"patients.*[Aa]dd films") as caught:
+    with pytest.raises(UsageError, match=r"no draw .* \['a', 'b', 'c'\]: .*; add films") as caught:
         make_split(films, [""] * len(films), groups, seed=0)
     assert "--" not in str(caught.value)
 
@@ -175,6 +199,7 @@ def test_folds_cover_all_films_once_and_turn_into_splits() -> None:
     split = fold_as_split(folds, 4)
     assert {film.path for film in split.part("test")} == {f.path for f in folds.part("fold4")}
     assert {film.path for film in split.part("validation")} == {f.path for f in folds.part("fold0")}
+    assert split.note == "Fold 4 of 5 is the test."
 
 
 def test_folds_are_drawn_again_where_a_draw_leaves_one_without_a_class() -> None:
