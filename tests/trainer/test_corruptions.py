@@ -75,6 +75,14 @@ def test_noise_has_the_strength_of_its_definition(name, deviation):
     assert noisy.mean() == pytest.approx(102 - 0.5, abs=0.3)  # truncated, not rounded
 
 
+@pytest.mark.parametrize("name", ["gaussian_noise", "speckle_noise", "shot_noise"])
+def test_noise_on_black_and_white_does_not_turn_over(name):
+    flat = np.repeat(np.array([0, 255], np.uint8), 112)[None, :, None].repeat(224, 0).repeat(3, 2)
+    noisy = corrupt(flat, BY_NAME[name], 1)
+    assert noisy[:, :112].max() < 128 < noisy[:, 112:].min()
+    assert (noisy[:, :112] == 0).mean() > 0.4 and (noisy[:, 112:] == 255).mean() > 0.4
+
+
 def test_impulse_noise_strikes_its_share():
     colour = np.full((224, 224, 3), 128, np.uint8)
     struck = corrupt(colour, BY_NAME["impulse_noise"], 5)
@@ -105,6 +113,7 @@ def test_pixelated_films_are_of_as_many_blocks_as_are_left():
     ramp = np.tile(np.arange(200, dtype=np.uint8), (200, 1))
     for severity, left in zip(SEVERITIES, (160, 140, 120, 100, 80), strict=True):
         assert len(np.unique(corrupt(ramp, BY_NAME["pixelate"], severity)[0])) == left
+        assert len(np.unique(corrupt(ramp.T, BY_NAME["pixelate"], severity)[:, 0])) == left
 
 
 def test_blur_keeps_a_flat_film_and_the_mean(film):
@@ -125,6 +134,13 @@ def test_blur_is_a_gaussian_of_its_width(severity, width, deviation):
     first = 20 - width // 2
     assert (blurred[:, :first] == 0).all() and (blurred[:, first + width :] == 255).all()
     assert np.abs(blurred[:, first : first + width] - steps).max() <= 1
+
+
+def test_beyond_its_edge_a_blurred_film_is_mirrored():
+    ramp = np.tile(np.arange(0, 200, 5, dtype=np.uint8), (40, 1))
+    weights = np.exp(-0.5 * (np.arange(-5, 6) / 2.0) ** 2)
+    edge = (weights * np.abs(np.arange(-5, 6)) * 5).sum() / weights.sum()
+    assert (corrupt(ramp, BY_NAME["gaussian_blur"], 5)[:, 0] == round(edge)).all()
 
 
 def test_unknown_severity_is_refused(film):

@@ -89,7 +89,7 @@ def _gaussian_blur(pixels: Pixels, kernel: float, draw: np.random.Generator) -> 
     blurred = pixels.astype(np.float32)
     for axis in (0, 1):
         blurred = correlate1d(blurred, weights, axis=axis, mode="mirror")
-    return np.clip(np.round(blurred), 0, 255).astype(np.uint8)
+    return np.round(blurred).astype(np.uint8)
 
 
 def _pixelate(pixels: Pixels, factor: float, draw: np.random.Generator) -> Pixels:
