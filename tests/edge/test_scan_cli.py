@@ -740,6 +740,16 @@ def test_other_options_start_fresh_and_say_so(run, films):
     assert {row["operating_point"] for row in rows.values()} == {"rule-in"}
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("--jobs", 2), ("--no-recursive",), ("--heatmaps",), ("--operating-point", "screening")],
+)
+def test_what_changes_no_row_starts_nothing_fresh(run, films, words):
+    run("scan", "films", "-o", "out", "--jobs", 1)
+    _, _, err = run("scan", "films", "-o", "out", *words)
+    assert "6 films already done" in err and "Starting fresh" not in err
+
+
 def test_a_shorter_list_leaves_no_page_of_the_longer_one(run, films, monkeypatch):
     monkeypatch.setattr("edge_xray.reports.html.PAGE_FILMS", 2)
     for gone, pages in (([], 3), (["normal-910"], 3), (["normal-911", "viral-910"], 2)):

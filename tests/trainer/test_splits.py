@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from edge_xray.cli import main
 from edge_xray.errors import UsageError
 from edge_xray.film_table import read_labels
 from edge_xray.labelled import LabelledFilm, Split, SplitFilm, check_split, file_sha256
@@ -155,10 +158,11 @@ def test_rare_classes_do_not_take_films_from_training(rare: int) -> None:
             assert len({film.label for film in split.part(part)}) == 3 + rare
 
 
+@pytest.mark.parametrize("share", [0.1, 0.45])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_large_test_leaves_each_class_a_patient_for_the_other_parts(seed: int) -> None:
+def test_three_patients_a_class_are_one_for_each_part(seed: int, share: float) -> None:
     films = _films(list(range(9)))
-    split = make_split(films, [""] * 9, np.arange(9), seed=seed, test=0.45, validation=0.45)
+    split = make_split(films, [""] * 9, np.arange(9), seed=seed, test=share, validation=share)
     for part in ("train", "validation", "test"):
         assert {film.label for film in split.part(part)} == {"normal", "bacterial", "viral"}
 
@@ -264,6 +268,21 @@ def test_a_csv_gives_patients_and_labels(tmp_path: Path) -> None:
     table = tmp_path / "patients.csv"
     table.write_text("path,patient,label\na/1.png,p7,b\n", encoding="utf-8")
     assert read_labels(table, films)[0] == LabelledFilm("a/1.png", "b", "p7")
+
+
+def test_split_keeps_a_film_saved_again_with_its_copy(
+    write_film: Callable[..., Path], tmp_path: Path
+) -> None:
+    data, made = tmp_path / "data", tmp_path / "split.json"
+    for index in range(5):
+        for label in ("normal", "viral"):
+            write_film(data / label / f"{index}.png", label, index)
+    with Image.open(data / "viral" / "0.png") as image:
+        image.resize((220, 180)).save(data / "viral" / "again.jpg", quality=60)
+    assert main(["split", str(data), "-o", str(made)]) == 0
+    groups = {film.path: film.group for film in Split.read(made).films}
+    assert groups["viral/0.png"] == groups["viral/again.jpg"]
+    assert len(groups) == 11 and len(set(groups.values())) == 10
 
 
 def test_rows_and_cells_that_a_spreadsheet_left_blank_say_nothing(tmp_path: Path) -> None:
