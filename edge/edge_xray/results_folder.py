@@ -14,7 +14,7 @@ from edge_xray._compat import Self
 from edge_xray.classifier import Classifier
 from edge_xray.decode import MACHINE_REASONS
 from edge_xray.durable import in_use_errors, output_errors, write_atomically
-from edge_xray.errors import EdgeXrayError, OutputError
+from edge_xray.errors import EdgeXrayError
 from edge_xray.heatmap import JPEG_END
 from edge_xray.intended_use import INTENDED_USE_REASONS
 from edge_xray.journal import FORGOTTEN, Journal
@@ -126,16 +126,11 @@ class ResultsFolder:
         for wanted in (self._options.pictures, self._options.heatmaps):
             if wanted is None:
                 continue
-            try:
+            with output_errors(wanted):
                 wanted.mkdir(exist_ok=True)
                 if fresh:
                     for path in filter(is_own, wanted.iterdir()):
                         _remove(path)
-            except OSError as error:
-                raise OutputError(
-                    f"{wanted}: cannot be written ({error.strerror or error}); choose another "
-                    "folder with --output"
-                ) from error
 
     def _notice(self, listed: ReportNote | None) -> str:
         if self._journal.fresh_reason:

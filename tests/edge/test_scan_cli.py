@@ -807,6 +807,15 @@ def test_a_folder_in_use_is_refused_with_its_owner(run, films, tiny_model):
     assert run("scan", "films", "-o", "out")[0] == 0
 
 
+def test_a_file_in_the_place_of_the_pictures_is_named_and_the_folder_free_again(run, films):
+    Path("out").mkdir()
+    Path("out/pictures").write_text("a file")
+    code, out, err = run("scan", "films", "-o", "out")
+    assert (code, out) == (3, "") and f"{Path('out/pictures')}: cannot be written" in err
+    Path("out/pictures").unlink()
+    assert run("scan", "films", "-o", "out")[0] == 0
+
+
 def test_an_output_that_cannot_be_written_is_exit_3(run, films):
     Path("blocked").write_text("a file")
     code, out, err = run("scan", "films", "-o", "blocked")
