@@ -50,6 +50,7 @@ def fake_wheel(
     lines += [f"Requires-Dist: {line}" for line in requires]
     path = folder / f"{stem}-{tag}.whl"
     with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{stem.partition('-')[0]}/__init__.py", "")
         archive.writestr(f"{info}/METADATA", "\n".join(lines) + "\n")
         archive.writestr(
             f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n"
@@ -613,19 +614,22 @@ def test_a_file_that_is_no_wheel_is_named(
 
 @pytest.fixture
 def downloaded(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What pip was asked for; it finds all that is called small, and cannot reach the internet for more."""
+    """What pip was asked for; it finds all that is called small, and what is called slow at the second try."""
     asked: list[list[str]] = []
+    needs = {"small-a": ("small-b<3; extra == 'more'",), "small-b": ("small-a",)}
 
     def download(lines, target, python, folder, find_links):
         asked.append(list(lines))
         for line in lines:
             requirement = Requirement(line)
-            if not requirement.name.startswith("small"):
+            name = requirement.name
+            if name == "silent":
+                return subprocess.CompletedProcess([], 1, "", "\nno words\n")
+            if not name.startswith("small") and (name != "slow" or [line] not in asked):
                 said = "WARNING: retrying\nERROR: no route to host\nsome more"
                 return subprocess.CompletedProcess([], 1, "", said)
-            requires = ("small-b<3; extra == 'more'",) if requirement.name == "small-a" else ()
             newest = next(v for v in ("3.0", "2.0") if requirement.specifier.contains(v))
-            fake_wheel(folder, requirement.name, newest, requires=requires)
+            fake_wheel(folder, name, newest, requires=needs.get(name, ()))
         return subprocess.CompletedProcess([], 0, "", "")
 
     monkeypatch.setattr(kit_wheels, "_pip_download", download)
@@ -633,14 +637,16 @@ def downloaded(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def test_extras_of_what_is_needed_are_needed(tmp_path: Path, downloaded: list[list[str]]) -> None:
-    needs = ("small.A[more]; extra == 'dicom'", "edge_xray[dicom]; extra == 'all'", "small_b")
+    needs = ("small.A[more]; extra == 'dicom'", "edge_xray[dicom]; extra == 'all'")
+    needs += ("small-c; extra == 'all'", "small_b")
     own = fake_wheel(tmp_path, "edge-xray", requires=needs)
     plain = collect(own, TARGETS["rpi64"], "3.11", tmp_path / "1")
-    assert names(plain) == ["edge-xray 1.0", "small-b 3.0"]
+    assert names(plain) == ["edge-xray 1.0", "small-a 3.0", "small-b 3.0"]
     # A version that fitted before all was known goes again.
     whole = collect(own, TARGETS["rpi64"], "3.11", tmp_path / "2", extras=["all"])
-    assert names(whole) == ["edge-xray 1.0", "small-a 3.0", "small-b 2.0"]
-    assert downloaded == [["small-b"], ["small-a", "small-b"], ["small-b<3"]]
+    assert names(whole) == ["edge-xray 1.0", "small-a 3.0", "small-b 2.0", "small-c 3.0"]
+    first = [["small-b"], ["small-a"]]
+    assert downloaded == [*first, ["small-a", "small-b", "small-c"], ["small-b<3"]]
 
 
 def test_requirements_that_never_settle_end(
@@ -654,14 +660,25 @@ def test_requirements_that_never_settle_end(
     assert len(collect(own, TARGETS["rpi64"], "3.11", tmp_path / "wheels")) == 3
 
 
+@pytest.mark.parametrize(
+    ("missing", "why"), [("vast>=2", "ERROR: no route to host"), ("silent", "no words")]
+)
 def test_without_internet_it_is_the_connection_that_is_named(
-    tmp_path: Path, downloaded: list[list[str]]
+    missing: str, why: str, tmp_path: Path, downloaded: list[list[str]]
 ) -> None:
-    own = fake_wheel(tmp_path, "edge-xray", requires=("small-a", "large>=2"))
+    own = fake_wheel(tmp_path, "edge-xray", requires=(missing, "small-a", "slow"))
     with pytest.raises(UsageError) as caught:
         collect(own, TARGETS["rpi64"], "3.11", tmp_path / "wheels")
-    said = "pip could not download large>=2 (ERROR: no route to host); check the connection"
+    said = f"pip could not download {missing} ({why}); check the connection"
     assert str(caught.value).startswith(said)
+
+
+def test_what_comes_when_it_is_asked_for_again_is_taken(
+    tmp_path: Path, downloaded: list[list[str]]
+) -> None:
+    own = fake_wheel(tmp_path, "edge-xray", requires=("slow", "small-c"))
+    wheels = collect(own, TARGETS["rpi64"], "3.11", tmp_path / "wheels")
+    assert names(wheels) == ["edge-xray 1.0", "slow 3.0", "small-c 3.0"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")

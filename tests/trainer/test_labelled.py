@@ -79,6 +79,34 @@ def test_files_named_by_their_uid_are_films_and_slices_of_a_patient_stay_togethe
     assert len(again) == 16 and not again & {film.patient for film in films}
 
 
+def test_slices_without_a_patients_id_are_nobodys(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 8), np.uint8)
+    for index, patient in enumerate(("", " ", "")):
+        write_slice(tmp_path / "ct" / f"{index}.dcm", pixels, patient)
+        write_slice(tmp_path / "mr" / f"{index}.dcm", pixels, f"id-{patient}")
+    films = read_labelled_folder(tmp_path)
+    assert {film.patient for film in films if film.label == "ct"} == {""}
+    assert all(film.patient.startswith("dicom-") for film in films if film.label == "mr")
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [".jpeg", ".JPG", ".png", ".tif", ".TIFF", ".bmp", ".dcm", ".dicom", ".IMA", "", ".2.840"],
+)
+def test_a_file_of_a_films_ending_is_taken_for_one_whatever_it_holds(
+    ending: str, tmp_path: Path
+) -> None:
+    for label in ("ill", "well"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / f"1{ending}").write_bytes(b"not looked at")
+        (tmp_path / label / "x.2").write_bytes(b"no film")
+    assert [film.path for film in read_labelled_folder(tmp_path)] == [
+        f"ill/1{ending}",
+        f"well/1{ending}",
+    ]
+    assert files_left_out(tmp_path) == ["ill/x.2", "well/x.2"]
+
+
 def test_a_csv_goes_before_the_dicom_patient(series: Path, tmp_path: Path) -> None:
     named = tmp_path / "who.csv"
     first = read_labelled_folder(series)[0]
