@@ -449,6 +449,78 @@ def test_many_classes_stand_below_each_other(tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_tables_count_what_was_found(write_film, tmp_path, capsys):
+    data, rows = tmp_path / "data", ["path,patient"]
+
+    def film(path, patient, *drawn, **size):
+        write_film(data / path, *drawn, **size)
+        rows.append(f"{path},{patient}")
+
+    for index, patient in enumerate(("a", "a", "b", "")):
+        film(f"train/well/{index}.png", patient, "normal", index)
+    film("test/well/4.png", "c", "normal", 4, height=100)
+    for part, index, patient in (
+        ("train", 0, "d"),
+        ("train", 1, "d"),
+        ("train", 2, "d"),
+        ("test", 3, "e"),
+    ):
+        film(f"{part}/ill/{index}.bmp", patient, "viral", index, height=60, width=80)
+    shutil.copy(data / "train/ill/0.bmp", data / "test/ill/again.bmp")
+    rows.append("test/ill/again.bmp,f")
+    with Image.open(data / "train/well/0.png") as image:  # of a patient who is not known
+        image.resize((220, 180)).save(data / "train/ill/again.png")
+    (tmp_path / "who.csv").write_text("\n".join(rows))
+    words = (data, "--patients", tmp_path / "who.csv", "--folds", 2)
+    assert run(*words, "--format", "markdown") == 0
+    text = capsys.readouterr().out
+    tables = {}
+    for part in text.partition("\n## Provenance")[0].split("\n## ")[1:]:
+        name, _, rest = part.partition("\n")
+        lines = [
+            line.strip("| ").split(" | ") for line in rest.splitlines() if line.startswith("|")
+        ]
+        tables[name] = [lines[0], *lines[2:]]
+    assert tables["Classes"] == [
+        ["class", "train", "test", "films", "patients", "films a patient", "most of one"],
+        ["ill", "4", "2", "6", "4", "1.5", "3"],
+        ["well", "4", "1", "5", "4", "1.25", "2"],
+    ]
+    assert tables["Copies"] == [
+        [
+            "copies",
+            "groups",
+            "films",
+            "of several patients",
+            "of several classes",
+            "in several parts",
+        ],
+        ["byte for byte", "1", "2", "1", "0", "1"],
+        ["saved again", "1", "2", "0", "1", "0"],
+    ]
+    png, bmp = tables["Files"][1:]
+    assert png[:4] == ["PNG L", "6", "110 to 220", "90 to 180"] and png[5] == "ill 1, well 5"
+    size = (data / "train/ill/0.bmp").stat().st_size / 1024
+    assert bmp == ["BMP L", "5", "80 to 80", "60 to 60", f"{size:.4g}", "ill 5"]
+    # Of two classes one is named: the other's figures are one minus these.
+    shortcuts = tables["What tells classes apart without looking at the film"]
+    assert shortcuts[0] == ["quantity", "well"] and shortcuts[-1][0] == "border alone"
+    assert (
+        "2-fold cross-validation by patient. The same in all films: dark share of the border."
+        in text
+    )
+    assert re.search(r"The most alike films of different patients differ in \d\d\.", text)
+    assert [row[0] for row in tables["Are patients' names right"][1:]] == [
+        "one patient, one class",
+        "two patients",
+    ]
+    (data / "test/ill/3.bmp").write_bytes(b"nothing")
+    assert run(*words) == 0
+    text = capsys.readouterr().out
+    assert "Files that cannot be read" in text and "test/ill/3.bmp" in text
+    assert "11 files in 2 classes, 6 named patients, parts: train, test." in text
+
+
 def test_html_shows_films_unless_told_not_to(folder, tmp_path, capsys):
     first = sorted((folder / "train" / "NORMAL").iterdir())[0]
     shutil.copy(first, first.with_name("IM-9001-0001.jpeg"))
@@ -464,6 +536,27 @@ def test_html_shows_films_unless_told_not_to(folder, tmp_path, capsys):
     assert page.count(DISCLAIMER) == 1
     assert DISCLAIMER in (tmp_path / "with" / "audit.md").read_text()
     assert capsys.readouterr().out == f"{tmp_path / 'with'}\n{tmp_path / 'without'}\n"
+
+
+def test_of_many_copies_those_that_cross_a_line_are_shown(write_film, tmp_path):
+    data, rows = tmp_path / "data", ["path,patient"]
+    for label in ("well", "ill"):
+        for index in range(4):
+            for copy in "ab":
+                path = data / label / f"{label}{index}{copy}.png"
+                write_film(path, "normal", index + 10 * len(label))
+                rows.append(f"{label}/{path.name},{'p' if label == 'ill' else copy}{index}")
+    shutil.copy(data / "well" / "well3a.png", data / "ill" / "across.png")
+    rows.append("ill/across.png,other")
+    (tmp_path / "who.csv").write_text("\n".join(rows))
+    words = ("--patients", tmp_path / "who.csv", "--folds", 2, "-f", "html", "-o", tmp_path / "out")
+    assert run(data, *words) == 0
+    page = html.unescape((tmp_path / "out" / "audit.html").read_text())
+    shown = re.findall(r"Copies, byte for byte, (\d) films\.", page)
+    assert shown == ["3", "2", "2", "2", "2", "2"]
+    copies, said, _ = page.partition("Different patients, most alike: ")
+    assert "across.png" in copies and all(f"well{index}b.png" in copies for index in range(4))
+    assert "ill3b.png" not in copies and said
 
 
 def test_a_report_that_cannot_be_written_is_named_and_leaves_nothing_behind(

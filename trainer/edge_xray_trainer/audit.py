@@ -85,7 +85,7 @@ class CopyGroup:
     Attributes:
         paths: two or more.
         exact: byte for byte; otherwise some were saved again.
-        patients: of whom.
+        patients: of whom; empty for a film whose patient is not known.
         parts: in which parts of the split.
         labels: under which labels.
     """
@@ -95,6 +95,11 @@ class CopyGroup:
     patients: tuple[str, ...]
     parts: tuple[str, ...]
     labels: tuple[str, ...]
+
+    @property
+    def known_patients(self) -> tuple[str, ...]:
+        """Of whom, as far as it is known."""
+        return tuple(filter(None, self.patients))
 
 
 @dataclass(frozen=True)

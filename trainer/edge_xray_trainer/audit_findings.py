@@ -129,7 +129,7 @@ def _films(audit: Audit) -> Iterator[Finding]:
             "warning",
             f"{len(contradicting)} films have copies under another label: {named}. {wrong}",
         )
-    shared = [group for group in audit.copies if len([p for p in group.patients if p]) > 1]
+    shared = [group for group in audit.copies if len(group.known_patients) > 1]
     if shared:
         named = _named_copies(audit, shared, lambda film: film.patient or None)
         yield Finding(

@@ -91,7 +91,7 @@ def examples_of(audit: Audit) -> list[Example]:
     # Copies that cross a line are worth a look before those that do not.
     groups = sorted(
         audit.copies,
-        key=lambda own: (-len(own.parts), -len(own.labels), -len(own.patients), own.exact),
+        key=lambda own: (-len(own.parts), -len(own.labels), -len(own.known_patients), own.exact),
     )
     made = []
     for group in groups[:SHOWN_COPIES]:

@@ -50,7 +50,7 @@ def _copy_table(audit: Audit) -> Table:
             name,
             len(groups),
             sum(len(group.paths) for group in groups),
-            sum(len(group.patients) > 1 for group in groups),
+            sum(len(group.known_patients) > 1 for group in groups),
             sum(len(group.labels) > 1 for group in groups),
             sum(len(group.parts) > 1 for group in groups),
         )
