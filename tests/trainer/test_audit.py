@@ -559,6 +559,21 @@ def test_of_many_copies_those_that_cross_a_line_are_shown(write_film, tmp_path):
     assert "ill3b.png" not in copies and said
 
 
+def test_a_folder_takes_the_formats_and_the_screen_the_table(write_film, tmp_path, capsys):
+    for name in ("well", "ill"):
+        write_film(tmp_path / "data" / name / "a.png", "normal", len(name))
+    out = tmp_path / "new" / "out"
+    assert run(tmp_path / "data", "-f", "json, table,", "-f", "json,markdown", "-o", out) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["audit.json", "audit.md"]
+    captured = capsys.readouterr()
+    assert captured.out == f"{out}\n" and "Classes" in captured.err and DISCLAIMER in captured.err
+    assert run(tmp_path / "data") == 0
+    captured = capsys.readouterr()
+    assert (
+        "Classes" in captured.out and DISCLAIMER in captured.out and "Classes" not in captured.err
+    )
+
+
 def test_a_report_that_cannot_be_written_is_named_and_leaves_nothing_behind(
     write_film, tmp_path, capsys
 ):
