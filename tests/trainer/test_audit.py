@@ -22,6 +22,7 @@ from edge_xray.operating_point import Estimate
 from edge_xray_trainer.audit import Audit
 from edge_xray_trainer.audit_films import AuditedFilm, Look
 from edge_xray_trainer.audit_findings import findings_of
+from edge_xray_trainer.duplicates import film_hash
 from edge_xray_trainer.likeness import likeness
 
 
@@ -52,6 +53,9 @@ def test_clean_folder(film_folder, capsys):
     assert record["classes"]["normal"]["patients"] == 27
     assert record["files"] == {"JPEG L": 120}
     assert record["sides"]["width"] == {"least": 110, "median": 110.0, "most": 110}
+    distances = [pair["distance"] for pair in record["closest_strangers"]]
+    assert distances == sorted(distances) and len(distances) == 6
+    assert 26 < distances[0] < distances[-1] <= 50
     for own in record["auc_of_the_border_alone"].values():
         assert 0 <= own["low"] <= own["value"] <= own["high"] <= 1
     assert run(film_folder, "--strict", "--folds", 2, "--format", "json") == 0
@@ -346,6 +350,18 @@ def test_the_worst_is_said_first_and_long_lists_are_cut():
     found = _findings(split_patients=split_patients, border=border)
     assert [own.kind for own in found] == ["leak", "warning", "good"]
     assert "7 patients have films" in found[0].text and "p3, p4 and 2 more. " in found[0].text
+    del split_patients["p5"], split_patients["p6"]
+    assert "p3, p4. Split" in _findings(split_patients=split_patients, border=border)[0].text
+
+
+@pytest.mark.parametrize(
+    ("parts", "leak", "said"),
+    [(("train", "test"), False, True), (("all",), False, False), (("train", "test"), True, False)],
+)
+def test_that_nobody_stands_in_two_parts_is_said_where_there_are_two(parts, leak, said):
+    split_patients = {"p1": parts} if leak else {}
+    found = _findings(parts=parts, classes={}, split_patients=split_patients)
+    assert any(own.text.startswith("No patient and no copy") for own in found) == said
 
 
 @pytest.mark.parametrize(
@@ -411,6 +427,7 @@ def test_a_patient_of_both_classes_may_leave_one_class_to_learn_from(write_film,
     (tmp_path / "p.csv").write_text("\n".join(listed) + "\n")
     record = found(capsys, tmp_path / "data", "--patients", tmp_path / "p.csv")
     assert record["border_folds"] == 2 and list(record["auc_of_the_border_alone"]) == ["viral"]
+    assert record["patients_of_several_classes"] == ["unknown"]
 
 
 def test_three_channels_and_one_patient_a_class(tmp_path, capsys):
@@ -456,7 +473,7 @@ def test_tables_count_what_was_found(write_film, tmp_path, capsys):
         write_film(data / path, *drawn, **size)
         rows.append(f"{path},{patient}")
 
-    for index, patient in enumerate(("a", "a", "b", "")):
+    for index, patient in enumerate(("a", "a", "", "")):
         film(f"train/well/{index}.png", patient, "normal", index)
     film("test/well/4.png", "c", "normal", 4, height=100)
     for part, index, patient in (
@@ -469,11 +486,13 @@ def test_tables_count_what_was_found(write_film, tmp_path, capsys):
     shutil.copy(data / "train/ill/0.bmp", data / "test/ill/again.bmp")
     rows.append("test/ill/again.bmp,f")
     with Image.open(data / "train/well/0.png") as image:  # of a patient who is not known
-        image.resize((220, 180)).save(data / "train/ill/again.png")
+        image.resize((220, 180)).save(data / "test/ill/again.png")
     (tmp_path / "who.csv").write_text("\n".join(rows))
     words = (data, "--patients", tmp_path / "who.csv", "--folds", 2)
     assert run(*words, "--format", "markdown") == 0
     text = capsys.readouterr().out
+    # The films whose patients are not known are in two parts and of two classes, but of nobody.
+    assert "patients have films" not in text
     tables = {}
     for part in text.partition("\n## Provenance")[0].split("\n## ")[1:]:
         name, _, rest = part.partition("\n")
@@ -483,7 +502,7 @@ def test_tables_count_what_was_found(write_film, tmp_path, capsys):
         tables[name] = [lines[0], *lines[2:]]
     assert tables["Classes"] == [
         ["class", "train", "test", "films", "patients", "films a patient", "most of one"],
-        ["ill", "4", "2", "6", "4", "1.5", "3"],
+        ["ill", "3", "3", "6", "4", "1.5", "3"],
         ["well", "4", "1", "5", "4", "1.25", "2"],
     ]
     assert tables["Copies"] == [
@@ -496,7 +515,7 @@ def test_tables_count_what_was_found(write_film, tmp_path, capsys):
             "in several parts",
         ],
         ["byte for byte", "1", "2", "1", "0", "1"],
-        ["saved again", "1", "2", "0", "1", "0"],
+        ["saved again", "1", "2", "0", "1", "1"],
     ]
     png, bmp = tables["Files"][1:]
     assert png[:4] == ["PNG L", "6", "110 to 220", "90 to 180"] and png[5] == "ill 1, well 5"
@@ -518,7 +537,33 @@ def test_tables_count_what_was_found(write_film, tmp_path, capsys):
     assert run(*words) == 0
     text = capsys.readouterr().out
     assert "Files that cannot be read" in text and "test/ill/3.bmp" in text
-    assert "11 files in 2 classes, 6 named patients, parts: train, test." in text
+    assert "11 files in 2 classes, 5 named patients, parts: train, test." in text
+
+
+def test_the_most_alike_films_of_different_patients_are_named(draw_film, tmp_path, capsys):
+    def apart(first, second):
+        hashes = zip(film_hash(first), film_hash(second), strict=True)
+        return sum((int(a) ^ int(b)).bit_count() for a, b in hashes)
+
+    rows, distances = ["path,patient"], []
+    for place, (label, patients) in enumerate({"well": ("p1", "p1"), "ill": ("p2", "p3")}.items()):
+        film, other = (draw_film("normal", 10 * place + index) for index in range(2))
+        # Mixed with another until it is no copy any more.
+        mixes = (np.uint8(film * (1 - share) + other * share) for share in np.linspace(0, 1, 50))
+        mixed = next(mix for mix in mixes if apart(film, mix) > 26)
+        distances.append(apart(film, mixed))
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for index, (pixels, patient) in enumerate(zip((film, mixed), patients, strict=True)):
+            Image.fromarray(pixels).save(tmp_path / "data" / label / f"{index}.png")
+            rows.append(f"{label}/{index}.png,{patient}")
+    (tmp_path / "who.csv").write_text("\n".join(rows))
+    record = found(capsys, tmp_path / "data", "--patients", tmp_path / "who.csv")
+    first, *others = record["closest_strangers"]
+    assert first == {"first": "ill/0.png", "second": "ill/1.png", "distance": distances[1]}
+    assert record["copies"] == [] and not any(
+        {own["first"], own["second"]} == {"well/0.png", "well/1.png"} for own in others
+    )
+    assert set(record["likeness"]) == {"one patient, one class", "two patients"}
 
 
 def test_html_shows_films_unless_told_not_to(folder, tmp_path, capsys):
