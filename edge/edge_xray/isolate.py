@@ -102,6 +102,8 @@ def decode_guarded(source: Path | bytes, spec: InputSpec) -> DecodedFilm:
 def is_bounded(data: bytes, spec: InputSpec) -> bool:
     """Whether the content is a JPEG or PNG whose header bounds what decoding costs.
 
+    One of more than `MAX_PIXELS` may be: `decode` refuses it by its header.
+
     Args:
         data: the whole file.
         spec: the network's input.
@@ -121,7 +123,7 @@ def is_bounded(data: bytes, spec: InputSpec) -> bool:
             needed += 2 * jpeg.components * pixels  # all coefficients wait in memory
             if jpeg.scans * pixels > IN_THREAD_SCANNED:
                 return False
-        return pixels <= MAX_PIXELS and needed <= IN_THREAD_BYTES
+        return needed <= IN_THREAD_BYTES
     if data.startswith(headers.PNG_MAGIC):
         png = headers.read_png_header(data)
         pixels = png.width * png.height
@@ -129,7 +131,7 @@ def is_bounded(data: bytes, spec: InputSpec) -> bool:
         # Colour with one transparent value: its chunk comes before the pixels.
         costly |= png.channels == 3 and data.find(b"tRNS", 0, data.find(b"IDAT")) >= 0
         each = _ALPHA_BYTES if costly else 2 * png.channels + 2
-        return pixels <= MAX_PIXELS and png.decoded_bytes + each * pixels <= IN_THREAD_BYTES
+        return png.decoded_bytes + each * pixels <= IN_THREAD_BYTES
     return False
 
 

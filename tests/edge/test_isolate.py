@@ -113,7 +113,9 @@ def test_one_child_serves_many_films(draw_film, encode):
     before = children()
     for _ in range(3):
         decode_isolated(data, SPEC)
-    assert children() == before
+        with pytest.raises(FilmError):
+            decode_isolated(b"no film", SPEC)
+    assert children() == before and len(before) == 1
 
 
 def test_a_child_is_replaced_after_so_many_films(draw_film, encode, monkeypatch):
@@ -126,6 +128,16 @@ def test_a_child_is_replaced_after_so_many_films(draw_film, encode, monkeypatch)
     assert not children()  # after its last film it ended
     decode_isolated(data, SPEC)
     assert len(children()) == 1 and children() != [first]
+
+
+def test_a_child_imports_nothing_from_the_current_folder(draw_film, encode, tmp_path, monkeypatch):
+    (tmp_path / "PIL").mkdir()
+    (tmp_path / "PIL" / "__init__.py").write_text("raise SystemExit('from the folder of films')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    monkeypatch.setattr(isolate, "_idle", [])
+    assert decode_isolated(encode(draw_film(), "TIFF"), SPEC).format == "TIFF"
+    isolate.close_children()
 
 
 def test_a_file_is_read_by_path_too(tmp_path, draw_film, encode):
@@ -328,6 +340,15 @@ def test_cheap_pictures_stay_in_the_thread_and_all_else_does_not(encode, draw_fi
     assert not is_bounded(encode(film, "BMP"), SPEC)
     assert not is_bounded(to_dicom(film), SPEC)
     assert not is_bounded(to_dicom(film, preamble=False), SPEC)
+
+
+def test_a_jpeg_of_too_many_pixels_is_refused_by_its_header(encode, monkeypatch):
+    large = encode(Image.new("L", (8000, 6400)), "JPEG")
+    monkeypatch.setattr(Image, "open", None)
+    monkeypatch.setattr(isolate, "decode_isolated", None)
+    with pytest.raises(FilmError) as caught:
+        decode_guarded(large, SPEC)
+    assert caught.value.reason == "too_large" and "8000x6400 pixels" in str(caught.value)
 
 
 def coarse_jpeg(side: int, scans: int) -> bytes:
