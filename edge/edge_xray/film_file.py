@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import threading
 from collections.abc import Iterator
@@ -82,11 +83,13 @@ def copied_as_text(data: bytes) -> bool:
     """
     if data.startswith(_PNG_NAME):
         return not data.startswith(PNG_MAGIC)
-    feeds = data.count(b"\n") if starts_like_a_film(data) else 0
-    return feeds >= _LEAST_FEEDS and data.count(b"\r\n") == feeds
+    if _LONE_FEED.search(data) or not starts_like_a_film(data):
+        return False
+    return data.count(b"\n") >= _LEAST_FEEDS
 
 
 _PNG_NAME: Final = PNG_MAGIC[:4]
+_LONE_FEED: Final = re.compile(rb"(?<!\r)\n")
 _LEAST_FEEDS: Final = 64
 
 
