@@ -87,6 +87,12 @@ def write_all(file: int, data: bytes) -> None:
         rest = rest[os.write(file, rest) :]
 
 
+def close_quietly(file: int) -> None:
+    """Close a descriptor whose data are synced or given up: of a drive that is gone this fails as well."""
+    with contextlib.suppress(OSError):
+        os.close(file)
+
+
 def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Write a file so that at every instant either the old one or the new one is there, whole.
 
@@ -209,7 +215,7 @@ class FolderLock:
                 os.ftruncate(self._file, 0)
                 write_all(self._file, f"{os.getpid()} {_this_boot()}\n".encode())
         except BaseException:
-            os.close(self._file)
+            close_quietly(self._file)
             raise
 
     def __enter__(self) -> Self:
@@ -225,7 +231,7 @@ class FolderLock:
         if self._file >= 0:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, 0)
-            os.close(self._file)
+            close_quietly(self._file)
             self._file = -1
 
 

@@ -26,6 +26,7 @@ from edge_xray._compat import Self
 from edge_xray.durable import (
     BINARY,
     FolderLock,
+    close_quietly,
     output_errors,
     write_all,
     write_atomically,
@@ -223,7 +224,7 @@ class Journal:
 
     def _release(self) -> None:
         if self._file >= 0:
-            os.close(self._file)
+            close_quietly(self._file)
             self._file = -1
         self._lock.release()
 

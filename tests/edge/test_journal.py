@@ -119,6 +119,28 @@ def test_a_disk_that_fails_on_the_way_out_does_not_hide_what_went_wrong_before(
     Journal(tmp_path, "model").close()
 
 
+def test_a_drive_that_fails_to_the_last_is_named_and_lets_go_of_its_folder(tmp_path, monkeypatch):
+    """Network drives and FUSE fail in closing as well, and name no file then."""
+    close = os.close
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def close_and_fail(file: int) -> None:
+        close(file)
+        fail(file)
+
+    with (
+        pytest.raises(OutputError, match=JOURNAL_NAME),
+        Journal(tmp_path, "model") as journal,
+    ):
+        journal.append("film0", record(0))
+        monkeypatch.setattr(os, "fsync", fail)
+        monkeypatch.setattr(os, "close", close_and_fail)
+    monkeypatch.undo()
+    Journal(tmp_path, "model").close()
+
+
 def test_a_journal_that_something_else_changes_is_told(tmp_path):
     path = tmp_path / JOURNAL_NAME
     with Journal(tmp_path, "model") as journal:
