@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -45,11 +47,13 @@ class FilmList:
         """
         self.revision = 0
         self._results = results
+        self._root = printable(folder)
         self._rows: dict[str, Row] = {}
         self._spellings: dict[str, tuple[str, ...]] = {}
         self._copies: list[list[str]] = []
+        self._respelled: set[str] = set()
         self._copies_revision = -1
-        root = printable(folder)
+        root = self._root
         inside = root if root.endswith(os.sep) else root + os.sep
         outdated: list[Row] = []
         for row, start in results.placed_rows():
@@ -119,10 +123,10 @@ class FilmList:
     def drop_renamed(self) -> None:
         """Drop a film whose file is gone while the same film is there under another name."""
         if self._copies_revision != self.revision:
-            self._copies = self._find_copies()
+            self._find_copies()
             self._copies_revision = self.revision
         for paths in self._copies:
-            gone = [path for path in paths if path in self._rows and _is_gone(path)]
+            gone = [path for path in paths if path in self._rows and self._is_gone(path)]
             # If all are gone, so is the drive: then nothing was renamed.
             for path in gone if len(gone) < len(paths) else ():
                 self.drop(path)
@@ -131,12 +135,39 @@ class FilmList:
         for spelling in (row.path, *self._spellings.get(row.path, ())):
             self._results.forget(spelling, row.sha256)
 
-    def _find_copies(self) -> list[list[str]]:
+    def _find_copies(self) -> None:
         by_content: dict[str, list[str]] = {}
         for path, row in self._rows.items():
             if row.sha256:
                 by_content.setdefault(row.sha256, []).append(path)
-        return [paths for paths in by_content.values() if len(paths) > 1]
+        self._copies = [paths for paths in by_content.values() if len(paths) > 1]
+        self._respelled.clear()
+        for paths in self._copies:
+            names = Counter(map(_caseless, paths))
+            self._respelled.update(path for path in paths if names[_caseless(path)] > 1)
+
+    def _is_gone(self, path: str) -> bool:
+        """Whether no file has a row's path; one that had to be escaped is not looked for."""
+        if _ESCAPED.search(path):
+            return False
+        try:
+            os.lstat(_on_disk(path))
+            # A stick has ``A.JPG`` also by the name ``a.jpg``: which of them it is, its folder tells.
+            return path in self._respelled and not self._is_listed(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+
+    def _is_listed(self, path: str) -> bool:
+        """Whether a file is called so to the letter, as are the folders that it lies in."""
+        folder = Path(self._root)
+        for name in Path(path).relative_to(folder).parts:
+            with os.scandir(_on_disk(str(folder))) as there:
+                if name not in {printable(os.fsdecode(other.name)) for other in there}:
+                    return False
+            folder /= name
+        return True
 
 
 def _same_trouble(old: Row, new: Row) -> bool:
@@ -150,15 +181,11 @@ def _same_trouble(old: Row, new: Row) -> bool:
     )
 
 
-def _is_gone(path: str) -> bool:
-    """Whether the file of a row is not there; a name that had to be escaped is not looked for."""
-    if _ESCAPED.search(path):
-        return False
-    try:
-        # Rows hold names as UTF-8, whatever the locale is.
-        os.lstat(openable(Path(path)) if os.name == "nt" else path.encode())
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
+def _on_disk(path: str) -> Path | bytes:
+    """A row's path to look for: rows hold names as UTF-8, whatever the locale is."""
+    return openable(Path(path)) if os.name == "nt" else path.encode()
+
+
+def _caseless(path: str) -> str:
+    """What the names have in common that a disk takes for one: case, and accents in one character or two."""
+    return unicodedata.normalize("NFC", path.casefold())

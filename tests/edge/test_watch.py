@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import unicodedata
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -203,6 +204,48 @@ def test_a_renamed_film_is_listed_under_its_new_name_only(watcher, inbox, write_
     path.rename(inbox / "b.png")
     _settle(watcher)
     assert [Path(row.path).name for row in watcher.rows] == ["b.png", "copy.png"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("A.PNG", "a.png"),
+        ("Monday/a.png", "monday/a.png"),
+        ("Ren\u00e9.png", "Rene\u0301.png"),
+    ],
+)
+def test_a_rename_that_the_disk_takes_for_the_same_name_is_one(
+    watcher, inbox, write_film, monkeypatch, old, new
+):
+    """As sticks (FAT, exFAT), Windows and macOS do; here a disk that does not is made to."""
+
+    def same(name: str) -> str:
+        return unicodedata.normalize("NFC", name.casefold())
+
+    (inbox / old).parent.mkdir(exist_ok=True)
+    write_film(inbox / old, "viral", 923)
+    write_film(inbox / "copy.png", "viral", 923)
+    _settle(watcher)
+    if "/" in old:
+        (inbox / old).parent.rename((inbox / new).parent)
+    else:
+        (inbox / old).rename(inbox / new)
+    there, lstat = {same(str(path)): path for path in inbox.rglob("*")}, os.lstat
+    monkeypatch.setattr(os, "lstat", lambda path: lstat(there.get(same(os.fsdecode(path)), path)))
+    _settle(watcher)
+    assert sorted(row.path for row in watcher.rows) == sorted(
+        str(path) for path in (inbox / new, inbox / "copy.png")
+    )
+
+
+def test_two_names_that_differ_in_case_alone_are_two_films(watcher, inbox, write_film):
+    write_film(inbox / "a.png", "viral", 923)
+    write_film(inbox / "A.PNG", "viral", 923)
+    if len(list(inbox.iterdir())) < 2:
+        pytest.skip("this disk knows no case")
+    _settle(watcher)
+    _settle(watcher)
+    assert sorted(_listed(watcher)) == ["A.PNG", "a.png"]
 
 
 def test_a_film_that_is_renamed_and_back_is_listed_once(watcher, inbox, write_film):
