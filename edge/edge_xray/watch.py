@@ -162,9 +162,10 @@ class Watcher:
         )
         for row in films:
             if isinstance(row, Prediction) or not (row.reason in PASSING or why_away(self._folder)):
+                last = self._done.get(row.path)
                 self._done[row.path] = taken[row.path]
                 self._plan_retry(row)
-                if self._films.put(row):
+                if not self._is_same_file(row, last) and self._films.put(row):
                     yield Heard(row)
             if stop.is_set():
                 break
@@ -213,6 +214,20 @@ class Watcher:
                 taken[found.shown] = signature
                 self.taken += 1
                 yield found
+
+    def _is_same_file(self, row: Row, last: Signature | None) -> bool:
+        """Whether a file that could not be read was listed already and only has another inode: its answer still holds.
+
+        A stick that was pulled out and put in again gives its files other inodes, so that all are read again.
+        """
+        return (
+            not row.sha256
+            and not isinstance(row, Prediction)
+            and row.reason in MACHINE_REASONS
+            and last is not None
+            and last[:2] == self._done[row.path][:2]
+            and row.path in self._films
+        )
 
     def _plan_retry(self, row: Row) -> None:
         """A fault of the machine may be mended without a trace on the film's file."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -412,6 +413,33 @@ def test_a_fault_of_the_machine_is_tried_again_ever_more_seldom(
     inbox.rename(tmp_path / "away")
     with _watching(inbox, tmp_path / "out", tiny_model) as watcher:
         assert [row.label for row in watcher.rows] == ["viral"]
+
+
+def test_an_answer_stays_listed_while_a_drive_that_is_back_cannot_read_its_film(
+    inbox, tmp_path, write_film, tiny_model, monkeypatch
+):
+    now = 0.0
+    path = write_film(inbox / "a.png", "viral", 923)
+    disk = Disk(monkeypatch)
+    with _watching(inbox, tmp_path / "out", tiny_model, clock=lambda: now) as watcher:
+        assert _settle(watcher) == ["a.png"]
+        lines, rows = _lines(tmp_path / "out"), watcher.rows
+        # Put in again, a stick gives its files other inodes.
+        shutil.copy2(path, tmp_path / "b.png")
+        (tmp_path / "b.png").replace(path)
+        disk.read, disk.fault = [], OSError(5, "Input/output error")
+        assert _settle(watcher) == []
+        assert disk.read == ["a.png"]
+        assert watcher.rows == rows
+        disk.fault, now = None, 10.0
+        assert _settle(watcher) == []
+        assert disk.read == ["a.png", "a.png"]
+        assert (watcher.rows, _lines(tmp_path / "out")) == (rows, lines)
+        # Of a file that was changed the old answer would be another film's.
+        write_film(path, "normal", 924)
+        disk.fault = OSError(5, "Input/output error")
+        assert _settle(watcher) == ["a.png"]
+        assert watcher.rows[0].reason == "unreadable"
 
 
 def test_many_faults_do_not_keep_new_films_waiting(
