@@ -7,6 +7,7 @@ does not grow with the folder.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -287,7 +288,8 @@ def _write(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
         replace_file(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise OutputError(
             f"{path}: cannot be written ({error.strerror or error}); free some space or choose "
             "another folder with -o, then run the same command to go on"

@@ -89,6 +89,8 @@ def test_a_disk_that_refuses_is_exit_3_and_the_next_scan_goes_on(
     words = ["scan", str(films), "-o", str(tmp_path / "out"), "-m", str(tiny_model)]
     error = OSError(number, os.strerror(number))
     with monkeypatch.context() as broken:
+        # Such a disk takes nothing away either.
+        broken.setattr(Path, "unlink", _failing(Path.unlink, error, 0))
         if place == "pictures":
             broken.setattr(Path, "write_bytes", _failing(Path.write_bytes, error, 20))
         elif place == "journal":
@@ -97,7 +99,7 @@ def test_a_disk_that_refuses_is_exit_3_and_the_next_scan_goes_on(
             broken.setattr(Path, "replace", _failing(Path.replace, error, FILMS + 2))
         assert main(words) == 3
     talk = capsys.readouterr().err
-    assert os.strerror(number) in talk
+    assert f"cannot be written ({os.strerror(number)})" in talk
     assert "Traceback" not in talk
     assert main(words) == 0
     rows = (tmp_path / "out" / "results.csv").read_text().splitlines()
