@@ -236,7 +236,7 @@ class Journal:
                         break
                     offset -= len(line)
             else:
-                with self._path.open("rb") as stream:
+                with output_errors(self._path), self._path.open("rb") as stream:
                     stream.seek(offset)
                     line = stream.readline(MAX_LINE_BYTES)
         entry = _film(line)

@@ -152,6 +152,18 @@ def test_a_journal_that_something_else_changes_is_told(tmp_path):
                 read()
 
 
+@forking
+def test_a_journal_that_is_taken_away_is_told(tmp_path):
+    """Where folders can be removed while files in them are open."""
+    path = tmp_path / JOURNAL_NAME
+    with Journal(tmp_path, "model") as journal:
+        journal.append("film0", record(0))
+        journal.flush()
+        path.unlink()
+        with pytest.raises(OutputError, match=JOURNAL_NAME):
+            journal.records["film0"]
+
+
 def test_another_model_starts_fresh_and_says_so(tmp_path):
     fill(tmp_path)
     with Journal(tmp_path, "another model") as journal:
