@@ -195,7 +195,9 @@ class FolderLock:
         Raises:
             OutputError: another process owns it, or the lock file cannot be written.
         """
-        path = folder / name
+        self._path = path = folder / name
+        self._work = work
+        self._owner = f"{os.getpid()} {_this_boot()}\n".encode()
         with output_errors(path):
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | BINARY, 0o666)
         try:
@@ -213,10 +215,24 @@ class FolderLock:
             with output_errors(path):
                 os.lseek(self._file, 0, os.SEEK_SET)
                 os.ftruncate(self._file, 0)
-                write_all(self._file, f"{os.getpid()} {_this_boot()}\n".encode())
+                write_all(self._file, self._owner)
         except BaseException:
             close_quietly(self._file)
             raise
+
+    def check(self) -> None:
+        """Make sure that nobody else took the folder: some network drives let each machine have its own locks.
+
+        Raises:
+            OutputError: somebody did, or the lock file cannot be read.
+        """
+        with output_errors(self._path):
+            owner = self._path.read_bytes()
+        if owner != self._owner:
+            raise OutputError(
+                f"{self._path.parent}: another {self._work} writes here since, maybe from another machine, so this "
+                "one stops; name a folder of its own for each with --output, and start again"
+            )
 
     def __enter__(self) -> Self:
         """The folder is taken already."""
@@ -229,7 +245,8 @@ class FolderLock:
     def release(self) -> None:
         """Give the folder back. The file stays: unlinking it would let two owners lock two files."""
         if self._file >= 0:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, OutputError):
+                self.check()  # or the one who took it since would be told that it lost it
                 os.ftruncate(self._file, 0)
             close_quietly(self._file)
             self._file = -1

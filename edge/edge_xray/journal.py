@@ -130,8 +130,8 @@ class Journal:
         """Write and sync what was appended; after it returns, a power cut loses none of it.
 
         Raises:
-            OutputError: the disk is full, or the journal cannot be written. What was not synced is
-                done again by the next scan.
+            OutputError: the disk is full, the journal cannot be written, or another scan took the folder.
+                What was not synced is done again by the next scan.
         """
         with self._guard:
             if self._failed:
@@ -141,6 +141,8 @@ class Journal:
                 )
             if not self._pending:
                 return
+            # What another scan wrote meanwhile would be written over.
+            self._lock.check()
             try:
                 with output_errors(self._path):
                     write_all(self._file, b"".join(self._pending))

@@ -352,6 +352,24 @@ def test_where_locks_are_unknown_the_process_number_decides(tmp_path, monkeypatc
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links want a right there")
+@forking
+def test_where_each_machine_has_its_own_locks_the_scan_that_came_first_stops(tmp_path, monkeypatch):
+    """As on network drives that pass no locks on; two processes stand for two machines."""
+    monkeypatch.setattr("fcntl.flock", lambda *_: None)
+    first = Journal(tmp_path, "model")
+    first.append("film0", record(0))
+    first.flush()
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    with Journal(tmp_path, "model") as second:
+        first.append("film9", record(9))
+        with pytest.raises(OutputError, match="another scan writes here since"):
+            first.close()
+        second.append("film1", record(1))
+    with Journal(tmp_path, "model") as journal:
+        assert list(journal.records) == ["film0", "film1"]
+        assert not journal.damaged
+
+
 def test_a_link_in_the_place_of_the_partial_file_is_not_written_through(tmp_path):
     kept = tmp_path / "kept"
     kept.write_bytes(b"kept")
