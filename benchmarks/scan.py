@@ -116,7 +116,7 @@ def command_of(name: str, folder: Path, models: dict[str, str], scratch: Path) -
     scan = [
         sys.executable,
         "-m",
-        "edge_xray.cli",
+        "edge_xray",
         "scan",
         str(folder),
         "--quiet",

@@ -39,7 +39,7 @@ def scan(folder: Path) -> str:
         if path.suffix in {".jpeg", ".dcm"}:
             shutil.copy(path, films)
     finished = subprocess.run(
-        [sys.executable, "-m", "edge_xray.cli", "scan", "films"],
+        [sys.executable, "-m", "edge_xray", "scan", "films"],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

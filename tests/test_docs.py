@@ -196,7 +196,7 @@ def test_the_csv_columns_are_those_of_a_scan(tiny_model: Path, tmp_path: Path) -
     rows = table_under(read("README.md"), "### The CSV")
     documented = [name for cell, _ in rows for name in re.findall(r"`([a-z_0-9]+)`", cell)]
     (tmp_path / "note.txt").write_text("no film")
-    scan = ["-m", "edge_xray.cli", "scan", str(tmp_path), "--format", "csv"]
+    scan = ["-m", "edge_xray", "scan", str(tmp_path), "--format", "csv"]
     finished = subprocess.run(
         [sys.executable, *scan, "--model", str(tiny_model)],
         capture_output=True,

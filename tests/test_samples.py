@@ -206,7 +206,7 @@ def test_the_shipped_composites_are_the_means_of_the_films_listed(script: Module
 def test_the_shipped_model_tells_the_samples_apart() -> None:
     pytest.importorskip("pydicom")
     finished = subprocess.run(
-        [sys.executable, "-m", "edge_xray.cli", "scan", str(SAMPLES), "--format", "csv"],
+        [sys.executable, "-m", "edge_xray", "scan", str(SAMPLES), "--format", "csv"],
         capture_output=True,
         text=True,
         timeout=120,

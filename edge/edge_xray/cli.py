@@ -170,7 +170,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code == ExitCode.USAGE and _BROKEN and not known:
         say(f"{PROGRAM}: parts that could not be loaded: {'; '.join(_BROKEN)}")
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

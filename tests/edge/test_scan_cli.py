@@ -632,7 +632,7 @@ def test_streams_that_are_closed_or_full_end_as_documented(
     monkeypatch.chdir(tmp_path)
     command, *rest = words.split()
     model = {"info": [str(tiny_model)], "scan": ["-m", str(tiny_model)]}.get(command, [])
-    line = shlex.join([sys.executable, "-m", "edge_xray.cli", command, *rest, *model])
+    line = shlex.join([sys.executable, "-m", "edge_xray", command, *rest, *model])
     if redirection.startswith("|"):
         # Nobody reads the pipe any more when the first word is written.
         line = f"({line}; echo $? >code) {redirection}"
@@ -826,7 +826,7 @@ def test_an_output_that_cannot_be_written_is_exit_3(run, films):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_behind_stdout_is_exit_3(films, tiny_model):
-    command = [sys.executable, "-m", "edge_xray.cli", "scan", str(films), "-m", str(tiny_model)]
+    command = [sys.executable, "-m", "edge_xray", "scan", str(films), "-m", str(tiny_model)]
     for form in ("csv", "table"):
         with Path("/dev/full").open("w") as full:
             ended = subprocess.run(
@@ -837,8 +837,20 @@ def test_a_full_disk_behind_stdout_is_exit_3(films, tiny_model):
         assert "Traceback" not in ended.stderr
 
 
+def test_ctrl_c_in_the_first_moment_is_no_traceback(tmp_path):
+    # What is imported first of all is slow enough for a hand that was on the keys.
+    (tmp_path / "typer.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "edge_xray", "--version"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 def test_a_reader_that_leaves_early_is_no_traceback(films, tiny_model):
-    command = [sys.executable, "-m", "edge_xray.cli", "scan", str(films), "-m", str(tiny_model)]
+    command = [sys.executable, "-m", "edge_xray", "scan", str(films), "-m", str(tiny_model)]
     process = subprocess.Popen(
         [*command, "-f", "csv"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -854,7 +866,7 @@ def test_talk_is_plain_in_a_pipe_and_nothing_else_is_said(films, tiny_model):
         [
             sys.executable,
             "-m",
-            "edge_xray.cli",
+            "edge_xray",
             "scan",
             str(films),
             "-m",
@@ -887,7 +899,7 @@ def test_a_terminal_of_60_columns_sees_progress_and_a_table_that_fits(
     environment = {key: os.environ[key] for key in os.environ if key not in ("COLUMNS", "NO_COLOR")}
     environment |= {"TERM": "xterm-256color"} | ({"NO_COLOR": "1"} if plain else {})
     process = subprocess.Popen(
-        [sys.executable, "-m", "edge_xray.cli", "scan", str(films), "-m", str(tiny_model)],
+        [sys.executable, "-m", "edge_xray", "scan", str(films), "-m", str(tiny_model)],
         cwd=tmp_path,
         env=environment,
         stdout=terminal,
@@ -920,7 +932,7 @@ def test_a_scan_needs_no_network(films, tiny_model, tmp_path):
     if subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode:
         pytest.skip("namespaces are not allowed here")
     ended = subprocess.run(
-        ["unshare", "-rn", sys.executable, "-m", "edge_xray.cli", "scan", films, "-m", tiny_model],
+        ["unshare", "-rn", sys.executable, "-m", "edge_xray", "scan", films, "-m", tiny_model],
         cwd=tmp_path,
         capture_output=True,
         text=True,

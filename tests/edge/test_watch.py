@@ -27,7 +27,7 @@ from edge_xray.scan_command import run_of
 from edge_xray.walk import Found, openable
 from edge_xray.watch import Watcher, is_open_for_writing, run_watch
 
-WATCH = [sys.executable, "-m", "edge_xray.cli", "watch", "-o", "out", "--interval", "0.1"]
+WATCH = [sys.executable, "-m", "edge_xray", "watch", "-o", "out", "--interval", "0.1"]
 
 
 @pytest.fixture
@@ -901,7 +901,7 @@ def test_the_command_ends_cleanly_on_a_signal(inbox, tmp_path, write_film, tiny_
 def test_an_interrupted_scan_is_130_and_goes_on(tmp_path, write_film, tiny_model):
     for index in range(40):
         write_film(tmp_path / "films" / f"{index}.png", "normal", index, height=600, width=700)
-    command = [sys.executable, "-m", "edge_xray.cli", "scan", "films", "-o", "out", "-j", "1"]
+    command = [sys.executable, "-m", "edge_xray", "scan", "films", "-o", "out", "-j", "1"]
     command += ["--model", str(tiny_model)]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     pictures = tmp_path / "out" / "pictures"
@@ -955,7 +955,7 @@ def test_a_scan_whose_terminal_is_closed_is_130_and_keeps_what_is_done(
 ):
     for index in range(60):
         write_film(tmp_path / "films" / f"{index}.png", "normal", index, height=600, width=700)
-    words = [sys.executable, "-m", "edge_xray.cli", "scan", "films", "-o", "out", "-j", "1"]
+    words = [sys.executable, "-m", "edge_xray", "scan", "films", "-o", "out", "-j", "1"]
     process, controller = _in_terminal([*words, "--model", str(tiny_model)], tmp_path)
     pictures = tmp_path / "out" / "pictures"
     while not (pictures.is_dir() and len([*pictures.iterdir()]) > 5):

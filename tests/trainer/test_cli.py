@@ -58,7 +58,7 @@ def test_train_is_silent_about_gpus_that_are_not_there(
     words += ["--split", str(two_runs[0] / "split.json")]
     plain = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
     ended = subprocess.run(
-        [sys.executable, "-m", "edge_xray.cli", *words],
+        [sys.executable, "-m", "edge_xray", *words],
         env=plain, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "Going on after 1 finished epochs." in ended.stderr

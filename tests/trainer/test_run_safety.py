@@ -215,7 +215,7 @@ def test_sigterm_ends_training_as_ctrl_c_does(film_folder: Path, tmp_path: Path)
     output = tmp_path / "run"
     words = ["train", str(film_folder), "-o", str(output), *QUICK, "--epochs", "5000"]
     with subprocess.Popen(
-        [sys.executable, "-m", "edge_xray.cli", *words],
+        [sys.executable, "-m", "edge_xray", *words],
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         stderr=subprocess.PIPE,
         text=True,
