@@ -116,3 +116,15 @@ def test_the_import_contracts_hold() -> None:
         [command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+@pytest.mark.parametrize("script", ["arm/run", "windows/run"])
+def test_what_a_script_starts_by_its_module_is_a_command(script: str) -> None:
+    text = (ROOT / "tests" / script).read_text("utf-8")
+    started = set(re.findall(r"-m (edge_xray[\w.]*)", text))
+    assert started
+    for module in started:
+        told = subprocess.run(
+            [sys.executable, "-m", module, "--version"], capture_output=True, text=True, timeout=120
+        )
+        assert told.stdout.strip(), f"{module} says nothing"
