@@ -6,10 +6,12 @@ alone gives the same list after a restart, even while the drive is away.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -125,8 +127,10 @@ class FilmList:
         if self._copies_revision != self.revision:
             self._find_copies()
             self._copies_revision = self.revision
+        # Read once for all films of a folder: after it got another name itself, each of them is looked for.
+        names = functools.cache(_names_in)
         for paths in self._copies:
-            gone = [path for path in paths if path in self._rows and self._is_gone(path)]
+            gone = [path for path in paths if path in self._rows and self._is_gone(path, names)]
             # If all are gone, so is the drive: then nothing was renamed.
             for path in gone if len(gone) < len(paths) else ():
                 self.drop(path)
@@ -146,26 +150,25 @@ class FilmList:
             names = Counter(map(_caseless, paths))
             self._respelled.update(path for path in paths if names[_caseless(path)] > 1)
 
-    def _is_gone(self, path: str) -> bool:
-        """Whether no file has a row's path; one that had to be escaped is not looked for."""
+    def _is_gone(self, path: str, names: Callable[[str], frozenset[str]]) -> bool:
+        """Whether no file has a row's path, by the names in its folder; one that had to be escaped is not looked for."""
         if _ESCAPED.search(path):
             return False
         try:
             os.lstat(_on_disk(path))
             # A stick has ``A.JPG`` also by the name ``a.jpg``: which of them it is, its folder tells.
-            return path in self._respelled and not self._is_listed(path)
+            return path in self._respelled and not self._is_listed(path, names)
         except (FileNotFoundError, NotADirectoryError):
             return True
         except OSError:
             return False
 
-    def _is_listed(self, path: str) -> bool:
+    def _is_listed(self, path: str, names: Callable[[str], frozenset[str]]) -> bool:
         """Whether a file is called so to the letter, as are the folders that it lies in."""
         folder = Path(self._root)
         for name in Path(path).relative_to(folder).parts:
-            with os.scandir(_on_disk(str(folder))) as there:
-                if name not in {printable(os.fsdecode(other.name)) for other in there}:
-                    return False
+            if name not in names(str(folder)):
+                return False
             folder /= name
         return True
 
@@ -184,6 +187,12 @@ def _same_trouble(old: Row, new: Row) -> bool:
 def _on_disk(path: str) -> Path | bytes:
     """A row's path to look for: rows hold names as UTF-8, whatever the locale is."""
     return openable(Path(path)) if os.name == "nt" else path.encode()
+
+
+def _names_in(folder: str) -> frozenset[str]:
+    """What a folder calls its files and folders, as rows hold names."""
+    with os.scandir(_on_disk(folder)) as there:
+        return frozenset(printable(os.fsdecode(one.name)) for one in there)
 
 
 def _caseless(path: str) -> str:

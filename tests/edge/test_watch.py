@@ -239,6 +239,29 @@ def test_a_rename_that_the_disk_takes_for_the_same_name_is_one(
     )
 
 
+def test_a_renamed_folder_is_not_read_once_for_each_of_its_films(
+    watcher, inbox, write_film, monkeypatch
+):
+    (inbox / "Monday").mkdir()
+    for seed in range(8):
+        write_film(inbox / "Monday" / f"{seed}.png", "viral", seed)
+    _settle(watcher)
+    (inbox / "Monday").rename(inbox / "monday")
+    read, scandir = [], os.scandir
+
+    def counted(folder):
+        read.append(os.fsdecode(folder))
+        return scandir(folder)
+
+    list(watcher.look())
+    monkeypatch.setattr(os, "scandir", counted)
+    list(watcher.look())
+    assert sorted(row.path for row in watcher.rows) == [
+        str(inbox / "monday" / f"{seed}.png") for seed in range(8)
+    ]
+    assert sum(Path(folder).name == "monday" for folder in read) <= 3
+
+
 def test_two_names_that_differ_in_case_alone_are_two_films(watcher, inbox, write_film):
     write_film(inbox / "a.png", "viral", 923)
     write_film(inbox / "A.PNG", "viral", 923)
