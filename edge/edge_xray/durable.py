@@ -202,8 +202,7 @@ class FolderLock:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | BINARY, 0o666)
         try:
             with output_errors(path):
-                content = os.read(self._file, _OWNER_BYTES).decode("ascii", "replace")
-                owner, _, boot = content.strip().partition(" ")
+                owner, _, boot = self._read().decode("ascii", "replace").strip().partition(" ")
                 free = _try_lock(self._file)
                 if free is None:
                     free = boot != _this_boot() or not _alive(owner)
@@ -227,12 +226,27 @@ class FolderLock:
             OutputError: somebody did, or the lock file cannot be read.
         """
         with output_errors(self._path):
-            owner = self._path.read_bytes()
+            try:
+                # By its name: what is read through an open file may be a minute old on a network drive.
+                owner = self._path.read_bytes()
+            except PermissionError:
+                owner = self._read()
         if owner != self._owner:
             raise OutputError(
                 f"{self._path.parent}: another {self._work} writes here since, maybe from another machine, so this "
                 "one stops; name a folder of its own for each with --output, and start again"
             )
+
+    def _read(self) -> bytes:
+        """What the lock file says; nothing where another one's lock forbids to read it.
+
+        On a Windows network drive, under Linux, a lock does so for all descriptors but its own (flock(2)).
+        """
+        try:
+            os.lseek(self._file, 0, os.SEEK_SET)
+            return os.read(self._file, _OWNER_BYTES)
+        except PermissionError:
+            return b""
 
     def __enter__(self) -> Self:
         """The folder is taken already."""

@@ -351,7 +351,6 @@ def test_where_locks_are_unknown_the_process_number_decides(tmp_path, monkeypatc
         Journal(tmp_path, "model")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="links want a right there")
 @forking
 def test_where_each_machine_has_its_own_locks_the_scan_that_came_first_stops(tmp_path, monkeypatch):
     """As on network drives that pass no locks on; two processes stand for two machines."""
@@ -370,6 +369,32 @@ def test_where_each_machine_has_its_own_locks_the_scan_that_came_first_stops(tmp
         assert not journal.damaged
 
 
+@forking
+def test_a_lock_that_nobody_else_may_read_behind_keeps_the_folder(tmp_path, monkeypatch):
+    """As on Windows' network drives under Linux, where it is for all descriptors but its own (flock(2))."""
+
+    def refused(*_: object) -> bytes:
+        raise PermissionError(errno.EACCES, "permission denied")
+
+    with Journal(tmp_path, "model") as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "read", refused)
+            with pytest.raises(OutputError, match="another scan writes here"):
+                Journal(tmp_path, "model")
+        monkeypatch.setattr(Path, "read_bytes", refused)
+        journal.append("film0", record(0))
+        journal.flush()
+        assert list(journal.records) == ["film0"]
+        monkeypatch.setattr(
+            os, "read", refused
+        )  # after a break in the network another machine has it
+        journal.append("film1", record(1))
+        with pytest.raises(OutputError, match="another scan writes here since"):
+            journal.flush()
+        monkeypatch.undo()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links want a right there")
 def test_a_link_in_the_place_of_the_partial_file_is_not_written_through(tmp_path):
     kept = tmp_path / "kept"
     kept.write_bytes(b"kept")
