@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Final
+from typing import Final, TextIO
 
 Steps = Callable[[str, "int | None"], AbstractContextManager[Callable[[], None]]]
 """``(what, steps)`` to a context that yields the function to call after each step: `progress`, `unseen`.
@@ -53,24 +54,46 @@ def _shown(what: str, total: int | None, *, between: bool) -> Iterator[Callable[
     from rich import progress as bars
     from rich.console import Console
 
-    console = Console(stderr=True)
     counted = (bars.BarColumn(), bars.MofNCompleteColumn(), bars.TimeRemainingColumn())
-    with bars.Progress(
-        bars.TextColumn("{task.description}", markup=False),
-        *(counted if total is not None else (bars.SpinnerColumn(), bars.TimeElapsedColumn())),
-        console=console,
-        transient=True,
-        auto_refresh=not between,
-        disable=console.is_dumb_terminal,
-    ) as bar:
-        task = bar.add_task(what, total=total)
-        drawn = time.monotonic()
+    with _own_stderr() as stream:
+        console = Console(file=stream)
+        if console.is_dumb_terminal:
+            yield silent
+            return
+        with bars.Progress(
+            bars.TextColumn("{task.description}", markup=False),
+            *(counted if total is not None else (bars.SpinnerColumn(), bars.TimeElapsedColumn())),
+            console=console,
+            transient=True,
+            auto_refresh=not between,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ) as bar:
+            task = bar.add_task(what, total=total)
+            drawn = time.monotonic()
 
-        def step() -> None:
-            nonlocal drawn
-            bar.advance(task)
-            if between and time.monotonic() - drawn >= REFRESH_SECONDS:
-                bar.refresh()
-                drawn = time.monotonic()
+            def step() -> None:
+                nonlocal drawn
+                bar.advance(task)
+                if between and time.monotonic() - drawn >= REFRESH_SECONDS:
+                    bar.refresh()
+                    drawn = time.monotonic()
 
-        yield step
+            yield step
+
+
+@contextmanager
+def _own_stderr() -> Iterator[TextIO]:
+    """Standard error by a number of its own: `quiet_native_output` lets number 2 lead nowhere, for seconds.
+
+    Not on Windows, whose console may know no escape codes: rich does without them on number 2 alone.
+    """
+    try:
+        file = os.dup(sys.stderr.fileno()) if sys.platform != "win32" else -1
+    except (OSError, ValueError):
+        file = -1
+    if file < 0:
+        yield sys.stderr
+        return
+    with os.fdopen(file, "w", encoding=sys.stderr.encoding, errors="replace") as stream:
+        yield stream

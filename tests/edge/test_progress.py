@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -41,11 +43,29 @@ def test_a_pipe_and_a_terminal_that_can_draw_nothing_get_nothing(
     monkeypatch.setenv("TERM", "dumb")
     with progress("Timing films", total) as done:
         done()
-    assert not terminal().strip()
+    assert terminal() == ""
     monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: False)
     with progress("Timing films", total) as done:
         done()
     assert terminal() == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals of POSIX")
+def test_the_time_goes_on_while_native_libraries_are_kept_from_the_terminal():
+    """As for most of a conversion, in which TensorFlow is started and asked."""
+    ours, theirs = os.openpty()
+    code = (
+        "import os, time\nfrom edge_xray.native_output import quiet_native_output\n"
+        "from edge_xray.progress import progress\n"
+        "with progress('Converting', None), quiet_native_output():\n"
+        "    os.write(2, b'a warning')\n    time.sleep(1.6)\n    os._exit(0)"
+    )
+    environment = os.environ | {"TERM": "xterm-256color"}
+    subprocess.run([sys.executable, "-c", code], stderr=theirs, env=environment, timeout=60)
+    text = os.read(ours, 65536).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert "0:00:01" in text and "a warning" not in text
 
 
 def test_a_benchmark_tells_how_far_it_is(terminal, tiny_model):
