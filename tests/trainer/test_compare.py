@@ -236,6 +236,12 @@ def test_the_smallest_model_whose_interval_reaches_the_best_is_named():
         "Highest AUC: large (0.9500). The smallest whose interval reaches it: middle (0.9400, 50% of the size)."
     )
     assert said(small, large) == "Highest AUC: large (0.9500)."
+    # No other interval reaches an area of 1, whose own reaches down to 0.9.
+    perfect = one("perfect", 400, 1.0, 1.0)
+    assert said(perfect, large, small, one("poor", 50, 0.89, 0.99)) == (
+        "Highest AUC: perfect (1.0000). The smallest in its interval: small (0.9000, 25% of the size)."
+    )
+    assert said(one("poor", 50, 0.89, 0.99), perfect) == "Highest AUC: perfect (1.0000)."
     assert "films are all of one kind" in said(nothing, nothing)
 
 

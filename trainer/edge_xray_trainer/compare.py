@@ -326,11 +326,16 @@ def verdict_of(comparison: Comparison) -> str:
         return "No AUC: the films are all of one kind."
     best = max(runs, key=lambda run: run.test.auc.value)
     close = [run for run in runs if run is best or run.test.auc.high >= best.test.auc.value]
+    which = "whose interval reaches it"
+    if best.test.auc.value == 1.0:
+        # No other interval reaches 1 (`ClusterResamples.estimate_area`), but its own reaches down.
+        close = [run for run in runs if run is best or run.test.auc.value >= best.test.auc.low]
+        which = "in its interval"
     small = min(close, key=lambda run: run.bytes)
     text = f"Highest AUC: {best.name} ({best.test.auc.value:.4f})."
     if small is not best:
         text += (
-            f" The smallest whose interval reaches it: {small.name} ({small.test.auc.value:.4f}, "
+            f" The smallest {which}: {small.name} ({small.test.auc.value:.4f}, "
             f"{small.bytes / best.bytes:.0%} of the size)."
         )
     return text
