@@ -64,18 +64,18 @@ TOLERANCE = 1e-9
 def too_few_films(films: int, accuracy_drop: float) -> str:
     """What to say when one film alone is more than may be lost; empty when there are enough.
 
+    To allow less than usual asks for no more films: to allow nothing would ask for ever more.
+
     Args:
         films: how many the verdict is on.
         accuracy_drop: what the budget allows, as a share, 0..1.
     """
-    if films < 1 or 1 / films <= accuracy_drop + TOLERANCE:
+    share = max(accuracy_drop, Budget.accuracy_drop)
+    if films < 1 or 1 / films <= share + TOLERANCE:
         return ""
-    enough = (
-        f"on {math.ceil(1 / accuracy_drop)} films or more" if accuracy_drop > 0 else "on more films"
-    )
     return (
         f"One film of {films} is {1 / films:.2%}, more than the {accuracy_drop:.2%} of accuracy that may be "
-        f"lost: on so few films a single one decides. Judge {enough}, or allow more: each "
+        f"lost: on so few films a single one decides. Judge on {math.ceil(1 / share)} films or more, or allow more: each "
         "check has an option of its name, --max-accuracy-drop, --max-flips and so on."
     )
 

@@ -192,6 +192,8 @@ def test_one_film_of_so_few_is_more_than_may_be_lost():
     assert too_few_films(200, 0.005) == too_few_films(0, 0.005) == ""
     assert "Judge on 200 films or more" in too_few_films(199, 0.005)
     assert "One film of 5 is 20.00%" in too_few_films(5, 0.0)
+    # Who allows less than usual needs no more films for it.
+    assert too_few_films(200, 0.0) == too_few_films(200, 0.001) == ""
 
 
 def test_the_order_of_the_labels_is_no_other_label():
