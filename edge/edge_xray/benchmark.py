@@ -154,14 +154,14 @@ def run_benchmark(
         output = Path(scratch) / "rows.csv"
         for path in itertools.islice(itertools.cycle(paths), WARM_UP_FILMS):
             _time_film(path, classifier, output)
-        energy = _energy(root)
         timed = []
         with progress("Timing films", films) as done:
+            energy = _energy(root)
             for path in itertools.islice(itertools.cycle(paths), max(1, films)):
                 timed.append(_time_film(path, classifier, output))
                 done()
+            spent = _energy_since(energy, _energy(root))
         times = np.array(timed)
-        spent = _energy_since(energy, _energy(root))
         sizes = [path.stat().st_size for path in paths]
     return Benchmark(
         machine=machine_name(root),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,21 @@ def test_drawn_films_by_stage(tiny_model: Path, raspberry: Path) -> None:
     # A common film of that size has 190 kB.
     assert 150_000 < result.median_bytes < 230_000 and DRAWN_SIDES == (1348, 1004)
     assert result.machine.startswith("Raspberry Pi 4 Model B Rev 1.5, ")
+    assert result.joules_per_film == 0.0
+
+
+def test_the_energy_is_of_the_films_and_not_of_what_shows_how_far_it_is(
+    tiny_model: Path, raspberry: Path
+) -> None:
+    counter = raspberry / "sys/class/powercap/intel-rapl:0/energy_uj"
+
+    @contextmanager
+    def shown(what: str, steps: int | None) -> Iterator[Callable[[], None]]:
+        counter.write_text("300\n")
+        yield lambda: None
+        counter.write_text("700\n")
+
+    result = run_benchmark(model=tiny_model, films=1, root=raspberry, progress=shown)
     assert result.joules_per_film == 0.0
 
 
