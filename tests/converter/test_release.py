@@ -38,6 +38,20 @@ def test_a_model_that_failed_may_not(shipped, capsys):
     assert "says FAIL" in capsys.readouterr().err
 
 
+def test_a_model_that_passed_on_few_films_or_by_wide_limits_may_not(shipped, capsys):
+    few, wide = "One film of 2 is 50.00%.", "More than usual may be lost: flips 1."
+    change(shipped, remarks=[few, wide])
+    assert main([str(shipped)]) == 1
+    said = "edge-xray-test.parity.json: says PASS with a doubt. "
+    assert capsys.readouterr().err.splitlines() == [said + few, said + wide]
+    change(shipped, remarks=[])
+    assert missing_reports(shipped) == []
+    # What of a failed one is doubtful is of no matter.
+    change(shipped, remarks=[few], comparisons=[{"verdict": "FAIL"}])
+    (fault,) = missing_reports(shipped)
+    assert "says FAIL" in fault
+
+
 def test_a_model_that_failed_on_one_of_two_runtimes_may_not(shipped, tiny_model):
     own = {"sha256": file_sha256(tiny_model)}
     passed, failed = {"verdict": "PASS"}, {"verdict": "FAIL"}
