@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final, TextIO
 
+from edge_xray.walk import printable
+
 Steps = Callable[[str, "int | None"], AbstractContextManager[Callable[[], None]]]
 """``(what, steps)`` to a context that yields the function to call after each step: `progress`, `unseen`.
 
@@ -32,7 +34,7 @@ def progress(what: str, total: int | None) -> AbstractContextManager[Callable[[]
     """Show progress on standard error while the block runs, on a terminal only.
 
     Args:
-        what: what is being done, a few words.
+        what: what is being done, a few words; names of files in them are shown by `printable`.
         total: how many steps; None: unknown, and the time that went by is shown.
 
     Returns:
@@ -69,7 +71,7 @@ def _shown(what: str, total: int | None, *, between: bool) -> Iterator[Callable[
             redirect_stdout=False,
             redirect_stderr=False,
         ) as bar:
-            task = bar.add_task(what, total=total)
+            task = bar.add_task(printable(what), total=total)
             drawn = time.monotonic()
 
             def step() -> None:

@@ -68,6 +68,13 @@ def test_the_time_goes_on_while_native_libraries_are_kept_from_the_terminal():
     assert "0:00:01" in text and "a warning" not in text
 
 
+def test_a_name_of_a_file_cannot_write_on_the_terminal(terminal):
+    with progress("Converting a\udcff\x1b]0;title\x07\nb.keras", None):
+        pass
+    text = terminal()
+    assert r"Converting a\xff\x1b]0;title\x07\nb.keras" in text and "\x1b]0" not in text
+
+
 def test_a_benchmark_tells_how_far_it_is(terminal, tiny_model):
     assert main(["benchmark", "--model", str(tiny_model), "--films", "2"]) == 0
     text = terminal()
