@@ -88,7 +88,7 @@ def wider_limits(budget: Budget) -> str:
     """
     usual = vars(Budget())
     wider = [
-        f"{name.replace('_', ' ')} {limit:g} (usual {usual[name]:g})"
+        f"{name.replace('_', ' ').replace('auc', 'AUC')} {limit:g} (usual {usual[name]:g})"
         for name, limit in vars(budget).items()
         if limit > usual[name]
     ]

@@ -20,7 +20,7 @@ from edge_xray.measures import (
     wilson_limits,
 )
 from edge_xray.operating_point import Estimate
-from edge_xray_converter.budget import Budget, judge, too_few_films
+from edge_xray_converter.budget import Budget, judge, too_few_films, wider_limits
 from edge_xray_converter.paired import Outcome, compare
 
 LABELS = ("normal", "bacterial", "viral")
@@ -192,6 +192,8 @@ def test_one_film_of_so_few_is_more_than_may_be_lost():
     assert too_few_films(200, 0.005) == too_few_films(0, 0.005) == ""
     assert "Judge on 200 films or more" in too_few_films(199, 0.005)
     assert "One film of 5 is 20.00%" in too_few_films(5, 0.0)
+    allowed = wider_limits(Budget(pair_auc_drop=0.1, flips=0.01))
+    assert allowed == "More than usual may be lost, as shares of 1: pair AUC drop 0.1 (usual 0.01)."
     # Who allows less than usual needs no more films for it.
     assert too_few_films(200, 0.0) == too_few_films(200, 0.001) == ""
 
