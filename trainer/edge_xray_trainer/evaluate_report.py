@@ -47,10 +47,11 @@ def pictures_of(evaluation: Evaluation) -> list[Picture]:
     """The plots of the report."""
     test = evaluation.test
     reliability = evaluation.reliability
-    made = [reliability_plot(reliability.stated, reliability.observed, reliability.films)]
+    made = []
     if math.isfinite(test.auc.value):
         point = (test.type_1.value, test.sensitivity.value)
-        made.insert(0, roc_plot(f"AUC {test.auc.value:.3f}", evaluation.roc, point))
+        made.append(roc_plot(f"AUC {test.auc.value:.3f}", evaluation.roc, point))
+    made.append(reliability_plot(reliability.stated, reliability.observed, reliability.films))
     if evaluation.classes is not None:
         made.append(confusion_plot(evaluation.classes.names, evaluation.classes.confusion))
     robustness = evaluation.robustness

@@ -174,8 +174,8 @@ def _calibration(evaluation: Evaluation) -> Table:
         ("figure", "value, or share of positives", "films"),
         tuple(rows),
         f"Expected calibration error over {len(reliability.films)} bins (Guo et al. 2017); with few "
-        "films it leans high, and so its interval (basic bootstrap of patients) reaches further down. By chance alone: its mean if each film were positive with just the "
-        "probability stated.",
+        "films it leans high, and so its interval (basic bootstrap of patients) reaches further down. "
+        "By chance alone: its mean if each film were positive with just the probability stated.",
     )
 
 
