@@ -378,7 +378,12 @@ def test_that_nobody_stands_in_two_parts_is_said_where_there_are_two(parts, leak
             "warning",
             "too few to say what the border alone tells: AUC 0.9",
         ),
-        ((0.59, 0.50, 0.80), "good", "tells little: AUC 0.590 (0.500 to 0.800) for ill"),
+        (
+            (0.59, 0.50, 0.80),
+            "warning",
+            "too few to say what the border alone tells: AUC 0.590 (0.500 to 0.800) for ill",
+        ),
+        ((0.55, 0.50, 0.60), "good", "tells little: AUC 0.550 (0.500 to 0.600) for ill"),
     ],
 )
 def test_the_border_is_judged_by_the_class_it_gives_away_most(ill, kind, text):
@@ -389,6 +394,12 @@ def test_the_border_is_judged_by_the_class_it_gives_away_most(ill, kind, text):
     }
     (said,) = (own for own in _findings(border=border) if "border" in own.text)
     assert said.kind == kind and text in said.text
+
+
+def test_the_class_of_too_few_films_is_named_where_the_others_are_told_little():
+    border = {"rare": Estimate(0.5, 0.2, 0.8), "ill": Estimate(0.55, 0.52, 0.58)}
+    (said,) = (own for own in _findings(border=border) if "border" in own.text)
+    assert said.kind == "warning" and "AUC 0.500 (0.200 to 0.800) for rare" in said.text
 
 
 def test_a_class_that_the_border_surely_tells_is_named_before_one_that_it_may():

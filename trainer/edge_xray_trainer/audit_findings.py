@@ -14,7 +14,8 @@ NAMED = 5
 """Paths or patients that a sentence names before it counts the rest."""
 
 SHORTCUT_WARNING = 0.6
-"""The border's AUC from which a warning is due, and a sure one from this lower end of its interval: chance is 0.5."""
+"""The border's AUC from which a warning is due: a sure one if its interval lies above, none if it lies below; chance is
+0.5."""
 
 UNALIKE = "one patient, two classes"
 
@@ -178,19 +179,20 @@ def _shortcuts(audit: Audit) -> Iterator[Finding]:
         yield Finding("warning", f"How much the border gives away was not measured: {why}.")
         return
     sure = {name: own for name, own in audit.border.items() if own.low >= SHORTCUT_WARNING}
-    name, worst = max((sure or audit.border).items(), key=lambda item: item[1].value)
-    if not sure and worst.value < SHORTCUT_WARNING:
-        yield Finding("good", f"The border alone tells little: AUC {cell_text(worst)} for {name}.")
-        return
-    if not sure:
+    # One without an interval is among these.
+    unsure = {name: own for name, own in audit.border.items() if not own.high <= SHORTCUT_WARNING}
+    name, worst = max((sure or unsure or audit.border).items(), key=lambda item: item[1].value)
+    if sure:
+        yield Finding(
+            "warning",
+            f"From the border alone (two of 224 pixels a side) {name} is told from the rest with an AUC "
+            f"of {cell_text(worst)}. A network can learn that instead of the finding: train with crops, "
+            "shifts and border dropout, and look at the shortcut table of edge-xray evaluate.",
+        )
+    elif unsure:
         yield Finding(
             "warning",
             f"The films are too few to say what the border alone tells: AUC {cell_text(worst)} for {name}.",
         )
-        return
-    yield Finding(
-        "warning",
-        f"From the border alone (two of 224 pixels a side) {name} is told from the rest with an AUC "
-        f"of {cell_text(worst)}. A network can learn that instead of the finding: train with crops, "
-        "shifts and border dropout, and look at the shortcut table of edge-xray evaluate.",
-    )
+    else:
+        yield Finding("good", f"The border alone tells little: AUC {cell_text(worst)} for {name}.")
