@@ -72,7 +72,9 @@ def test_a_name_of_a_file_cannot_write_on_the_terminal(terminal):
     with progress("Converting a\udcff\x1b]0;title\x07\nb.keras", None):
         pass
     text = terminal()
-    assert r"Converting a\xff\x1b]0;title\x07\nb.keras" in text and "\x1b]0" not in text
+    # A byte that is no UTF-8: Windows has names of 16 bits, and none of those.
+    stray = r"\xed\xb3\xbf" if sys.platform == "win32" else r"\xff"
+    assert rf"Converting a{stray}\x1b]0;title\x07\nb.keras" in text and "\x1b]0" not in text
 
 
 def test_a_benchmark_tells_how_far_it_is(terminal, tiny_model):

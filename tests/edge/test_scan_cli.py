@@ -840,12 +840,11 @@ def test_a_full_disk_behind_stdout_is_exit_3(films, tiny_model):
 def test_ctrl_c_in_the_first_moment_is_no_traceback(tmp_path):
     # What is imported first of all is slow enough for a hand that was on the keys.
     (tmp_path / "typer.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
-    ended = subprocess.run(
-        [sys.executable, "-m", "edge_xray", "--version"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
-        capture_output=True,
-        text=True,
+    code = (
+        f"import runpy, sys\nsys.path[:0] = {[str(tmp_path), *sys.path]!r}\n"
+        "sys.argv[1:] = ['--version']\nrunpy.run_module('edge_xray', run_name='__main__')"
     )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 

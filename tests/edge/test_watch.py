@@ -207,6 +207,13 @@ def test_a_renamed_film_is_listed_under_its_new_name_only(watcher, inbox, write_
     assert [Path(row.path).name for row in watcher.rows] == ["b.png", "copy.png"]
 
 
+def _respell(old: Path, new: Path) -> None:
+    """Rename in what some disks take for no difference; Wine takes such a rename for none, which Windows does not."""
+    old.rename(new)
+    if new.name not in os.listdir(new.parent):  # noqa: PTH208 - to the letter
+        pytest.skip("a rename in case alone does nothing here")
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -228,9 +235,9 @@ def test_a_rename_that_the_disk_takes_for_the_same_name_is_one(
     write_film(inbox / "copy.png", "viral", 923)
     _settle(watcher)
     if "/" in old:
-        (inbox / old).parent.rename((inbox / new).parent)
+        _respell((inbox / old).parent, (inbox / new).parent)
     else:
-        (inbox / old).rename(inbox / new)
+        _respell(inbox / old, inbox / new)
     there, lstat = {same(str(path)): path for path in inbox.rglob("*")}, os.lstat
     monkeypatch.setattr(os, "lstat", lambda path: lstat(there.get(same(os.fsdecode(path)), path)))
     _settle(watcher)
@@ -246,7 +253,7 @@ def test_a_renamed_folder_is_not_read_once_for_each_of_its_films(
     for seed in range(8):
         write_film(inbox / "Monday" / f"{seed}.png", "viral", seed)
     _settle(watcher)
-    (inbox / "Monday").rename(inbox / "monday")
+    _respell(inbox / "Monday", inbox / "monday")
     read, scandir = [], os.scandir
 
     def counted(folder):
