@@ -38,7 +38,7 @@ from edge_xray.dicom_header import (
 )
 from edge_xray.dicom_numbers import unread_numbers
 from edge_xray.dicom_tags import DicomTags, read_tags
-from edge_xray.errors import FilmError
+from edge_xray.errors import FilmError, broken_data
 from edge_xray.film_file import HEAD_BYTES, is_dicom, read_file
 from edge_xray.input_spec import InputSpec
 from edge_xray.jpeg_lossless import decode_jpeg_lossless
@@ -222,9 +222,7 @@ def _check_inflated_end(dataset: Any, stream: bytes) -> None:
     behind = stream[pixels.value_tell + pixels.length :]
     vr = behind[4:6]
     if behind.strip(b"\0") and not (vr.isalpha() and vr.isupper()):
-        raise FilmError(
-            "damaged", "a part of the film's data is missing or broken; copy or export it again"
-        )
+        raise broken_data()
 
 
 def _frame(dataset: Any) -> bytes:

@@ -96,3 +96,10 @@ def out_of_memory(what: str) -> FilmError:
         "out_of_memory",
         f"{what}, most likely for want of memory; close other programs, and scan again with --jobs 1",
     )
+
+
+def broken_data() -> FilmError:
+    """The error for a film whose coded data give fewer pixels than it has, or more."""
+    return FilmError(
+        "damaged", "a part of the film's data is missing or broken; copy or export it again"
+    )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_xray.errors import FilmError
+from edge_xray.errors import FilmError, broken_data
 from edge_xray.headers import SOF_PROGRESSIVE, check_jpeg_end, jpeg_segments, read_jpeg_header
 
 FILLER: Final = (127, 128)
@@ -105,10 +105,7 @@ class JpegStream(io.BytesIO):
                 "truncated", "the JPEG ends before the film does; copy or export it again"
             )
         if lacks or left_over or not self._restarts_in_order():
-            raise FilmError(
-                "damaged",
-                "a part of the film's data is missing or broken; copy or export it again",
-            )
+            raise broken_data()
 
     def _restarts_in_order(self) -> bool:
         """Whether no restart marker of the first scan is lost, which costs no more than what stands beside it."""

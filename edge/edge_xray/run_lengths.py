@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from edge_xray.errors import FilmError
+from edge_xray.errors import broken_data
 
 _NO_RUN: Final = 128
 """A run's first byte that stands for nothing; below it so many bytes and one follow as they are, above it one
@@ -48,6 +48,4 @@ def check_runs(packed: bytes, size: int) -> None:
         got += _GIVES[run]
         at += _TAKES[run]
     if got != size or at > len(packed) or packed[at:].strip(_FILLING):
-        raise FilmError(
-            "damaged", "a part of the film's data is missing or broken; copy or export it again"
-        )
+        raise broken_data()

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from edge_xray.errors import FilmError
+from edge_xray.errors import FilmError, broken_data
 from edge_xray.headers import check_jpeg, read_jpeg_header
 from edge_xray.jpeg_whole import check_jpeg_data
 from edge_xray.run_lengths import check_runs
@@ -142,9 +142,7 @@ def _check_deflated(packed: bytes) -> None:
         stream.decompress(packed, _UNPACKED_AT_ONCE)
         packed = stream.unconsumed_tail
     if not stream.eof:
-        raise FilmError(
-            "damaged", "a part of the film's data is missing or broken; copy or export it again"
-        )
+        raise broken_data()
 
 
 def _piece_bytes(tags: Mapping[int, Any], n: int) -> int:

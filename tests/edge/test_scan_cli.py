@@ -24,7 +24,7 @@ from PIL import Image
 from edge_xray.classifier import Classifier
 from edge_xray.cli import main
 from edge_xray.film_file import read_film
-from edge_xray.scan import ScanOptions, default_jobs, scan
+from edge_xray.scan import ScanOptions, default_jobs, processors, scan
 
 
 @pytest.fixture
@@ -846,6 +846,22 @@ def test_ctrl_c_in_the_first_moment_is_no_traceback(tmp_path):
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no threads listed here")
+@pytest.mark.skipif(processors() < 2, reason="one processor, which gets no thread of its own")
+def test_no_thread_waits_for_linear_algebra_unless_it_is_asked_for(tiny_model):
+    code = (
+        "import os, sys\nfrom edge_xray.__main__ import main\nassert main() == 0\n"
+        "print(len(os.listdir('/proc/self/task')), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, "self-test", "--model", str(tiny_model)]
+    plain = {name: text for name, text in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    threads = [
+        subprocess.run(command, env=plain | more, stderr=subprocess.PIPE, text=True).stderr
+        for more in ({}, {"OPENBLAS_NUM_THREADS": "2"})
+    ]
+    assert [int(text) for text in threads] == [1, 2]
 
 
 def test_a_reader_that_leaves_early_is_no_traceback(films, tiny_model):
