@@ -251,13 +251,16 @@ def _read_scans(data: bytes, header: JpegHeader) -> tuple[int, bool]:
     raise _too_many_segments()
 
 
-def check_jpeg_end(data: bytes) -> None:
+def check_jpeg_end(data: bytes, end: int) -> None:
     """Refuse a JPEG whose last scan is followed by no end mark; what is behind that does not matter.
+
+    Args:
+        data: the whole stream.
+        end: where its first scan's coded data end.
 
     Raises:
         FilmError: there is none, or too many segments before it.
     """
-    end = max(end for _, _, end in jpeg_segments(data))
     for _ in range(MAX_JPEG_SEGMENTS):
         marker = _SCAN_MARKER.search(data, end)
         if marker is None:
