@@ -61,7 +61,7 @@ class Benchmark:
         threads: of the interpreter; films go one after another.
         films: how many were timed.
         source: which films, in words.
-        median_bytes: median size of a film's file.
+        median_bytes: median size of the files that were timed.
         stages_ms: median milliseconds of each stage of a film.
         film_ms: median milliseconds of a film, all stages.
         films_per_second: all films by all the time they took.
@@ -133,7 +133,7 @@ def run_benchmark(
     """Time films one after another, stage by stage.
 
     Args:
-        folder: films to time, taken again from the first when there are too few; files that are no
+        folder: films to time, the first by name, taken again from there when there are too few; files that are no
             films are left out. None: drawn films of a clinic's size.
         model: as `Classifier` takes it.
         runtime: as `Classifier` takes it.
@@ -149,7 +149,7 @@ def run_benchmark(
     classifier = Classifier(model, threads=threads, runtime=runtime)
     start_ms = (time.perf_counter() - start) * 1e3
     with tempfile.TemporaryDirectory(prefix="edge-xray-benchmark-") as scratch:
-        paths = _drawn_films(Path(scratch)) if folder is None else _films(folder, classifier)
+        paths = _drawn_films(Path(scratch)) if folder is None else _films(folder, classifier, films)
         source = "drawn" if folder is None else f"{len(paths)} files of the folder given"
         output = Path(scratch) / "rows.csv"
         for path in itertools.islice(itertools.cycle(paths), WARM_UP_FILMS):
@@ -218,11 +218,13 @@ def _drawn_films(folder: Path) -> list[Path]:
     return paths
 
 
-def _films(folder: Path, classifier: Classifier) -> list[Path]:
-    """The files below a folder that decode; read once here, so that none is timed cold."""
-    found = []
+def _films(folder: Path, classifier: Classifier, most: int) -> list[Path]:
+    """The first files below a folder that decode; read once here, so that none is timed cold."""
+    found: list[Path] = []
     listed = itertools.islice(find_films([folder]), MOST_FILMS_LISTED)
     for path in sorted(film.path for film in listed if not film.reason):
+        if len(found) == most:
+            break
         with suppress(FilmError):
             decode(path, classifier.metadata.input)
             found.append(path)

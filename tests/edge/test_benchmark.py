@@ -73,6 +73,15 @@ def test_a_folder_of_films(
     assert result.joules_per_film is None
 
 
+def test_of_a_large_folder_only_the_films_that_are_timed_are_read(
+    tiny_model: Path, tmp_path: Path, write_film: Callable[..., Path]
+) -> None:
+    films = [write_film(tmp_path / name) for name in ("a.png", "b.jpeg", "c.bmp")]
+    result = run_benchmark(tmp_path, model=tiny_model, films=1)
+    assert result.source == "1 files of the folder given"
+    assert result.median_bytes == films[0].stat().st_size
+
+
 def test_a_folder_without_films(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no film")
     with pytest.raises(UsageError, match="expected films to time"):
