@@ -23,7 +23,6 @@ from edge_xray.stopping import stops_as_interrupt
 
 PROGRAM: Final = "edge-xray"
 PLUGIN_GROUP: Final = "edge_xray.commands"
-CLINIC: Final = "Clinic"
 
 WORKSHOP_EXTRAS: Final = {
     "train": "train",
@@ -93,7 +92,7 @@ def build_app(command: str = "") -> typer.Typer:
     )
     alone = command in DAILY_COMMANDS
     for name in (command,) if alone else DAILY_COMMANDS:
-        app.command(name, rich_help_panel=CLINIC)(DAILY_COMMANDS[name])
+        app.command(name, rich_help_panel=toolbox.CLINIC_PANEL)(DAILY_COMMANDS[name])
     if not alone:
         toolbox.register(app)
         _add_plugins(app)

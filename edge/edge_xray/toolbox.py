@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_xray.clinic_commands import say, tell
+from edge_xray.clinic_commands import Model, Point, Runtime, say, tell
 from edge_xray.errors import ExitCode
 from edge_xray.own_files import DEFAULT_FOLDER
+
+if TYPE_CHECKING:
+    from edge_xray.findings import Finding
 
 CLINIC_PANEL = "Clinic"
 WORKSHOP_PANEL = "Workshop"
 
-ModelOption = Annotated[
-    str | None,
-    typer.Option("--model", metavar="FILE|NAME", help="Packed .tflite file or shipped model."),
-]
-RuntimeOption = Annotated[
-    str | None,
-    typer.Option("--runtime", metavar="NAME", help="ai-edge-litert, tflite-runtime or tensorflow."),
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -47,8 +43,8 @@ def _complete_targets(incomplete: str) -> list[str]:
 
 
 def doctor(
-    model: ModelOption = None,
-    runtime: RuntimeOption = None,
+    model: Model = None,
+    runtime: Runtime = None,
     output: Annotated[
         Path,
         typer.Option("-o", "--output", metavar="DIR", help="Where results will be written."),
@@ -57,28 +53,26 @@ def doctor(
 ) -> None:
     """Check this machine: runtime, model, disk, memory, clock, card, power. Exit 1 on a FAIL."""
     from edge_xray.doctor import examine
-    from edge_xray.findings import passed, to_json, to_text
 
-    findings = list(examine(output=output, model=model, runtime=runtime))
-    tell(to_json(findings) if as_json else to_text(findings), nl=False)
-    if not passed(findings):
-        raise typer.Exit(ExitCode.FAILED_CHECK)
+    _tell_findings(examine(output=output, model=model, runtime=runtime), as_json)
 
 
 def self_test(
-    model: ModelOption = None,
-    runtime: RuntimeOption = None,
-    operating_point: Annotated[
-        str | None,
-        typer.Option("--operating-point", metavar="NAME", help="Where decisions are compared."),
-    ] = None,
+    model: Model = None,
+    runtime: Runtime = None,
+    operating_point: Point = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check that this machine answers as the one that packed the model. Exit 1 on a FAIL."""
-    from edge_xray.findings import passed, to_json, to_text
     from edge_xray.selftest import self_test as run
 
-    findings = list(run(model, runtime=runtime, operating_point=operating_point))
+    _tell_findings(run(model, runtime=runtime, operating_point=operating_point), as_json)
+
+
+def _tell_findings(found: Iterable[Finding], as_json: bool) -> None:
+    from edge_xray.findings import passed, to_json, to_text
+
+    findings = list(found)
     tell(to_json(findings) if as_json else to_text(findings), nl=False)
     if not passed(findings):
         raise typer.Exit(ExitCode.FAILED_CHECK)
@@ -93,8 +87,8 @@ def benchmark(
             exists=True,
         ),
     ] = None,
-    model: ModelOption = None,
-    runtime: RuntimeOption = None,
+    model: Model = None,
+    runtime: Runtime = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the interpreter.")] = 1,
     films: Annotated[int, typer.Option(min=1, help="How many films to time.")] = 200,
     as_json: JsonOption = False,

@@ -1098,6 +1098,9 @@ def test_completion_offers_commands_and_names(tiny_model):
         "rule-in"
         in complete(f"edge-xray scan --model {tiny_model.as_posix()} --operating-point r").split()
     )
+    assert "edge-xray-tiny" in complete("edge-xray doctor -m edge-xray-t").split()
+    assert "rule-in" in complete("edge-xray self-test -m lite0 --operating-point r").split()
+    assert "ai-edge-litert" in complete("edge-xray benchmark --runtime ai").split()
 
 
 def test_a_plug_in_that_cannot_be_loaded_costs_only_its_own_commands(run, films, monkeypatch):
