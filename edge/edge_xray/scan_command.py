@@ -169,7 +169,7 @@ def _into_folder(
             for row in _with_progress(
                 request, options, scan(request.paths, classifier, options, results.known)
             ):
-                resumed += not results.add(row) and bool(row.sha256)
+                resumed += not results.add(row) and isinstance(row, Prediction)
                 rows.append(row)
                 tally.add(row)
         except KeyboardInterrupt:
@@ -196,7 +196,7 @@ def _into_folder(
     if any(lacks_patient(row, options) for row in rows):
         tell_of_key(talk)
     if resumed:
-        talk(f"{resumed} of them were scored by an earlier scan.")
+        talk(f"{resumed} of them {'was' if resumed == 1 else 'were'} scored by an earlier scan.")
     if results.kept:
         talk(results.kept_notice)
     if "html" in request.files:

@@ -409,6 +409,16 @@ def test_a_list_is_kept_when_the_journal_it_was_made_from_cannot_be_read(run, fi
     assert len(list(Path("out/earlier").iterdir())) == 1
 
 
+def test_a_file_that_was_not_scored_is_none_that_an_earlier_scan_scored(run, films):
+    (films / "notes.txt").write_text("no film")
+    run("scan", "films", "-o", "out")
+    for film in sorted(films.glob("*.png"))[1:]:
+        film.unlink()
+    assert "\n1 of them was scored by an earlier scan." in run("scan", "films", "-o", "out")[2]
+    next(films.glob("*.png")).unlink()
+    assert "of them" not in run("scan", "films", "-o", "out")[2]
+
+
 def test_a_damaged_line_of_the_journal_costs_one_film_and_is_told_once(run, films):
     run("scan", "films", "-o", "out")
     journal = Path("out/journal.jsonl")
