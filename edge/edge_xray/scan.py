@@ -133,9 +133,6 @@ def score_films(
     quiet_decoders()
     jobs = options.jobs or default_jobs()
     twins: SimpleQueue[Classifier] = SimpleQueue()
-    twins.put(classifier)
-    for _ in range(jobs - 1):
-        twins.put(classifier.twin())
     local = threading.local()
 
     def start_worker() -> None:
@@ -148,7 +145,10 @@ def score_films(
     pending: deque[Future[Row]] = deque()
     with ThreadPoolExecutor(jobs, "edge-xray", start_worker) as pool:
         try:
-            for found in films:
+            for count, found in enumerate(films):
+                if count < jobs:
+                    # For the worker that this film may start: most looks at a watched folder find none.
+                    twins.put(classifier.twin() if count else classifier)
                 try:
                     pending.append(pool.submit(score, found))
                 except RuntimeError as error:

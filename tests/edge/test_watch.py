@@ -101,6 +101,19 @@ def test_a_film_is_taken_once_it_holds_still(watcher, inbox, write_film):
     assert _settle(watcher) == []
 
 
+def test_as_many_networks_are_loaded_as_films_came(
+    inbox, tiny_model, results, write_film, monkeypatch
+):
+    watcher = Watcher(inbox, Classifier(tiny_model), ScanOptions(jobs=4), results)
+    loaded, twin = [], Classifier.twin
+    monkeypatch.setattr(Classifier, "twin", lambda own: loaded.append(own) or twin(own))
+    for seed in (920, 921):
+        write_film(inbox / f"{seed}.png", "viral", seed)
+    assert _look(watcher) == [] and not loaded
+    assert sorted(_look(watcher)) == ["920.png", "921.png"] and len(loaded) == 1
+    assert _look(watcher) == [] and len(loaded) == 1
+
+
 @pytest.mark.skipif(sys.platform not in ("linux", "win32"), reason="not told there")
 def test_a_file_that_is_still_open_is_waited_for(watcher, inbox, write_film):
     path = write_film(inbox / "a.png", "viral", 920)
