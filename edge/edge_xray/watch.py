@@ -14,12 +14,10 @@ import os
 import signal
 import stat
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from edge_xray.classifier import Classifier
@@ -54,8 +52,8 @@ RETRY_SECONDS_MOST: Final = 300.0
 RETRY_LOOK_SECONDS: Final = 10.0
 """How long a look goes on trying such films again, so that new ones need not wait for many of them."""
 
-_HEAR_SECONDS: Final = 0.5
-"""Longest wait in one piece: Windows hears Ctrl-C only between two."""
+_HEAR_SECONDS: Final = 0.2
+"""Longest wait in one piece: whether to stop is asked between two."""
 
 PASSING: Final = frozenset({"changed", "missing"})
 """Reasons that may pass by themselves: the file is looked at again instead of getting a row."""
@@ -130,11 +128,11 @@ class Watcher:
         self._films.drop_renamed()
         return self._films.by_urgency()
 
-    def look(self, stop: threading.Event | None = None) -> Iterator[Heard]:
+    def look(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Heard]:
         """Look once.
 
         Args:
-            stop: ends the look after the film under way once it is set.
+            stop: tells whether to end the look after the film under way.
 
         Yields:
             Each row that is new or another than before, once it is on record, and notices.
@@ -142,7 +140,6 @@ class Watcher:
         Raises:
             OutputError: the results cannot be written.
         """
-        stop = stop or threading.Event()
         self.taken = 0
         away = why_away(self._folder)
         if away != self._away:
@@ -167,9 +164,9 @@ class Watcher:
                 self._plan_retry(row)
                 if not self._is_same_file(row, last) and self._films.put(row):
                     yield Heard(row)
-            if stop.is_set():
+            if stop():
                 break
-        if not stop.is_set() and not why_away(self._folder):
+        if not stop() and not why_away(self._folder):
             for path in unread:
                 # Nothing is known of it but that it could not be read, and now it is not even there.
                 self._films.drop(path)
@@ -177,19 +174,19 @@ class Watcher:
         self._results.flush()
 
     def _complete(
-        self, taken: dict[str, Signature], unread: set[str], stop: threading.Event
+        self, taken: dict[str, Signature], unread: set[str], stop: Callable[[], bool]
     ) -> Iterator[Found]:
         """Files that are the same as at the last look and that nobody is writing to.
 
         Args:
             taken: gets the signature of each of them.
             unread: loses what is met in the folder.
-            stop: ends the walk once it is set.
+            stop: tells whether to end the walk.
         """
         seen, self._seen = self._seen, {}
         again: list[tuple[float, Found, Signature]] = []
         for found in find_films([self._folder], recursive=self._options.recursive):
-            if stop.is_set():
+            if stop():
                 return
             unread.discard(found.shown)
             signature = _signature(found)
@@ -208,7 +205,7 @@ class Watcher:
                 yield found
         started = self._clock()
         for _, found, signature in sorted(again, key=lambda one: one[0]):
-            if stop.is_set() or self._clock() - started > RETRY_LOOK_SECONDS:
+            if stop() or self._clock() - started > RETRY_LOOK_SECONDS:
                 return
             if not is_open_for_writing(found):
                 taken[found.shown] = signature
@@ -307,7 +304,7 @@ def run_watch(
     hear: Callable[[Heard], object],
     *,
     interval: float = INTERVAL_SECONDS,
-    stop: threading.Event | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> ExitCode:
     """Watch until told to stop: by SIGTERM or SIGHUP, which end with 0, or by Ctrl-C, which ends with 130.
 
@@ -319,24 +316,18 @@ def run_watch(
         write_reports: writes all reports from all rows.
         hear: is told of each row and notice.
         interval: seconds between two looks.
-        stop: set to stop; signals are only caught if it is None.
+        stop: tells whether to stop; signals are only caught if it is None.
 
     Raises:
         OutputError: the results cannot be written; of reports in use, only at the end.
     """
-    ended = ExitCode.OK
+    told: list[int] = []
     previous: dict[int, object] = {}
     if stop is None:
-        stop = threading.Event()
-        asked = stop
-
-        def on_signal(number: int, _: FrameType | None) -> None:
-            nonlocal ended
-            ended = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.OK
-            asked.set()
-
         for wanted in (*stop_signals(), signal.SIGINT):
-            previous[wanted] = signal.signal(wanted, on_signal)
+            # To set an event here would wait for a lock that this very thread may hold.
+            previous[wanted] = signal.signal(wanted, lambda number, _: told.append(number))
+    stopped = stop or (lambda: bool(told))
     written, written_at = -1, -math.inf
 
     def write() -> None:
@@ -352,14 +343,14 @@ def run_watch(
     def write_when_due(until: float) -> None:
         due = written_at + REPORT_SECONDS
         if watcher.revision != written and due <= until:
-            _wait(stop, due)
+            _wait(stopped, due)
             with contextlib.suppress(FileInUseError):
                 write()
 
     try:
-        while not stop.is_set():
+        while not stopped():
             started = time.monotonic()
-            for heard in watcher.look(stop):
+            for heard in watcher.look(stopped):
                 hear(heard)
                 write_when_due(time.monotonic())
             now = time.monotonic()
@@ -367,15 +358,15 @@ def run_watch(
                 interval if watcher.taken else max(interval, (now - started) / BUSY_SHARE)
             )
             write_when_due(next_look)
-            _wait(stop, next_look)
+            _wait(stopped, next_look)
         write()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
-    return ended
+    return ExitCode.INTERRUPTED if told[-1:] == [signal.SIGINT] else ExitCode.OK
 
 
-def _wait(stop: threading.Event, until: float) -> None:
+def _wait(stop: Callable[[], bool], until: float) -> None:
     """Wait until a time of `time.monotonic`, or until told to stop."""
-    while (rest := until - time.monotonic()) > 0 and not stop.wait(min(rest, _HEAR_SECONDS)):
-        pass
+    while not stop() and (rest := until - time.monotonic()) > 0:
+        time.sleep(min(rest, _HEAR_SECONDS))

@@ -175,7 +175,7 @@ def test_reports_are_written_again_when_an_earlier_content_is_back(
         lambda rows: written.append([row.label for row in rows]),
         hear,
         interval=0.01,
-        stop=stop,
+        stop=stop.is_set,
     )
     limit.cancel()
     assert written == [[], ["normal"], ["viral"], ["normal"]]
@@ -636,7 +636,7 @@ def test_watching_stops_when_asked_with_all_reports_written(watcher, inbox, writ
         heard.append(one)
         stop.set()
 
-    code = run_watch(watcher, written.append, hear, interval=0.01, stop=stop)
+    code = run_watch(watcher, written.append, hear, interval=0.01, stop=stop.is_set)
     assert code == ExitCode.OK
     assert len(heard) == 1
     assert written[-1] == watcher.rows
@@ -662,7 +662,7 @@ def test_many_films_one_after_another_are_one_writing_of_the_reports(
 
     limit = threading.Timer(60.0, stop.set)
     limit.start()
-    run_watch(watcher, write, hear, interval=0.01, stop=stop)
+    run_watch(watcher, write, hear, interval=0.01, stop=stop.is_set)
     limit.cancel()
     assert sizes[:2] == [0, 1]
     assert sizes[-1] == 5
@@ -727,7 +727,7 @@ def test_the_list_of_another_model_is_kept_and_none_is_written_while_the_drive_i
                 lambda rows: results.write_reports(rows, run_of(classifier, options), ["csv"]),
                 lambda heard: None,
                 interval=0.01,
-                stop=stop,
+                stop=stop.is_set,
             )
 
     def names(folder):
@@ -759,7 +759,7 @@ def test_stopping_does_not_wait_for_films_that_are_done(
     stop, disk = threading.Event(), Disk(monkeypatch)
     disk.then = stop.set
     with _watching(inbox, tmp_path / "out", tiny_model) as watcher:
-        run_watch(watcher, lambda rows: None, lambda one: None, interval=0.01, stop=stop)
+        run_watch(watcher, lambda rows: None, lambda one: None, interval=0.01, stop=stop.is_set)
         assert len(disk.read) <= 5
         assert len(watcher.rows) == 20
 
@@ -914,6 +914,49 @@ def test_a_list_is_set_aside_only_for_another_folder(inbox, tmp_path, write_film
         assert not kept.exists()
     assert watch("other").count("is kept in") == 1
     assert len(list(kept.iterdir())) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no alarm there to end a watch that hangs")
+def test_a_signal_in_any_moment_between_two_looks_ends_it():
+    def trace(*_):
+        nonlocal moments
+        moments += 1
+        if moments == wanted:
+            signal.raise_signal(signal.SIGTERM)
+        return trace
+
+    class Idle:
+        revision, rows, taken, met = 0, [], 0, True
+
+        def __init__(self):
+            self.looks = 0
+
+        def look(self, stop):
+            self.looks += 1
+            if self.looks == 1:
+                sys.settrace(trace)
+            else:
+                sys.settrace(usual)
+                signal.raise_signal(signal.SIGTERM)
+            return []
+
+    def hangs(*_):
+        raise TimeoutError
+
+    usual, wanted, watcher = sys.gettrace(), 0, Idle()
+    earlier = signal.signal(signal.SIGALRM, hangs)
+    try:
+        while watcher.looks < 2:
+            sys.settrace(usual)
+            moments, wanted, watcher = 0, wanted + 1, Idle()
+            signal.alarm(30)
+            code = run_watch(watcher, lambda rows: None, lambda one: None, interval=0.001)
+            assert code is ExitCode.OK
+    finally:
+        sys.settrace(usual)
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, earlier)
+    assert wanted > 10
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM there")
