@@ -43,17 +43,15 @@ def stored_to_grey(stored: NDArray[Any], dataset: Any) -> NDArray[np.uint8]:
     Returns:
         uint8, (H, W), 0 black.
     """
+    low, high = least, greatest = stored.min(), stored.max()
     padding = _padding(dataset)
-    if padding is None:
-        low, high = stored.min(), stored.max()
-    else:
+    if padding is not None:
         inside = (stored < padding[0]) | (stored > padding[1])
-        low = stored.min(where=inside, initial=stored.max())
-        high = stored.max(where=inside, initial=stored.min())
+        low = stored.min(where=inside, initial=greatest)
+        high = stored.max(where=inside, initial=least)
     shade = _shading(float(low), float(high), dataset, stored.dtype.kind == "f")
     grey = np.empty(stored.shape, np.uint8)
     table = None
-    least, greatest = stored.min(), stored.max()
     if stored.dtype.kind in "iu" and int(greatest) - int(least) < MAX_TABLE:
         table = shade(np.arange(int(least), int(greatest) + 1, dtype=np.float64))
     for top in range(0, stored.shape[0], STRIP_ROWS):

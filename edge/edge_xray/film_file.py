@@ -89,7 +89,7 @@ def copied_as_text(data: bytes) -> bool:
 
 
 _PNG_NAME: Final = PNG_MAGIC[:4]
-_LONE_FEED: Final = re.compile(rb"(?<!\r)\n")
+_LONE_FEED: Final = re.compile(rb"\n(?<!\r\n)")  # begins with what a search can skip to
 _LEAST_FEEDS: Final = 64
 
 
