@@ -48,6 +48,7 @@ class Runtime:
 
         Raises:
             ModelError: the runtime refuses the network.
+            UsageError: the runtime is broken.
         """
         try:
             with quiet_native_output():
@@ -60,6 +61,10 @@ class Runtime:
                 f"the model cannot be run by {self} ({' '.join(str(error).split())}); "
                 "use a model made for it, or update the runtime"
             ) from error
+        except SystemError as error:
+            # tflite-runtime under NumPy 2 is imported without a word and breaks here.
+            cause = repr(error.__cause__ or error)
+            raise UsageError(f"{self} is broken ({cause}). Run: {_mending(self.name)}") from error
         return interpreter
 
     def _built_in(self) -> Any:

@@ -17,7 +17,8 @@ from edge_xray import classifier as module
 from edge_xray import doctor
 from edge_xray._runtimes import RUNTIMES, Runtime, choose_runtime
 from edge_xray.classifier import GOLDEN_INPUTS, Classifier, golden_input
-from edge_xray.errors import ModelError, UsageError
+from edge_xray.cli import main
+from edge_xray.errors import ExitCode, ModelError, UsageError
 from edge_xray.input_spec import InputSpec
 from edge_xray.metadata import GoldenVectors
 from edge_xray.model_file import pack_model, read_metadata, split_packed
@@ -207,6 +208,23 @@ def test_a_runtime_that_is_there_and_does_not_load_is_not_to_be_installed_again(
         choose_runtime(name)
     assert "DLL load failed" in str(caught.value)
     assert str(caught.value).endswith(f"Run: {mend}")
+
+
+def test_a_runtime_for_another_numpy_that_breaks_at_its_first_use_says_how_to_mend_it(
+    tiny_model, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "breaks_when_used.py").write_text(
+        "def Interpreter(model_content, num_threads):\n"
+        "    raise SystemError('returned a result with an exception set') from ImportError('numpy.core')"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(RUNTIMES, "tflite-runtime", ("breaks_when_used", "Interpreter"))
+    call = ["scan", str(tmp_path), "--model", str(tiny_model), "--runtime", "tflite-runtime"]
+    assert main(call) == ExitCode.USAGE
+    said = capsys.readouterr().err
+    assert "tflite-runtime is broken (ImportError('numpy.core'))" in said
+    if sys.platform != "win32":
+        assert said.endswith('Run: pip install "numpy<2"\n')
 
 
 def test_a_broken_tensorflow_is_not_what_a_device_is_told_to_mend(tmp_path, monkeypatch):
