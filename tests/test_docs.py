@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -297,6 +298,15 @@ def test_what_is_said_of_bacterial_against_viral_is_what_was_measured() -> None:
     pair = evaluation["classes"]["pairs"]["bacterial vs viral"]
     words = " ".join(read("docs/data.md").split())
     assert f"{pair['value']:.3f} ({pair['low']:.3f} to {pair['high']:.3f})" in words
+
+
+def test_what_is_said_of_patients_with_many_films_is_so() -> None:
+    films = json.loads(read("models/split.json"))["films"]
+    counts = sorted(Counter(film["patient"] for film in films).values(), reverse=True)
+    most = sum(counts[: round(0.05 * len(counts))]) / len(films)
+    words = " ".join(read("docs/data.md").split())
+    assert f"Of {len(counts):,} patient numbers {counts.count(1):,} have one film" in words
+    assert f"the 5 % with most have {100 * most:.0f} % of all films" in words
 
 
 @pytest.mark.parametrize("name", ["docs/data.md", "docs/devices.md"])
