@@ -278,6 +278,16 @@ def test_what_the_nurse_is_told_of_missed_films_is_what_was_measured() -> None:
     assert "misses about one pneumonia in eighteen" in read("docs/clinic.md")
 
 
+def test_what_the_nurse_is_told_of_the_wrong_kind_is_what_was_measured() -> None:
+    _, bacterial, viral = json.loads(read("models/edge-xray-lite0.evaluation.json"))["classes"][
+        "confusion"
+    ]
+    found = sum(bacterial[1:]) + sum(viral[1:])
+    assert round(found / (bacterial[2] + viral[1])) == 5
+    words = " ".join(read("docs/clinic.md").split())
+    assert "of five pneumonias that the kit found, it named the wrong kind for one" in words
+
+
 def test_what_the_nurse_is_told_of_rare_numbers_is_what_was_measured() -> None:
     rows = re.findall(
         r"\| stated (0\.\d\d) \| (\d\.\d{3}) .*\| (\d+) \|",
