@@ -301,7 +301,9 @@ def check_split(split: Split, root: Path, parts: Sequence[str]) -> None:
             continue
         path = root / film.path
         if not path.is_file():
-            raise UsageError(f"{path}: named by the split and missing; copy the data again")
+            raise UsageError(
+                f"{path}: named by the split and missing; name the folder that was split, or copy the data again"
+            )
         if file_sha256(path) != film.sha256:
             raise UsageError(f"{path}: its content is not the one that was split; split again")
 

@@ -109,6 +109,18 @@ def test_a_mistyped_folder_and_restart_cost_nothing(own: Path, film_folder: Path
     assert contents(own) == before
 
 
+def test_other_films_in_the_folder_of_a_run_are_sent_to_another_folder(
+    own: Path, film_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films = Path(shutil.copytree(film_folder, tmp_path / "films"))
+    for path in [path for path in films.rglob("*") if path.is_file()]:
+        path.rename(path.with_name(f"other-{path.name}"))
+    assert train(films, own) == 2
+    said = capsys.readouterr().err
+    assert "missing; name the folder that was split" in said
+    assert f"The split is {own / 'split.json'}: for other films choose another folder" in said
+
+
 def test_restart_may_use_the_split_that_is_kept(own: Path, film_folder: Path) -> None:
     kept = (own / "split.json").read_bytes()
     assert train(film_folder, own, "--restart", "--split", own / "split.json", "--seed", "4") == 0

@@ -65,7 +65,14 @@ def choose_split(
         split = _read(source, test_fold)
         other = _otherwise(split, source, data, patients, seed)
         if not other:
-            check_split(split, labelled_root(data), ("train", "validation"))
+            try:
+                check_split(split, labelled_root(data), ("train", "validation"))
+            except UsageError as error:
+                if given is not None:
+                    raise
+                raise UsageError(
+                    f"{error}. The split is {source}: for other films choose another folder with -o"
+                ) from error
             _refuse_parted(split, source)
             _refuse_lacking(split, source)
             if unknown := _unknown_films(split, labelled_root(data)):
