@@ -197,7 +197,9 @@ def decoder_errors() -> Iterator[None]:
             "export the film as 8-bit JPEG or PNG",
         ) from error
     except (MemoryError, Image.DecompressionBombError) as error:
-        raise FilmError("too_large", "the film does not fit into the memory allowed") from error
+        raise FilmError(
+            "too_large", "the film does not fit into the memory allowed; export it smaller"
+        ) from error
     except BaseException as error:  # the panic of a decoder written in Rust is no Exception
         if "truncated" in str(error).lower():
             raise FilmError(
@@ -228,7 +230,7 @@ def check_size(width: int, height: int) -> None:
     if min(width, height) < MIN_SIDE:
         raise FilmError(
             "too_small",
-            f"the film has {width}x{height} pixels; at least {MIN_SIDE} a side are needed",
+            f"the film has {width}x{height} pixels; at least {MIN_SIDE} a side are needed; export it larger",
         )
 
 

@@ -121,7 +121,10 @@ def _answer(spec: InputSpec, data: bytes) -> tuple[dict[str, Any], bytes | memor
     except FilmError as error:
         return {"reason": error.reason, "message": str(error)}, b""
     except MemoryError:
-        return {"reason": "too_large", "message": "the film does not fit into memory"}, b""
+        return {
+            "reason": "too_large",
+            "message": "the film does not fit into memory; export it smaller",
+        }, b""
     header = {
         "shape": film.pixels.shape,
         "format": film.format,

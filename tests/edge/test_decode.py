@@ -754,6 +754,7 @@ def test_too_small_is_refused_with_the_size(width, height, encode):
     error = refused(encode(Image.new("L", (width, height)), "PNG"))
     assert error.reason == "too_small"
     assert f"{width}x{height}" in str(error)
+    assert str(error).endswith("export it larger")
 
 
 def png_claiming(width: int, height: int) -> bytes:
