@@ -183,3 +183,12 @@ def test_a_border_that_tells_the_patient_and_not_the_class_tells_nothing() -> No
         resamples = ClusterResamples(patients, resamples=50)
         areas.append(one_against_rest(names, scores, labels, resamples)["b"].value)
     assert abs(areas[0] - 0.5) < 0.2 and areas[1] > 0.95
+
+
+def test_a_class_of_two_films_among_thousands_is_told_from_their_borders_too() -> None:
+    # Beyond 10,000 films scikit-learn would hold some back to stop early, and one film cannot be divided.
+    labels = ["a", "b"] * 10_001 + ["c", "c"]
+    features = np.array([[{"a": 0.0, "b": 1.0, "c": 2.0}[label]] for label in labels])
+    names, scores = border_scores(features, labels, np.arange(len(labels)), folds=2)
+    assert names == ("a", "b", "c")
+    assert [names[place] for place in scores[:-2].argmax(axis=1)] == labels[:-2]

@@ -103,6 +103,7 @@ def border_scores(
         for seen, held_back in splitter.split(features, reference, np.asarray(groups)):
             model = HistGradientBoostingClassifier(
                 max_iter=BOOSTING_ROUNDS,
+                early_stopping=False,
                 min_samples_leaf=max(1, min(LEAF_FILMS, len(seen) // LEAF_FILMS)),
                 random_state=seed,
             )
