@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -211,4 +212,4 @@ def _told(
 
 def _without_folders(argument: str) -> str:
     """An argument as the report may show it: folders of this machine concern nobody else."""
-    return argument.rstrip("/").rpartition("/")[2] if "/" in argument else argument
+    return re.sub(r"[^=]*[/\\]", "", argument.rstrip("/\\"))

@@ -127,6 +127,26 @@ def test_films_patients_and_hashes_are_in_the_provenance(record, tiny_model):
     assert "tensorflow" in record["provenance"]["packages"]
 
 
+def test_the_command_in_a_report_keeps_its_options_and_names_no_folder(
+    run_cli, tiny_float, parity_films, tmp_path, monkeypatch
+):
+    given = [
+        r"C:\Users\somebody\a.tflite",
+        "b.tflite",
+        "--data=/home/somebody/films/",
+        "-o",
+        "../r",
+    ]
+    monkeypatch.setattr(sys, "argv", ["edge-xray", "parity", *given])
+    data = parity_films / "films"
+    code, *_ = run_cli(
+        "parity", tiny_float, tiny_float, "--data", data, "-o", tmp_path / "r", *QUICK
+    )
+    assert code == 0
+    command = json.loads((tmp_path / "r.json").read_text())["provenance"]["command"]
+    assert command == "edge-xray parity a.tflite b.tflite --data=films -o r"
+
+
 class Page(HTMLParser):
     """Collects what a page would load, and its text."""
 
