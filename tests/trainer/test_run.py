@@ -291,13 +291,13 @@ def test_a_student_learns_from_a_teacher_of_another_size(
 
 
 def test_a_packed_model_teaches_what_its_network_does(
-    tiny_keras: Path, tiny_model: Path, film_folder: Path, tmp_path: Path
+    tiny_keras: Path, tiny_model: Path, tiny_split: Path, film_folder: Path, tmp_path: Path
 ) -> None:
     def loss(teacher: Path, sees: str) -> float:
         taught = {"epochs": 1, "teacher": str(teacher), "teacher_weight": 1.0, "teacher_sees": sees}
         options = update_options(OPTIONS, taught)
         name = f"{teacher.suffix[1:]}-{sees}"
-        result = run(RunRequest(film_folder, tmp_path / name, options))
+        result = run(RunRequest(film_folder, tmp_path / name, options, split=tiny_split))
         record = json.loads((tmp_path / name / "record.json").read_text())
         assert record["learned_from_sha256"] == {
             f"{teacher.parent.name}/{teacher.name}": file_sha256(teacher)

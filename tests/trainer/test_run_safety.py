@@ -103,6 +103,30 @@ def test_a_refused_run_leaves_its_folder_as_it_was(
     assert contents(own) == before
 
 
+@pytest.mark.parametrize("role", ["--teacher", "--initial"])
+def test_what_learned_from_films_that_are_held_back_here_is_not_learned_from(
+    finished: Path, film_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], role: str
+) -> None:
+    other, output = tmp_path / "other.json", tmp_path / "run"
+    assert main(["split", str(film_folder), "--seed", "7", "-o", str(other)]) == 0
+    assert train(film_folder, output, "--split", other, role, finished / "model.keras") == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "would be measured on films that this knows" in said
+    assert "the split.json it was trained with" in said
+    assert not output.exists()
+    # Without its split beside it nobody can tell, and with the same split there is nothing to tell.
+    alone = Path(shutil.copy(finished / "model.keras", tmp_path))
+    assert train(film_folder, output, "--split", other, role, alone) == 0
+    assert f"Nothing tells whether {tmp_path.name}/model.keras was trained" in words(capsys)
+    assert train(film_folder, tmp_path / "same", role, alone) == 0
+    assert "Nothing tells" not in words(capsys)
+
+
+def words(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was said to people, lines joined."""
+    return " ".join(capsys.readouterr().err.split())
+
+
 def test_a_mistyped_folder_and_restart_cost_nothing(own: Path, film_folder: Path) -> None:
     before = contents(own)
     assert train(film_folder.with_name("mistyped"), own, "--restart") == 2

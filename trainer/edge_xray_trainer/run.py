@@ -13,7 +13,7 @@ from edge_xray.film_table import films_of_folder
 from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import Split, labelled_root
 from edge_xray.model_file import read_metadata
-from edge_xray.unseen_films import SPLIT_NAME
+from edge_xray.unseen_films import SPLIT_NAME, refuse_training_films, splits_beside
 from edge_xray_trainer.checkpoints import TrainingState, read_state, run_fingerprint
 from edge_xray_trainer.curves import draw_curves
 from edge_xray_trainer.data import REFUSED_SHARE, FilmSet, load_films, load_parts
@@ -70,6 +70,7 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
             )
             return finished
         _refuse_changed(options, kept, learned_from)
+    _refuse_knowing(options, split, tell)
     size = options.input_size or architecture.input_size
     spec = InputSpec(size, size, options.channels)
     root, use = labelled_root(request.data), task.intended_use
@@ -173,6 +174,27 @@ def _refuse_changed(
             raise UsageError(
                 f"{name}: is not the teacher any more that the run began with; put that one back, or begin "
                 "again with --restart"
+            )
+
+
+def _refuse_knowing(options: TrainingOptions, split: Split, tell: Listener) -> None:
+    """Refuse to learn from a model that knows films held back here: what it learned of them would be passed on."""
+    held_back = [film for film in split.films if film.part != "train"]
+    for name in filter(None, (options.initial, *options.teacher)):
+        path = Path(name)
+        metadata = read_metadata(path)
+        if metadata.training.get("split_sha256") == split.fingerprint():
+            continue
+        try:
+            told = refuse_training_films(metadata, held_back, None, name, splits_beside([path]))
+        except UsageError as error:
+            raise UsageError(
+                f"What learns from {name} would be measured on films that this knows. {error}"
+            ) from error
+        if not told:
+            tell.note(
+                f"Nothing tells whether {short(name)} was trained with films that are for validation or test here: "
+                f"the split that it was trained with is not beside it. If it was, all figures lean good."
             )
 
 
