@@ -28,6 +28,7 @@ from edge_xray.labelled import Split, file_sha256, labelled_root
 from edge_xray.model_file import read_metadata
 from edge_xray.preprocess import preprocess
 from edge_xray_trainer.augment import NO_AUGMENTATION, Augmentation
+from edge_xray_trainer.averaging import average_runs
 from edge_xray_trainer.data import FilmSet
 from edge_xray_trainer.grouping import draw_split
 from edge_xray_trainer.options import TrainingOptions, read_config, update_options
@@ -181,19 +182,27 @@ def test_live_normalization_is_kept_with_statistics_of_the_kept_weights(
     # A last batch of one film or two, which counts as such.
     options = replace(OPTIONS, architecture="tiny", norm="live", learning_rate=1e-2, batch_size=19)
     options = replace(options, augmentation=NO_AUGMENTATION)
-    result = run(RunRequest(film_folder, tmp_path / "run", options))
-    network = keras.models.load_model(result.model, compile=False)
-    norm = next(x for x in network.layers if isinstance(x, keras.layers.BatchNormalization))
-    films = list(Split.read(tmp_path / "run" / "split.json").part("train"))
-    spec = result.metadata.input
+    runs = [tmp_path / "run", tmp_path / "another"]
+    for seed, output in enumerate(runs):
+        run(RunRequest(film_folder, output, replace(options, seed=seed)))
+    # An average of runs has weights of its own, and so statistics of its own.
+    average_runs(runs, film_folder, tmp_path / "average")
+    films = list(Split.read(runs[0] / "split.json").part("train"))
+    spec = read_metadata(runs[0] / "model.keras").input
     root = labelled_root(film_folder)
     pixels = np.concatenate(
         [preprocess(decode(root / film.path, spec).pixels, spec) for film in films]
     )
-    reach = keras.Model(network.input, norm.input)
-    entering = np.asarray(reach.predict(pixels.astype(np.float32), verbose=0))
-    mean = entering.mean(axis=(0, 1, 2))
-    assert np.asarray(norm.moving_mean) == pytest.approx(mean, abs=1e-3 * float(np.abs(mean).max()))
+    for folder in (runs[0], tmp_path / "average"):
+        network = keras.models.load_model(folder / "model.keras", compile=False)
+        norm = network.get_layer("stem_bn")
+        reach = keras.Model(network.input, norm.input)
+        entering = np.asarray(reach.predict(pixels.astype(np.float32), verbose=0))
+        mean = entering.mean(axis=(0, 1, 2))
+        largest = float(np.abs(mean).max())
+        assert np.asarray(norm.moving_mean) == pytest.approx(mean, abs=1e-3 * largest)
+        # Within batches the variance is a little less than over all films.
+        assert np.asarray(norm.moving_variance) == pytest.approx(entering.var((0, 1, 2)), rel=0.1)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")

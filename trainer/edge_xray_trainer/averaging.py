@@ -19,13 +19,16 @@ from edge_xray.metadata import ModelMetadata
 from edge_xray.model_file import read_metadata
 from edge_xray.unseen_films import SPLIT_NAME
 from edge_xray_trainer.augment import Augmentation
+from edge_xray_trainer.batches import AugmentedBatches
 from edge_xray_trainer.checkpoints import TrainingState
 from edge_xray_trainer.class_weights import class_weights, shift_logits
 from edge_xray_trainer.data import FilmSet, load_parts
 from edge_xray_trainer.delivery import check_folder
+from edge_xray_trainer.distillation import labels_alone
 from edge_xray_trainer.finished import write_finished
 from edge_xray_trainer.fitted_metadata import fit_metadata
 from edge_xray_trainer.keras_file import load_keras
+from edge_xray_trainer.normalization import estimate_statistics, frozen_and_live
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import network_outputs
 from edge_xray_trainer.run_files import MODEL_FILE, RECORD_FILE, RUN_FILES
@@ -89,6 +92,18 @@ def average_runs(
         averaged.set_weights(own)
         tell.note(f"{run}: {_validation_words(averaged, sets['validation'], metadata)}")
     averaged.set_weights([np.mean(arrays, axis=0) for arrays in zip(*weights, strict=True)])
+    # Statistics that were learned are of each run's own weights (Izmailov et al. 2018, section 3.2).
+    films = sets["train"]
+    batches = AugmentedBatches(
+        films,
+        labels_alone(films),
+        np.ones(len(films), np.float32),
+        options.augmentation,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        epoch=0,
+    )
+    estimate_statistics(averaged, frozen_and_live(averaged, options)[1], batches)
     tell.note(f"average: {_validation_words(averaged, sets['validation'], metadata)}")
     request = RunRequest(
         data,

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 
 from edge_xray_trainer.batches import AugmentedBatches
+from edge_xray_trainer.networks import architecture_of
+from edge_xray_trainer.options import TrainingOptions
 
 ESTIMATION_BATCHES = 40
 """Batches over which statistics are estimated at most."""
@@ -18,17 +20,17 @@ def norms_of(network: keras.Model) -> list[Any]:
     return [x for x in network.layers if isinstance(x, keras.layers.BatchNormalization)]
 
 
-def frozen_norms(network: keras.Model, norm: str, pretrained: bool) -> list[Any]:
-    """Those that run in inference mode throughout, scale and shift included.
+def frozen_and_live(network: keras.Model, options: TrainingOptions) -> tuple[list[Any], list[Any]]:
+    """The normalizations that run in inference mode throughout, scale and shift included, and those that learn.
 
     Args:
-        network: not frozen yet.
-        norm: ``frozen``, ``live``, or ``auto``: frozen in a network that begins with pretrained weights.
-        pretrained: whether it does.
+        network: as it was built.
+        options: `norm`; by ``auto`` they are frozen in a network that begins with pretrained weights.
     """
-    if norm == "live" or (norm == "auto" and not pretrained):
-        return []
-    return norms_of(network)
+    pretrained = architecture_of(options).pretrained and options.pretrained
+    norms = norms_of(network)
+    frozen = options.norm == "frozen" or (options.norm == "auto" and pretrained)
+    return (norms, []) if frozen else ([], norms)
 
 
 def run_fused(norms: list[Any]) -> None:

@@ -36,13 +36,8 @@ from edge_xray_trainer.class_weights import class_weights, shift_logits
 from edge_xray_trainer.data import FilmSet
 from edge_xray_trainer.distillation import Targets, labels_alone
 from edge_xray_trainer.fitting import fit_temperature
-from edge_xray_trainer.networks import (
-    architecture_of,
-    build_network,
-    load_initial_weights,
-    logits_model,
-)
-from edge_xray_trainer.normalization import estimate_statistics, frozen_norms, norms_of, run_fused
+from edge_xray_trainer.networks import build_network, load_initial_weights, logits_model
+from edge_xray_trainer.normalization import estimate_statistics, frozen_and_live, run_fused
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import PREDICT_BATCH
 from edge_xray_trainer.run_files import BEST_FILE, STATE_FILE
@@ -182,8 +177,7 @@ def _begin(
         checkpoint: to go on from; None begins.
     """
     network = build_network(options, len(films.names), blank=checkpoint is not None)
-    pretrained = architecture_of(options).pretrained and options.pretrained
-    frozen = frozen_norms(network, options.norm, pretrained)
+    frozen, live = frozen_and_live(network, options)
     if checkpoint is None:
         if options.initial:
             start = load_initial_weights(network, Path(options.initial), films.names)
@@ -193,7 +187,6 @@ def _begin(
             estimate_statistics(network, frozen, first)
     for layer in frozen:
         layer.trainable = False
-    live = [] if frozen else norms_of(network)
     run_fused(live)
     model = logits_model(network)
     model.compile(
