@@ -10,6 +10,8 @@ import re
 import shutil
 import sys
 import warnings
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -223,6 +225,18 @@ def test_finding_without_class_and_renamed_labels(tiny_keras, write_film, tmp_pa
     assert measured["score_calibration"]["classes"]["value"] is None
     assert measured["score_calibration"]["classes_by_chance"] is None
     assert 0 < measured["score_calibration"]["finding_by_chance"] < 0.5
+
+
+def test_a_finding_in_capitals_is_that_of_its_folder(tiny_keras, write_film, tmp_path, capsys):
+    model = Path(shutil.copy(tiny_keras, tmp_path))
+    attach_to_keras(model, replace(read_metadata(model), finding="Pneumonia"))
+    for index in range(4):
+        write_film(tmp_path / "data" / "normal" / f"{index}.png", "normal", index)
+        write_film(tmp_path / "data" / "pneumonia" / f"{index}.png", "bacterial", index)
+    arguments = ["--no-robustness", "--no-shortcut", "--format", "json", "--resamples", 100]
+    assert run(model, "--data", tmp_path / "data", *arguments) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["test"]["positives"] == 4 and measured["data"]["labels"]["pneumonia"] == 4
 
 
 def test_a_folder_of_one_class_gives_the_figures_that_need_but_one(

@@ -219,7 +219,7 @@ def _own_name(name: str, metadata: ModelMetadata) -> str:
 def reference_of(
     films: Sequence[SplitFilm], metadata: ModelMetadata, renamed: Mapping[str, str]
 ) -> Reference:
-    """Find each film's class among the model's.
+    """Find each film's class among the model's, whatever its case.
 
     A film labelled with the model's finding itself (``pneumonia``) is positive of an unknown class.
 
@@ -232,8 +232,7 @@ def reference_of(
         UsageError: a label that the model does not have; the message says how to rename it.
     """
     names = metadata.label_names
-    said = {label: _own_name(name, metadata) for label, name in renamed.items()}
-    labels = [said.get(film.label, film.label) for film in films]
+    labels = [_own_name(renamed.get(film.label, film.label), metadata) for film in films]
     unknown = sorted(set(labels) - set(names) - {metadata.finding})
     if unknown:
         choices = dict.fromkeys((*names, metadata.finding))
