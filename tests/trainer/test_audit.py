@@ -235,7 +235,21 @@ def test_names_that_are_no_unicode(folder, tmp_path):
     assert run(folder, "-o", tmp_path / "out", "--folds", 2) == 0
     record = json.loads((tmp_path / "out" / "audit.json").read_text("utf-8"))
     assert list(record["damaged"]) == ["train/NORMAL/radio_\udce9.jpeg"]
-    assert "radio_\\udce9.jpeg" in (tmp_path / "out" / "audit.html").read_text("utf-8")
+    assert r"radio_\xe9.jpeg" in (tmp_path / "out" / "audit.html").read_text("utf-8")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no name has controls there")
+def test_a_name_controls_no_terminal_and_breaks_no_table(write_film, tmp_path, capsys):
+    for index in range(2):
+        write_film(tmp_path / "well" / f"{index}.png", "normal", index)
+        write_film(tmp_path / "ill" / f"{index}.png", "viral", index)
+    (tmp_path / "ill" / "a\x1b[31m\nb.png").write_bytes(b"nothing")
+    (tmp_path / "ill" / "c\x1b[31m.txt").write_bytes(b"nothing")
+    for form in ("table", "markdown"):
+        assert run(tmp_path, "--format", form) == 0
+        text = capsys.readouterr().out
+        assert text.count(r"ill/a\x1b[31m\nb.png") == 2 and text.count(r"ill/c\x1b[31m.txt") == 1
+        assert "\x1b" not in text
 
 
 def test_split_file_is_checked(folder, tiny_split, tmp_path, capsys):

@@ -521,8 +521,10 @@ def test_odd_names_of_classes_models_and_files(tmp_path, capsys):
     for name in names:
         film = tmp_path / "data" / name / "0.png"
         film.rename(film.with_name(os.fsdecode(b"radio_\xe9.png")))
+    (tmp_path / "data" / "none" / "a\x1b[31m.png").write_bytes(b"nothing")
     words = ["--data", str(tmp_path / "data"), "--resamples", "100", "--no-robustness"]
     assert run(models[0], *words, "-o", tmp_path / "out") == 0
+    assert r"the first: none/a\x1b[31m.png." in (tmp_path / "out" / "evaluation.md").read_text()
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text("utf-8"))
     assert list(record["classes"]["pairs"]) == ["cyst vs abscess vs $x_$"]
     assert "radio_\\udce9.png" in (tmp_path / "out" / "films.csv").read_text("utf-8")

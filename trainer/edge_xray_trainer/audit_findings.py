@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from edge_xray.walk import printable
 from edge_xray_trainer.audit import Audit, CopyGroup
 from edge_xray_trainer.audit_films import AuditedFilm
 from edge_xray_trainer.tables import cell_text
@@ -41,9 +42,9 @@ def findings_of(audit: Audit) -> list[Finding]:
     return sorted(found, key=lambda finding: order.index(finding.kind))
 
 
-def _named(names: Sequence[str]) -> str:
+def _named(names: Sequence[str], shown: Callable[[str], str] = printable) -> str:
     rest = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(map(shown, names[:NAMED])) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _named_copies(
@@ -99,7 +100,7 @@ def _films(audit: Audit) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"{len(audit.left_out)} files in the class folders are no films by ending and content and "
-            f"are left out: {_named(audit.left_out)}.",
+            f"are left out: {_named(audit.left_out, str)}.",
         )
     if audit.changed:
         yield Finding(

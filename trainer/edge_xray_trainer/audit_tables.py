@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edge_xray.walk import printable
 from edge_xray_trainer.audit import QUANTITIES, SHARES, Audit, CopyGroup
 from edge_xray_trainer.duplicates import NEAR_DISTANCE
 from edge_xray_trainer.tables import Cell, Table
@@ -19,7 +20,7 @@ def tables_of(audit: Audit) -> list[Table]:
     if audit.likeness:
         made.append(_likeness_table(audit))
     if audit.damaged:
-        rows = tuple(audit.damaged.items())
+        rows = tuple((printable(path), why) for path, why in audit.damaged.items())
         made.append(Table("Files that cannot be read", ("file", "why"), rows))
     return made
 

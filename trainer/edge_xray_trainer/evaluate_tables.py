@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edge_xray.walk import printable
 from edge_xray_trainer.corruptions import ALEXNET_BALANCED_ERROR, CORRUPTIONS, SEVERITIES
 from edge_xray_trainer.evaluate import Evaluation
 from edge_xray_trainer.figures import Classes, Measures
@@ -68,7 +69,9 @@ def _headline(evaluation: Evaluation) -> Table:
     )
     if evaluation.skipped:
         first = next(iter(evaluation.skipped.items()))
-        note += f" {len(evaluation.skipped)} films could not be read, the first: {first[0]}."
+        note += (
+            f" {len(evaluation.skipped)} films could not be read, the first: {printable(first[0])}."
+        )
     labels, finding = evaluation.metadata.labels, evaluation.metadata.finding
     none = " or ".join(label.name for label in labels if label.triage == "none")
     title = f"{none[:1].upper()}{none[1:]} against {finding}"
