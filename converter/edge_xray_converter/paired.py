@@ -21,7 +21,12 @@ from edge_xray.clustered import (
     clustered_mcnemar,
     clustered_share,
 )
-from edge_xray.measures import BOOTSTRAP_RESAMPLES, auc, expected_calibration_error
+from edge_xray.measures import (
+    BOOTSTRAP_RESAMPLES,
+    auc,
+    expected_calibration_error,
+    share_of_two,
+)
 from edge_xray.operating_point import Estimate
 
 NOTHING = Estimate(math.nan, math.nan, math.nan)
@@ -206,11 +211,10 @@ def _drawn(
             first, second = (
                 outcome.probabilities[among, outcome.labels.index(name)] for name in outcome.pair
             )
-            # A film that is neither tells nothing: half, as in an evaluation.
-            ratio = np.full(len(first), 0.5)
-            np.divide(first, first + second, out=ratio, where=first + second > 0)
             positive = outcome.truth[among] == outcome.pair[0]
-            found[-1]["pair_auc"] = _area(resample(whom[among]), positive, ratio)
+            found[-1]["pair_auc"] = _area(
+                resample(whom[among]), positive, share_of_two(first, second)
+            )
     return found
 
 

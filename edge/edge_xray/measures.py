@@ -46,6 +46,21 @@ def auc(positive: NDArray[np.bool_], score: NDArray[np.floating]) -> float:
     return float(wins / (count_positive * count_negative))
 
 
+def share_of_two(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
+    """``first / (first + second)``: how much speaks for one of two classes. Half where both are 0, which tells nothing.
+
+    Args:
+        first: (n,) probability of the one, >= 0.
+        second: (n,) of the other.
+
+    Returns:
+        (n,) 0..1.
+    """
+    both = np.asarray(first, np.float64) + second
+    share: NDArray[np.float64] = np.divide(first, both, out=np.full(len(both), 0.5), where=both > 0)
+    return share
+
+
 def roc_curve(
     positive: NDArray[np.bool_], score: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

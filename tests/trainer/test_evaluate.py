@@ -21,6 +21,8 @@ from edge_xray.labelled import Split
 from edge_xray.measures import auc, calibration_error_by_chance, expected_calibration_error
 from edge_xray.metadata import DISCLAIMER
 from edge_xray.model_file import attach_to_keras, read_metadata
+from edge_xray_trainer.figures import Bootstrap, measure_pairs
+from edge_xray_trainer.scoring import Reference, Scored
 
 
 def run(*arguments):
@@ -544,6 +546,19 @@ def test_classes_in_any_script_are_drawn_without_a_word(tmp_path):
     assert not [own.message for own in caught if own.category is UserWarning]
     drawn = "".join(drawn_in(tmp_path / "out"))
     assert all(name in drawn for name in names)
+
+
+def test_films_that_are_surely_of_neither_class_tell_the_two_apart_no_more_than_a_coin(tiny_keras):
+    shares = np.array([[1, 0, 0], [0, 0.9, 0.1], [0, 0.2, 0.8], [1, 0, 0]])
+    found, index = shares[:, 0] < 0.5, np.array([1, 1, 2, 2])
+    scored = Scored(shares, shares[:, 1:].sum(axis=1), found, shares.argmax(axis=1), ~found)
+    reference = Reference(index > 0, index, np.array(list("abcd")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (area,) = measure_pairs(
+            reference, scored, read_metadata(tiny_keras), Bootstrap(100)
+        ).values()
+    assert area.value == 3.5 / 4
 
 
 def test_the_confusions_of_many_classes_are_named_and_not_a_column_each(tmp_path, capsys):

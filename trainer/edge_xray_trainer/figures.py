@@ -24,6 +24,7 @@ from edge_xray.measures import (
     expected_calibration_error,
     predictive_values,
     roc_curve,
+    share_of_two,
 )
 from edge_xray.metadata import ModelMetadata
 from edge_xray.operating_point import Estimate
@@ -257,9 +258,8 @@ def measure_pairs(
     for place, first in enumerate(found):
         for second in found[place + 1 :]:
             both = (index == first) | (index == second)
-            ratio = shares[both, first] / (shares[both, first] + shares[both, second])
             pairs[names[first], names[second]] = bootstrap.of(clusters[both]).auc(
-                index[both] == first, np.nan_to_num(ratio, nan=0.5)
+                index[both] == first, share_of_two(shares[both, first], shares[both, second])
             )
     return pairs
 
