@@ -84,8 +84,11 @@ def figure_rows(record: Mapping[str, Any]) -> list[list[str]]:
     """The table of figures: title, each model, each difference; rows that no model has left out."""
     rows = []
     for name, title in FIGURE_TITLES.items():
-        cells = [figure(name, model["figures"][name]) for model in record["models"]]
-        cells += [difference(name, item["differences"][name]) for item in record["comparisons"]]
+        cells = [_interval(name, model["figures"][name]) for model in record["models"]]
+        cells += [
+            _interval(name, item["differences"][name], signed=True)
+            for item in record["comparisons"]
+        ]
         if any(cell != NO_VALUE for cell in cells):
             rows.append([title, *cells])
     return rows
@@ -100,17 +103,8 @@ def intervals(record: Mapping[str, Any]) -> str:
     )
 
 
-def figure(name: str, estimate: Mapping[str, float | None]) -> str:
-    """A figure with its interval, as text."""
-    return _interval(name, estimate, signed=False)
-
-
-def difference(name: str, estimate: Mapping[str, float | None]) -> str:
-    """A paired difference with its interval, as text with signs; percentages in points."""
-    return _interval(name, estimate, signed=True)
-
-
-def _interval(name: str, estimate: Mapping[str, float | None], *, signed: bool) -> str:
+def _interval(name: str, estimate: Mapping[str, float | None], *, signed: bool = False) -> str:
+    """A figure with its interval as text; a difference has signs, and its percentages are points."""
     value, low, high = (estimate[key] for key in ("value", "low", "high"))
     if value is None or not math.isfinite(value):
         return NO_VALUE
