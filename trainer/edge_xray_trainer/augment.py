@@ -50,7 +50,7 @@ class Augmentation:
     Attributes:
         rotation_degrees: largest rotation either way.
         zoom: largest zoom in, as a factor - 1; zooming in is what tighter collimation looks like.
-        zoom_out: largest zoom out, as a share of the side left black.
+        zoom_out: largest zoom out, as the logarithm of the factor; up to 0.1 about the share of the side left black.
         aspect: largest change of the ratio of sides, as a factor - 1.
         shift: largest shift, as a share of the side.
         flip_chance: mirror left and right.
