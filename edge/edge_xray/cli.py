@@ -164,6 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = int(ExitCode.OUTPUT)
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(bool(error.code))
+        if isinstance(error.__context__, BrokenPipeError):
+            code = int(ExitCode.OUTPUT)  # typer's own is 1, which is a failed check here
     else:
         code = int(ExitCode.OK)
     if code == ExitCode.USAGE and _BROKEN and not known:

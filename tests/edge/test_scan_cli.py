@@ -886,6 +886,15 @@ def test_a_reader_that_leaves_early_is_no_traceback(films, tiny_model):
     assert "BrokenPipe" not in talk
 
 
+@pytest.mark.parametrize("words", [["--help"], ["info"], ["scan", "--help"]])
+def test_whatever_is_said_to_a_reader_that_left_is_exit_3(words):
+    command = [sys.executable, "-m", "edge_xray", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    talk = process.stderr.read().decode()
+    assert (process.wait(), talk) == (3, "")
+
+
 def test_talk_is_plain_in_a_pipe_and_nothing_else_is_said(films, tiny_model):
     ended = subprocess.run(
         [
