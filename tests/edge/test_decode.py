@@ -116,6 +116,9 @@ def test_wide_grey_keeps_its_most_significant_bits(bits, film, encode):
     wide[0, 0] = 2**bits - 1
     for kind in ("PNG", "TIFF"):
         assert np.array_equal(decode(encode(wide, kind), GREY).pixels[1:], film[1:])
+        # A film that uses fewer than 8 bits stays as dark as it is.
+        dark = (film // 8).astype(np.uint16)
+        assert np.array_equal(decode(encode(dark, kind), GREY).pixels, dark)
 
 
 def test_floats_from_0_to_1_keep_their_place_and_others_are_spread(encode):
@@ -123,9 +126,11 @@ def test_floats_from_0_to_1_keep_their_place_and_others_are_spread(encode):
     assert decode(encode(ramp, "TIFF"), GREY).pixels[0, [0, -1]].tolist() == [51, 204]
     for other in (ramp * 900 - 300, ramp * 4095, ramp * 1.5, ramp - 0.3):
         assert decode(encode(other, "TIFF"), GREY).pixels[0, [0, -1]].tolist() == [0, 255]
+    dark = np.maximum(ramp - 0.3, 0.0)  # from 0 on, and not to 1
+    assert decode(encode(dark, "TIFF"), GREY).pixels[0, [0, -1]].tolist() == [0, 128]
     for even in (0.0, 5.0):
         assert decode(encode(np.full_like(ramp, even), "TIFF"), GREY).pixels.max() == 0
-    for bad in (np.nan, np.inf):
+    for bad in (np.nan, np.inf, -np.inf):
         ramp[3, 3] = bad
         assert refused(encode(ramp, "TIFF")).reason == "damaged"
 
@@ -578,6 +583,7 @@ def test_one_transparent_value_is_the_same_film_as_alpha(bits, film, encode):
             encode(Image.merge("LA", (grey, mask)), "PNG"),
             encode(grey, "PNG", transparency=255),
             encode(grey.convert("RGB"), "PNG", transparency=(255, 255, 255)),
+            encode(grey.convert("P"), "PNG", transparency=255),
         ]
     else:
         # The film has 12 bits; its clear surround has 16 and must not count as the brightest.
