@@ -51,10 +51,9 @@ def _palette(image: Image.Image) -> Image.Image:
 def _grey(image: Image.Image) -> Image.Image:
     """Grey as it is, but black where a PNG names one of its values as transparent."""
     clear = image.info.get("transparency")
-    grey = image.convert("L") if image.mode == "1" else image
     if clear is None:
-        return grey
-    return grey.point([0 if value == clear else value for value in range(256)])
+        return image
+    return image.point([0 if value == clear else value for value in range(256)])
 
 
 def _wide_integer(image: Image.Image) -> Image.Image:
@@ -94,11 +93,11 @@ def wide_to_uint8(values: NDArray[np.integer], brightest: int | None = None) -> 
     Raises:
         FilmError: a value is negative.
     """
-    if values.size and int(values.min()) < 0:
+    if int(values.min()) < 0:
         raise FilmError(
             "damaged", "the film holds negative grey values; export it as 8-bit PNG or as DICOM"
         )
-    top = int(values.max(initial=0)) if brightest is None else brightest
+    top = int(values.max()) if brightest is None else brightest
     depth = max(8, top.bit_length())
     shifted: NDArray[np.integer] = np.right_shift(values, depth - 8)
     return shifted.astype(np.uint8)
