@@ -862,6 +862,7 @@ BORN = {"PatientAge": None}
         ({"PatientAge": "18 months"}, 1.5),
         ({**BORN, "PatientBirthDate": "20180301", "SeriesDate": "20200301"}, 2.0),
         ({**BORN, "PatientBirthDate": "20180301", "AcquisitionDateTime": "20200301081500.5"}, 2.0),
+        ({**BORN, "PatientBirthDate": "20200110", "StudyDate": "20200412"}, 3 / 12),
         ({**BORN, "PatientBirthDate": "2018", "StudyDate": "20200301"}, 14 / 12),
         ({**BORN, "PatientBirthDate": "20180100", "StudyDate": "20200301"}, 25 / 12),
         ({**BORN, "PatientBirthDate": "201812", "StudyDate": "20200301"}, 14 / 12),
@@ -1011,6 +1012,9 @@ def test_tags_with_markup_or_formulas_are_reduced_to_code_characters(film, to_di
         ("PULMÃO", "ISO_IR 100", "latin-1", "PULMAO"),
         ("PULMÃO", "ISO_IR 192", "utf-8", "PULMAO"),
         ("PULMÃO", "", "utf-8", "PULMAO"),
+        # Another character set than it says, and one that nobody knows.
+        ("TÓRAX", "ISO_IR 192", "latin-1", "TORAX"),
+        ("TÓRAX", "ISO_IR 999", "latin-1", "TORAX"),
         # No letter that a code string may have: it says nothing, and no accent becomes one.
         ("КИСТЬ", "ISO_IR 144", "iso8859-5", ""),
         ("КИСТЬ", "ISO_IR 192", "utf-8", ""),

@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 
 from edge_xray.heatmap import (
+    FULL_COLOUR,
     JPEG_END,
     OVERLAY_SIDE,
     PICTURE_GAP,
+    STRONG_COLOUR,
     THUMBNAIL_HEIGHT,
     THUMBNAIL_WIDTH,
     finding_evidence,
@@ -53,6 +55,26 @@ def test_colour_lies_where_the_evidence_is_and_is_paler_where_it_is_weak():
     assert redness[60, 10] == 0
     pale = np.asarray(overlay(FILM, finding / 8)).astype(int)
     assert 0 < (pale[:, :, 0] - pale[:, :, 2])[15, 75] < redness[15, 75]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "colour", "cover"), [(4.0, STRONG_COLOUR, 0.6), (1.0, (249, 155, 0), 0.3)]
+)
+def test_evidence_has_the_colour_and_the_cover_of_its_strength(evidence, colour, cover):
+    pixels = np.asarray(overlay(FILM, np.full((4, 4), evidence, np.float32)))
+    expected = 100 * (1 - cover) + cover * np.array(colour)
+    assert np.abs(pixels - expected).max() <= 2
+
+
+def test_where_evidence_is_more_than_full_colour_the_most_of_it_gets_that():
+    finding = np.full((6, 8), 4.0, np.float32)
+    assert finding.max() == FULL_COLOUR
+    finding[:, 4:] = 12.0
+    pixels = np.asarray(overlay(FILM, finding)).astype(int)
+    redness = pixels[:, :, 0] - pixels[:, :, 2]
+    green = pixels[35, :, 1]
+    assert green[85] == pytest.approx(100 * 0.4 + 0.6 * STRONG_COLOUR[1], abs=2)
+    assert green[5] > green[85] + 10 and redness[35, 5] > 20
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (300, 5000), (5000, 300), (1003, 1348), (90, 80, 3)])
