@@ -155,10 +155,10 @@ def _window(dataset: Any) -> Transform | None:
         # PS3.3 C.11.2.1.3.1; the clip keeps exp() from overflowing far outside the window.
         return lambda x: WHITE / (1.0 + np.exp(np.clip(-4.0 * (x - centre) / width, -50.0, 50.0)))
     if function == "LINEAR_EXACT" and width > 0:
-        return lambda x: np.clip((x - centre) / width + 0.5, 0.0, 1.0) * WHITE
+        return lambda x: ((x - centre) / width + 0.5) * WHITE
     if width > 1:
         # PS3.3 C.11.2.1.2.1: the half and the one make a window of 256 at 128 the identity.
-        return lambda x: np.clip((x - (centre - 0.5)) / (width - 1) + 0.5, 0.0, 1.0) * WHITE
+        return lambda x: ((x - (centre - 0.5)) / (width - 1) + 0.5) * WHITE
     if width == 1:
         return lambda x: np.where(x > centre - 0.5, WHITE, 0.0)
     return None
