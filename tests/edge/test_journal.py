@@ -454,6 +454,17 @@ def test_a_disk_that_takes_a_few_bytes_at_a_time_gets_them_all(tmp_path, monkeyp
     assert (tmp_path / "results.csv").read_bytes() == b"new" * 500
 
 
+def test_a_written_file_leaves_nothing_open(tmp_path):
+    def lowest_free() -> int:
+        file = os.open(os.devnull, os.O_RDONLY)
+        os.close(file)
+        return file
+
+    before = lowest_free()
+    write_atomically(tmp_path / "results.csv", b"rows")
+    assert lowest_free() == before
+
+
 def test_a_failed_atomic_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
     path = tmp_path / "results.csv"
     write_atomically(path, b"old")

@@ -59,6 +59,18 @@ def _rows(text: str) -> dict[str, dict[str, str]]:
     return {Path(row["path"]).name: row for row in csv.DictReader(io.StringIO(text))}
 
 
+def test_a_list_too_long_to_be_written_at_once_is_written_whole_and_once(run):
+    Path("films").mkdir()
+    for number in range(300):
+        Path("films", f"{number:03d}-{'name' * 40}.txt").write_text("no film")
+    _, out, _ = run("scan", "films", "--format", "csv")
+    run("scan", "films", "--quiet", "-o", "out")
+    text = Path("out/results.csv").read_text()
+    assert len(text) > 100_000
+    assert list(csv.reader(io.StringIO(text))) == list(csv.reader(io.StringIO(out)))
+    assert len(_rows(text)) == text.count("\n") - 1 == 300
+
+
 def test_a_plain_scan_prints_the_list_and_fills_the_results_folder(run, films):
     code, out, err = run("scan", "films")
     assert code == 0
