@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +20,10 @@ from edge_xray.labelled import Split, SplitFilm, file_sha256
 from edge_xray.preprocess import preprocess
 from edge_xray.unseen_films import HASH_DIGITS
 from edge_xray_converter.representative import (
+    RepresentativeSet,
     draw_films,
     draw_representative,
+    hash_prefix,
     refuse_overlap,
 )
 
@@ -134,6 +137,8 @@ def test_films_of_different_patients_never_overlap(train, test):
 
 def test_films_without_a_known_patient_do_not_count_as_one_patient():
     refuse_overlap([film(1)], [film(2)])
+    drawn = RepresentativeSet(Path(), (film(1), film(2, patient="p2")), 0, "train")
+    assert drawn.record()["patient_sha256_prefixes"] == [hash_prefix("p2")]
 
 
 def test_an_empty_training_part_is_refused(film_folder):

@@ -24,6 +24,8 @@ from PIL import Image
 from edge_xray.classifier import Classifier
 from edge_xray.cli import main
 from edge_xray.film_file import read_film
+from edge_xray.results import SkippedFilm
+from edge_xray.results_folder import ResultsFolder
 from edge_xray.scan import ScanOptions, default_jobs, processors, scan
 
 
@@ -819,9 +821,20 @@ def test_a_results_folder_inside_the_films_is_not_scanned(run, films):
     assert len(_rows(out)) == 6
 
 
-def test_a_folder_in_use_is_refused_with_its_owner(run, films, tiny_model):
-    from edge_xray.results_folder import ResultsFolder
+def test_what_was_flushed_outlives_a_power_cut(tmp_path, tiny_model):
+    rows = [SkippedFilm(f"{name}.png", name * 64, "damaged", "why") for name in "ab"]
+    with ResultsFolder(tmp_path / "out", Classifier(tiny_model), ScanOptions()) as results:
+        for row in rows:
+            results.add(row)
+        results.flush()
+        shutil.copytree(tmp_path / "out", tmp_path / "after")
+    with ResultsFolder(tmp_path / "after", Classifier(tiny_model), ScanOptions()) as results:
+        assert [row for row, _ in results.placed_rows()] == rows
+        results.forget(rows[0].path, rows[0].sha256)
+        assert [row for row, _ in results.placed_rows()] == rows[1:]
 
+
+def test_a_folder_in_use_is_refused_with_its_owner(run, films, tiny_model):
     with ResultsFolder(Path("out"), Classifier(tiny_model), ScanOptions()):
         code, out, err = run("scan", "films", "-o", "out")
     assert (code, out) == (3, "")

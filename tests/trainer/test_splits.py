@@ -193,6 +193,10 @@ def test_classes_that_no_draw_divides_are_refused_in_words_that_help() -> None:
     with pytest.raises(UsageError, match=r"no draw .* \['a', 'b', 'c'\]: .*; add films") as caught:
         make_split(films, [""] * len(films), groups, seed=0)
     assert "--" not in str(caught.value)
+    with pytest.raises(
+        UsageError, match=r"the part fold\d got no film of class '[abc]': .*; add films"
+    ):
+        make_folds(films, [""] * len(films), groups, folds=3, seed=0)
 
 
 def test_folds_cover_all_films_once_and_turn_into_splits() -> None:
