@@ -1095,9 +1095,17 @@ def test_a_film_that_changes_or_vanishes_has_a_reason(films, monkeypatch, tiny_m
             stream.write(b"more")
         return data
 
-    monkeypatch.setattr(module, "read_file", grow)
-    (row,) = scan([path], Classifier(tiny_model))
-    assert row.reason == "changed"
+    def fill(path):
+        # As a copy that has its full size from the beginning.
+        data = real(path)
+        path.write_bytes(data[::-1])
+        os.utime(path, (0, 0))
+        return data
+
+    for change in (grow, fill):
+        monkeypatch.setattr(module, "read_file", change)
+        (row,) = scan([path], Classifier(tiny_model))
+        assert row.reason == "changed"
     monkeypatch.setattr(module, "read_file", real)
     path.unlink()
     with pytest.raises(Exception, match="is gone") as caught:
