@@ -89,6 +89,10 @@ def test_a_person_decides_on_the_films_nearest_a_threshold_as_many_on_either_sid
     for point in fit_operating_points(scores, positive, np.arange(films), "films"):
         review = (point.review_low <= scores) & (scores < point.review_high)
         sides = scores < point.threshold, scores >= point.threshold
+        if all(side.any() for side in sides):
+            # Midway: another machine's rounding must not carry a film over the line.
+            midway = (scores[sides[0]].max() + scores[sides[1]].min()) / 2
+            assert point.threshold == pytest.approx(midway)
         for side in sides:
             assert (review & side).sum() == min(each_side, side.sum())
         nearest = np.abs(np.searchsorted(np.sort(scores), scores) - sides[0].sum() + 0.5)
