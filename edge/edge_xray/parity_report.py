@@ -33,11 +33,12 @@ def fault_of(model: Path) -> str:
     command = shlex.join([str(model), "--data", "DATA", "--no-films", "-o", str(output)])
     make = f"make it with: edge-xray parity REFERENCE {command}"
     try:
-        record = json.loads(report.read_text(encoding="utf-8"))
-        verdicts = _verdicts(record, file_sha256(model))
+        data = report.read_bytes()
+        verdicts = _verdicts(json.loads(data), file_sha256(model))
+        remarks_of(data), without_films(data)  # A kit takes these.
     except OSError:
         return f"{model.name}: has no {report.name}; {make}"
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         return f"{report.name}: is no parity report ({error!r}); {make}"
     if not verdicts:
         return f"{report.name}: is of other bytes than {model.name}; {make}"
@@ -51,8 +52,14 @@ def remarks_of(report: bytes) -> tuple[str, ...]:
 
     Args:
         report: JSON, as ``edge-xray parity`` wrote it.
+
+    Raises:
+        TypeError: they are no list.
     """
-    return tuple(map(str, json.loads(report).get("remarks", ())))
+    remarks = json.loads(report).get("remarks", [])
+    if not isinstance(remarks, list):
+        raise TypeError(f"its remarks are {remarks!r}")
+    return tuple(map(str, remarks))
 
 
 def without_films(report: bytes) -> bytes:

@@ -76,9 +76,25 @@ def test_a_report_on_the_model_as_reference_does_not_count(shipped, tiny_model):
     assert "of other bytes" in fault
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"models": 3, "comparisons": []}'])
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"models": 3, "comparisons": []}', "[" * 99999])
 def test_a_report_that_is_none_is_told(shipped, text):
     (shipped / "edge-xray-test.parity.json").write_text(text)
+    (fault,) = missing_reports(shipped)
+    assert "is no parity report" in fault
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"remarks": None},
+        {"remarks": "few films"},
+        {"films": None},
+        {"films": {"unread": [1]}},
+        {"comparisons": [{"verdict": "PASS", "flips": None}]},
+    ],
+)
+def test_a_report_of_which_a_kit_could_not_take_all_is_none(shipped, broken):
+    change(shipped, **broken)
     (fault,) = missing_reports(shipped)
     assert "is no parity report" in fault
 

@@ -391,7 +391,7 @@ def test_without_pip_it_is_pip_that_is_asked_for(
     assert not (tmp_path / "kit.zip").exists()
 
 
-def _report(model: Path, verdict: str = "PASS") -> None:
+def _report(model: Path, verdict: str = "PASS", **more: object) -> None:
     """A parity report beside a model, with what is read of it."""
     sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
     flips = [{"film": "wards/JANE DOE.jpeg", "truth": "viral"}]
@@ -399,6 +399,7 @@ def _report(model: Path, verdict: str = "PASS") -> None:
         "films": {"unread": [{"film": "wards/JOHN DOE.jpeg", "reason": "damaged"}]},
         "models": [{"sha256": "of the reference"}, {"sha256": sha256}],
         "comparisons": [{"verdict": verdict, "label_flips": 1, "flips": flips}],
+        **more,
     }
     model.with_name(f"{model.stem}.parity.json").write_text(json.dumps(record))
 
@@ -511,6 +512,11 @@ def test_no_film_goes_along_with_the_proof_of_a_model_of_ones_own(
         (lambda model: model.write_bytes(b"no model"), ModelError, "metadata"),
         (lambda model: None, UsageError, "has no ward-3.parity.json; make it with"),
         (lambda model: _report(model, "FAIL"), UsageError, "says FAIL"),
+        (
+            lambda model: _report(model, remarks=None),
+            UsageError,
+            "ward-3.parity.json: is no parity",
+        ),
         (
             lambda model: _report(model) or model.write_bytes(_flipped(model.read_bytes())),
             ModelError,
