@@ -270,17 +270,19 @@ def test_a_second_run_in_one_folder_is_kept_out(film_folder: Path, tmp_path: Pat
     output = tmp_path / "run"
     options = TrainingOptions(architecture="baseline", input_size=28, epochs=2, batch_size=16)
     request = RunRequest(film_folder, output, options)
-    refused = []
+    refused, loaded = [], []
 
     def again(_: object) -> None:
         before = contents(output)
+        heard = Listener(progress=lambda *told: loaded.append(told))
         with pytest.raises(OutputError, match="another run writes here") as error:
-            run(request)
+            run(request, heard)
         refused.append(error.value)
         assert contents(output) == before
 
     result = run(request, Listener(epoch=again))
     assert len(refused) == len(result.state.epochs) == 2
+    assert not loaded
 
 
 def average(runs: list[Path], data: Path, output: Path) -> int:

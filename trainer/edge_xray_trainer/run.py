@@ -55,6 +55,8 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
     architecture = architecture_of(options)
     check_devices(options)
     check_folder(output)
+    if (output / LOCK_FILE).exists():
+        FolderLock(output, LOCK_FILE, "run").release()  # Before all films are loaded for nothing.
     check_table(request.task)
     _check_sources(request)
     split = _split_of(request, tell)
