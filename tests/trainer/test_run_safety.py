@@ -285,6 +285,26 @@ def test_a_second_run_in_one_folder_is_kept_out(film_folder: Path, tmp_path: Pat
     assert not loaded
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files on this system")
+def test_a_disk_that_takes_half_of_the_curves_has_none(film_folder: Path, tmp_path: Path) -> None:
+    import resource
+
+    output = tmp_path / "run"
+    options = TrainingOptions(architecture="baseline", input_size=28, epochs=1, batch_size=16)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(note: str) -> None:
+        if note.startswith("Fitting"):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8192, usual[1]))
+
+    try:
+        with pytest.raises(OutputError, match=r"curves\.png: cannot be written"):
+            run(RunRequest(film_folder, output, options), Listener(note=fill))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert not [path for path in output.iterdir() if "curves" in path.name]
+
+
 def average(runs: list[Path], data: Path, output: Path) -> int:
     return main(["average", *map(str, runs), "--data", str(data), "-o", str(output)])
 

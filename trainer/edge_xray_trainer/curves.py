@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from edge_xray.durable import write_atomically
 from edge_xray_trainer.checkpoints import TrainingState
 
 DOTS_PER_INCH = 120
@@ -16,7 +18,10 @@ def draw_curves(state: TrainingState, path: Path) -> None:
 
     Args:
         state: the epochs; at least one.
-        path: PNG file to write.
+        path: PNG file to write, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     losses, accuracies = figure.subplots(1, 2)
@@ -34,4 +39,6 @@ def draw_curves(state: TrainingState, path: Path) -> None:
             axes.axvline(state.best.epoch, color="0.6", linestyle=":", label="kept")
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=DOTS_PER_INCH)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=DOTS_PER_INCH)
+    write_atomically(path, picture.getvalue())
