@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 
 from edge_xray.cli import main
-from edge_xray.errors import OutputError
+from edge_xray.durable import FolderLock
+from edge_xray.errors import OutputError, UsageError
 from edge_xray.labelled import Split, file_sha256
 from edge_xray.model_file import read_metadata
+from edge_xray_trainer.averaging import average_runs
 from edge_xray_trainer.checkpoints import run_fingerprint
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.run import run
@@ -307,6 +309,35 @@ def test_a_disk_that_takes_half_of_the_curves_has_none(film_folder: Path, tmp_pa
 
 def average(runs: list[Path], data: Path, output: Path) -> int:
     return main(["average", *map(str, runs), "--data", str(data), "-o", str(output)])
+
+
+def test_an_average_keeps_out_of_a_folder_that_a_run_took_meanwhile(
+    finished: Path, film_folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "mean"
+    before: dict[str, bytes] = {}
+
+    def take(note: str) -> None:
+        if note.startswith("average"):
+            shutil.copytree(finished, output)
+            before.update(contents(output))
+
+    with pytest.raises(UsageError, match="holds a run"):
+        average_runs([finished, finished], film_folder, output, listener=Listener(note=take))
+    assert contents(output) == before
+    for path in output.iterdir():
+        path.unlink()
+
+    def keep(note: str) -> None:
+        if note.startswith("average"):
+            locks.append(FolderLock(output, "run.lock", "run"))
+
+    locks: list[FolderLock] = []
+    with pytest.raises(OutputError, match="another run writes here"):
+        average_runs([finished, finished], film_folder, output, listener=Listener(note=keep))
+    assert [path.name for path in output.iterdir()] == ["run.lock"]
+    locks[0].release()
+    average_runs([finished, finished], film_folder, output)
 
 
 def test_runs_that_differ_in_input_labels_or_weighting_are_not_averaged(

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from edge_xray.durable import output_errors
+from edge_xray.durable import FolderLock, output_errors
 from edge_xray.errors import UsageError
 from edge_xray.labelled import Split, check_split, labelled_root
 from edge_xray.metadata import ModelMetadata
@@ -31,7 +31,7 @@ from edge_xray_trainer.keras_file import load_keras
 from edge_xray_trainer.normalization import estimate_statistics, frozen_and_live
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import network_outputs
-from edge_xray_trainer.run_files import MODEL_FILE, RECORD_FILE, RUN_FILES
+from edge_xray_trainer.run_files import LOCK_FILE, MODEL_FILE, RECORD_FILE, RUN_FILES
 from edge_xray_trainer.run_record import made_of, made_with
 from edge_xray_trainer.run_request import Listener, RunRequest, RunResult, check_words
 from edge_xray_trainer.task import Task
@@ -121,6 +121,8 @@ def average_runs(
     fitted = replace(fitted, training=_training_of(fitted, records))
     with output_errors(output):
         output.mkdir(parents=True, exist_ok=True)
+    with FolderLock(output, LOCK_FILE, "run"), output_errors(output):
+        _refuse_a_run(output)  # There may be one since.
         split.write(output / SPLIT_NAME)
         record = {
             **made_of(data.name, fitted, split),
