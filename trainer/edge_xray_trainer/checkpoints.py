@@ -76,7 +76,13 @@ def save_weights(model: keras.Model, path: Path) -> None:
     """Write a model's weights, replacing the file whole or not at all."""
     temporary = path.with_name("writing-" + path.name)
     with output_errors(path.parent):
-        model.save_weights(temporary)
+        try:
+            model.save_weights(temporary)
+        except (
+            OSError,
+            RuntimeError,
+        ) as error:  # HDF5 tells a full disk as either, in several lines
+            raise OSError(" ".join(str(error).split())) from error
         replace_durably(temporary, path)
 
 
