@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edge_xray.errors import UsageError
+
 if TYPE_CHECKING:
     from edge_xray_converter.paired import Comparison
 
@@ -38,6 +40,16 @@ class Budget:
     flips: float = 0.03
     mean_shift: float = 0.02
     refusals: float = 0.03
+
+    def __post_init__(self) -> None:
+        """Refuse what is no share.
+
+        Raises:
+            UsageError: names the option, the value received and what was expected.
+        """
+        for name, limit in vars(self).items():
+            if not 0 <= limit <= 1:  # NaN too, which the command line takes for a number.
+                raise UsageError(f"--max-{name.replace('_', '-')}: expected 0 to 1, got {limit}")
 
 
 @dataclass(frozen=True)

@@ -413,6 +413,20 @@ def test_names_of_dollars_and_of_bytes_that_are_no_text_are_reported(
         assert "n\\xe9t.tflite" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("command", [("parity", "MODEL"), ("convert", "--int8")])
+@pytest.mark.parametrize("limit", ["auc-drop", "mean-shift", "pair-auc-drop"])
+def test_a_limit_that_is_no_number_is_one_line_and_exit_2(
+    run_cli, tiny_float, tiny_keras, parity_films, tmp_path, command, limit
+):
+    model = tiny_float if "MODEL" in command else tiny_keras
+    words = [str(model) if word == "MODEL" else word for word in command]
+    output = tmp_path / "out.tflite"
+    words += [model, "--data", parity_films / "films", f"--max-{limit}", "nan", "-o", output]
+    code, _, err = run_cli(*words)
+    assert (code, err) == (2, f"edge-xray: --max-{limit}: expected 0 to 1, got nan")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_negative_seed_and_an_output_that_is_a_folder_are_one_line(
     run_cli, tiny_float, parity_films
 ):
