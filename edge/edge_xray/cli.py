@@ -162,6 +162,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         say(f"{PROGRAM}: cannot be read or written ({error}); check the disk and its permissions")
         code = int(ExitCode.OUTPUT)
+    except MemoryError as error:
+        say(
+            f"{PROGRAM}: this takes more memory than there is ({str(error) or 'no word how much'}); close other programs, "
+            "or ask for less, such as fewer films at once"
+        )
+        code = int(ExitCode.USAGE)
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(bool(error.code))
         if isinstance(error.__context__, BrokenPipeError):

@@ -14,6 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from edge_xray import doctor, hardware, toolbox
+from edge_xray.cli import main
 from edge_xray.findings import Finding, passed, to_text
 
 
@@ -185,3 +186,16 @@ def test_the_command_prints_and_exits_by_the_findings(
     bad = run(app, ["doctor", "--model", "nothing.tflite"])
     assert bad.exit_code == 1  # type: ignore[attr-defined]
     assert "FAIL  model" in bad.stdout  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("said", ["", "Unable to allocate 40 GiB"])
+def test_want_of_memory_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: str
+) -> None:
+    def examine(**_: object) -> None:
+        raise MemoryError(said)
+
+    monkeypatch.setattr(doctor, "examine", examine)
+    assert main(["doctor"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("edge-xray: this takes more memory than there is (") and said in line
