@@ -13,6 +13,9 @@ REPORT_MODULES = ("matplotlib", "jinja2")
 MODULES = ("tensorflow", "keras", *REPORT_MODULES)
 """Import names of the extra ``convert``."""
 
+MOST_RESAMPLES = 100_000
+"""More would take gigabytes of memory, and move no digit that is shown."""
+
 BUDGET_PANEL = "Budget"
 FOREIGN_PANEL = "Networks from elsewhere"
 

@@ -62,7 +62,10 @@ def parity_command(
     max_mean_shift: options.MeanShift = Budget.mean_shift,
     max_refusals: options.Refusals = Budget.refusals,
     resamples: Annotated[
-        int, typer.Option(min=100, help="Draws of patients for the intervals.")
+        int,
+        typer.Option(
+            min=100, max=options.MOST_RESAMPLES, help="Draws of patients for the intervals."
+        ),
     ] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
     timing: Annotated[

@@ -427,6 +427,17 @@ def test_a_limit_that_is_no_number_is_one_line_and_exit_2(
     assert not [*tmp_path.iterdir()]
 
 
+def test_more_resamples_than_memory_can_hold_are_refused(run_cli, tiny_float, parity_films):
+    data = ("--data", parity_films / "films", "--resamples", 10**9)
+    for words in (
+        ("parity", tiny_float, tiny_float),
+        ("evaluate", tiny_float),
+        ("compare", tiny_float),
+    ):
+        code, _, err = run_cli(*words, *data)
+        assert code == 2 and "1000000000 is not in the range 100<=x<=100000" in err
+
+
 def test_a_negative_seed_and_an_output_that_is_a_folder_are_one_line(
     run_cli, tiny_float, parity_films
 ):

@@ -12,6 +12,9 @@ from edge_xray_trainer.cli import LARGEST_SEED
 REPORT_MODULES = ("scipy", "matplotlib", "jinja2")
 """What measuring a packed ``.tflite`` file needs of the extra ``train``."""
 
+MOST_RESAMPLES = 100_000
+"""More would take gigabytes of memory, and move no digit that is shown."""
+
 Data = Annotated[Path, typer.Option("--data", "-d", help="Folder of labelled films.")]
 Split = Annotated[
     Path | None,
@@ -35,6 +38,6 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="DIR", help="Folder for the report's files."),
 ]
-Resamples = Annotated[int, typer.Option(min=100, help="Of the bootstrap.")]
+Resamples = Annotated[int, typer.Option(min=100, max=MOST_RESAMPLES, help="Of the bootstrap.")]
 Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of everything drawn.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Films at once.")]
