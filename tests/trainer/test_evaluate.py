@@ -389,6 +389,19 @@ def test_stand_in_goes_into_the_record(tiny_keras, film_folder, tiny_split, tmp_
     assert figures["balanced_accuracy"]["low"] <= figures["balanced_accuracy"]["value"]
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"shift_stand_ins": null}'])
+def test_a_record_that_is_none_is_refused_before_anything_is_measured(
+    tiny_keras, film_folder, tmp_path, capsys, text
+):
+    kept = tmp_path / "record.json"
+    kept.write_text(text)
+    words = ("--data", film_folder, "--record", kept, "--stand-in", "x", "-o", tmp_path / "out")
+    assert run(tiny_keras, *words) == 2
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert "record.json: expected a run's record.json" in said
+    assert kept.read_text() == text and not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -110,6 +110,8 @@ def evaluate_command(
     for share in prevalence or ():
         if not 0.0 < share < 1.0:
             raise UsageError(f"--prevalence must be more than 0 and less than 1, got {share}")
+    if record is not None:
+        read_record(record)  # Before hours are spent on what is to be added to it.
     request = EvaluationRequest(
         data=data,
         split=split,
@@ -177,9 +179,21 @@ def add_stand_in(record: Path, name: str, figures: dict[str, Any]) -> None:
     """
     from edge_xray_trainer.delivery import as_json, write_text
 
-    try:
-        kept = json.loads(record.read_text(encoding="utf-8"))
-        kept.setdefault("shift_stand_ins", {})[name] = figures
-    except (OSError, ValueError, AttributeError) as error:
-        raise UsageError(f"{record}: expected a run's record.json ({error})") from error
+    kept = read_record(record)
+    kept["shift_stand_ins"][name] = figures
     write_text(record, as_json(kept))
+
+
+def read_record(record: Path) -> dict[str, Any]:
+    """A run's record, with a place for stand-ins.
+
+    Raises:
+        UsageError: the file is no record.
+    """
+    try:
+        kept: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        if not isinstance(kept.setdefault("shift_stand_ins", {}), dict):
+            raise TypeError("its shift_stand_ins are no table")
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise UsageError(f"{record}: expected a run's record.json ({error})") from error
+    return kept
