@@ -140,6 +140,23 @@ def test_a_slip_in_the_task_is_answered_before_a_film_is_looked_for(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("\ufeffepochs = 0", "epochs must be 1 to 10000, got 0"),
+        (f"epochs = {'9' * 6000}", "expected a TOML file of training options"),
+    ],
+)
+def test_a_config_with_a_byte_order_mark_is_read_and_an_endless_number_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    config = tmp_path / "options.toml"
+    config.write_text(text, encoding="utf-8")
+    assert main(["train", str(tmp_path / "nowhere"), "--config", str(config)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert said in line
+
+
 @pytest.mark.parametrize("name", ["noise_level", "blur_radius", "patch", "border", "gamma"])
 def test_a_strength_of_nothing_is_off_and_no_error(name: str) -> None:
     settings = {

@@ -133,8 +133,8 @@ def read_config(path: Path) -> tuple[TrainingOptions, dict[str, Any] | None]:
         UsageError: unreadable TOML, or a name, a type or a value that no option has.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path}: expected a TOML file of training options ({error})") from error
     augmentation, task = values.pop("augmentation", {}), values.pop("task", None)
     for name, table in (("augmentation", augmentation), ("task", task)):
