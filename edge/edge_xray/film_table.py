@@ -53,7 +53,7 @@ def read_labels(path: Path, films: Sequence[LabelledFilm]) -> list[LabelledFilm]
         The films with what the CSV says of them.
 
     Raises:
-        UsageError: a missing column, a film that is not in the folder, a label that no folder has, or
+        UsageError: a missing column, a film that is not in the folder, a label that no folder has, no row, or
             rows that contradict each other.
     """
     by_path = {film.path: film for film in films}
@@ -62,6 +62,10 @@ def read_labels(path: Path, films: Sequence[LabelledFilm]) -> list[LabelledFilm]
     if "path" not in columns or not {*columns} & {"patient", "label"}:
         raise UsageError(
             f"{path}: expected the columns path and patient (or label) with commas between, found {sorted(columns)}"
+        )
+    if not rows:
+        raise UsageError(
+            f"{path}: names no film; expected a row for each film that it says something of"
         )
     said: dict[tuple[str, str], str] = {}
     for row in rows:

@@ -357,3 +357,15 @@ def test_a_split_of_another_machine_goes_with_its_table_of_some_patients(
     quick = ["--architecture", "baseline", "--input-size", "28", "--epochs", "1"]
     words += ["--split", str(split), "-o", str(tmp_path / "run")]
     assert main(["train", str(series), *words, *quick]) == 0
+
+
+@pytest.mark.parametrize("text", ["path,patient\n", "path,label\r\n,\r\n"])
+def test_a_table_without_a_film_is_refused(
+    film_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    table, output = tmp_path / "patients.csv", tmp_path / "split.json"
+    table.write_text(text, newline="")
+    assert main(["split", str(film_folder), "--patients", str(table), "-o", str(output)]) == 2
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert "patients.csv: names no film; expected a row for each film" in said
+    assert not output.exists()
