@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edge_xray.errors import ModelError, UsageError
 from edge_xray.input_spec import InputSpec
-from edge_xray.labelled import read_labelled_folder
+from edge_xray.labelled import counted, read_labelled_folder
 from edge_xray.metadata import IntendedUse, Label, ModelMetadata
 from edge_xray.model_file import KERAS_MEMBER, METADATA_MEMBER
 from edge_xray.no_finding import no_finding_among
@@ -93,7 +93,7 @@ def describe(
     names = description.labels or _names_from(data, network.classes)
     if len(names) != network.classes:
         raise UsageError(
-            f"{source}: the network tells {network.classes} classes apart, got {len(names)} labels "
+            f"{source}: the network tells {network.classes} classes apart, got {counted(len(names), 'label')} "
             f"({', '.join(names)}); name them in the order of its outputs with --labels"
         )
     if len(set(names)) != len(names):

@@ -104,7 +104,7 @@ def read_labelled_folder(root: Path, *, fewest: int = 2) -> list[LabelledFilm]:
     for name, paths in found.items():
         if not paths:
             others = sum(1 for _ in files_below(root / name))
-            what = f"has {others} files and no film" if others else "is empty"
+            what = f"has {counted(others, 'file')} and no film" if others else "is empty"
             raise UsageError(
                 f"{root / name}: the class folder {what}; expected films in it, or remove it"
             )
@@ -343,6 +343,12 @@ def refuse_other_labels(
         )
 
 
+def counted(number: int, what: str, one: str = "", more: str = "") -> str:
+    """A number of things in words, perhaps with what one does, or more do: ``1 film``, ``2 films have``."""
+    words = f"{number} {what} {one}" if number == 1 else f"{number} {what}s {more}"
+    return words.rstrip()
+
+
 def films_and_patients(films: int, patients: int, unknown: int) -> str:
     """How many films of how many patients, in words that claim nothing that is not known.
 
@@ -352,8 +358,8 @@ def films_and_patients(films: int, patients: int, unknown: int) -> str:
         unknown: the films whose patient is not known.
     """
     if unknown == films:
-        return f"{films} films (patients not known: each film counts as one)"
-    words = f"{films} films of {patients} patients"
+        return f"{counted(films, 'film')} (patients not known: each film counts as one)"
+    words = f"{counted(films, 'film')} of {counted(patients, 'patient')}"
     if unknown:
-        words += f" ({unknown} films whose patient is not known count as one each)"
+        words += f" ({counted(unknown, 'film')} whose patient is not known count as one each)"
     return words

@@ -175,7 +175,7 @@ def _into_folder(
         except KeyboardInterrupt:
             results.flush()
             talk(
-                f"Interrupted: {len(rows)} films are done and kept in {folder}; "
+                f"Interrupted: {len(rows)} film{' is' if len(rows) == 1 else 's are'} done and kept in {folder}; "
                 "run the same command to go on."
             )
             raise

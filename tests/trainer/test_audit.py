@@ -100,7 +100,7 @@ def test_copies_in_two_parts_are_named_one_of_each(write_film, tmp_path, capsys)
         shutil.copy(tmp_path / "train" / "well" / "0.png", tmp_path / name)
     record = found(capsys, tmp_path)
     pair = "train/well/0-again.png = test/ill/x.png"
-    assert f"1 films have copies in another part: {pair}." in " ".join(texts(record, "leak"))
+    assert f"1 film has copies in another part: {pair}." in " ".join(texts(record, "leak"))
     assert f"under another label: {pair}." in " ".join(texts(record, "warning"))
 
 

@@ -48,7 +48,7 @@ def test_train_says_where_the_model_is(
     assert main(["train", str(film_folder), "-o", str(first), "--split", split, *QUICK]) == 0
     said = capsys.readouterr()
     assert said.out.splitlines() == [str(first / "model.keras")]
-    assert "Going on after 1 finished epochs." in said.err
+    assert "Going on after 1 finished epoch." in said.err
 
 
 def test_train_is_silent_about_gpus_that_are_not_there(
@@ -61,7 +61,7 @@ def test_train_is_silent_about_gpus_that_are_not_there(
         [sys.executable, "-m", "edge_xray", *words],
         env=plain, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert "Going on after 1 finished epochs." in ended.stderr
+    assert "Going on after 1 finished epoch." in ended.stderr
     assert not [line for line in ended.stderr.splitlines() if ".cc:" in line or "absl" in line]
 
 

@@ -145,15 +145,18 @@ def test_files_that_are_no_films_are_counted_and_named(
     (data / "viral" / ".hidden.txt").write_text("hidden")
     assert files_left_out(data) == ["normal/notes.csv"]
     assert main(["split", str(data), "-o", str(tmp_path / "split.json")]) == 0
-    assert "Left out, as no films by ending and content: 1 files, the first normal/notes.csv" in (
+    assert "Left out, as no films by ending and content: 1 file, the first normal/notes.csv" in (
         " ".join(capsys.readouterr().err.split())
     )
     assert main(["audit", str(data), "--folds", "2", "-f", "json"]) == 0
     findings = json.loads(capsys.readouterr().out)["findings"]
-    assert any("1 files in the class folders are no films" in own["text"] for own in findings)
+    assert any(
+        "as no films by ending and content: 1 file, normal/notes.csv" in own["text"]
+        for own in findings
+    )
     for film in (data / "normal").glob("*.png"):
         film.unlink()
-    with pytest.raises(UsageError, match="has 1 files and no film; expected films in it"):
+    with pytest.raises(UsageError, match="has 1 file and no film; expected films in it"):
         read_labelled_folder(data)
 
 
@@ -310,11 +313,14 @@ def test_films_that_a_split_does_not_name_are_counted(
     words += ["--input-size", "28", "--epochs", "1"]
     assert main(["train", *words, "-o", str(tmp_path / "all")]) == 0
     assert "Left out" not in capsys.readouterr().err
-    for index in (8, 9):
+    for index, words_said in ((8, "1 film of"), (9, "2 films of")):
         write_film(data / "viral" / f"{index}.png", "viral", index)
-    assert main(["train", *words, "-o", str(tmp_path / "fewer")]) == 0
-    said = " ".join(capsys.readouterr().err.split())
-    assert "Left out, as not in split.json: 2 films of the folder, the first viral/8.png" in said
+        assert main(["train", *words, "-o", str(tmp_path / f"fewer {index}")]) == 0
+        said = " ".join(capsys.readouterr().err.split())
+        assert (
+            f"Left out, as not in split.json: {words_said} the folder, the first viral/8.png"
+            in said
+        )
 
 
 def test_a_test_set_of_ones_own_hospital_is_measured_on(

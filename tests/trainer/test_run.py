@@ -228,7 +228,7 @@ def test_a_killed_run_resumes_to_the_same_weights_and_record(
     assert killed.returncode == -signal.SIGKILL
     notes: list[str] = []
     run(RunRequest(film_folder, output, OPTIONS), Listener(note=notes.append))
-    assert notes[0] == "Going on after 1 finished epochs."
+    assert notes[0] == "Going on after 1 finished epoch."
     whole = keras.models.load_model(whole_run / "model.keras", compile=False)
     resumed = keras.models.load_model(output / "model.keras", compile=False)
     for expected, got in zip(whole.get_weights(), resumed.get_weights(), strict=True):

@@ -188,7 +188,7 @@ def test_a_fold_is_trained_resumed_and_recorded(
     assert main(["split", str(film_folder), "--folds", "3", "-o", str(folds)]) == 0
     for _ in range(2):
         assert train(film_folder, output, "--split", folds, "--test-fold", "2") == 0
-    assert "Going on after 1 finished epochs." in capsys.readouterr().err
+    assert "Going on after 1 finished epoch." in capsys.readouterr().err
     split, drawn = Split.read(output / "split.json"), Split.read(folds)
     assert {film.path for film in split.part("test")} == {f.path for f in drawn.part("fold2")}
     record = json.loads((output / "record.json").read_text("utf-8"))

@@ -83,7 +83,7 @@ def test_the_note_says_which_patients_copies_joined() -> None:
     copies = [0, 1, 1, 2, 3, 4, 5, 6]
     groups, note = film_groups(films, copies)
     assert groups[0] == groups[3] and len(set(groups)) == 3
-    assert "joined 2 patients to 1 groups" in note
+    assert "joined 2 patients to 1 group" in note
     assert "joined" not in film_groups(films, list(range(8)))[1]
 
 
@@ -263,7 +263,7 @@ def test_too_few_patients_are_refused_with_what_to_do() -> None:
 def test_copies_that_leave_too_few_patients_are_said() -> None:
     films = _films(list(range(30)))
     groups, _ = film_groups(films, [i if i % 3 else 0 for i in range(30)])
-    with pytest.raises(UsageError, match=r"of 1 patients only, as copies join 10 to these.*audit"):
+    with pytest.raises(UsageError, match=r"of 1 patient only, as copies join 10 to these.*audit"):
         make_split(films, [""] * 30, groups, seed=0)
 
 

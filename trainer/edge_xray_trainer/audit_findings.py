@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from edge_xray.labelled import counted
 from edge_xray.walk import printable
 from edge_xray_trainer.audit import Audit, CopyGroup
 from edge_xray_trainer.audit_films import AuditedFilm
@@ -64,14 +65,14 @@ def _leaks(audit: Audit) -> Iterator[Finding]:
     if audit.split_patients:
         yield Finding(
             "leak",
-            f"{len(audit.split_patients)} patients have films in more than one part: "
+            f"{counted(len(audit.split_patients), 'patient', 'has', 'have')} films in more than one part: "
             f"{_named(list(audit.split_patients))}. Split again by patient: edge-xray split.",
         )
     if audit.split_copies:
         named = _named_copies(audit, audit.split_copies, lambda film: film.part)
         yield Finding(
             "leak",
-            f"{len(audit.split_copies)} films have copies in another part: {named}. "
+            f"{counted(len(audit.split_copies), 'film', 'has', 'have')} copies in another part: {named}. "
             "Split again: edge-xray split keeps copies together.",
         )
     if not audit.leaks and len(audit.parts) > 1:
@@ -93,32 +94,32 @@ def _films(audit: Audit) -> Iterator[Finding]:
     if audit.damaged:
         yield Finding(
             "warning",
-            f"{len(audit.damaged)} files cannot be read: {_named(list(audit.damaged))}. Mend or "
+            f"{counted(len(audit.damaged), 'file')} cannot be read: {_named(list(audit.damaged))}. Mend or "
             "remove them.",
         )
     if audit.left_out:
         yield Finding(
             "warning",
-            f"{len(audit.left_out)} files in the class folders are no films by ending and content and "
-            f"are left out: {_named(audit.left_out, str)}.",
+            f"Left out of the class folders, as no films by ending and content: "
+            f"{counted(len(audit.left_out), 'file')}, {_named(audit.left_out, str)}.",
         )
     if audit.changed:
         yield Finding(
             "warning",
-            f"{len(audit.changed)} films are missing or not the ones that were split: "
+            f"{counted(len(audit.changed), 'film', 'is', 'are')} missing or changed since the split: "
             f"{_named(audit.changed)}. Split again.",
         )
     if audit.blank:
         yield Finding(
             "warning",
-            f"{len(audit.blank)} films show next to nothing: {_named(audit.blank)}. They teach nothing; "
+            f"{counted(len(audit.blank), 'film', 'shows', 'show')} next to nothing: {_named(audit.blank)}. Such films teach nothing; "
             "copies are not looked for among them.",
         )
     in_colour = sum(film.look is not None and film.look.in_colour for film in audit.films)
     if in_colour:
         yield Finding(
             "warning",
-            f"{in_colour} films are in colour, and a network sees greys unless it is trained with --channels 3. "
+            f"{counted(in_colour, 'film', 'is', 'are')} in colour, and a network sees greys unless it is trained with --channels 3. "
             "Copies and shortcuts are looked for in the greys.",
         )
     contradicting = [group for group in audit.copies if len(group.labels) > 1]
@@ -129,19 +130,22 @@ def _films(audit: Audit) -> Iterator[Finding]:
             wrong = "Look at them: where two are one film, one of the labels is wrong."
         yield Finding(
             "warning",
-            f"{len(contradicting)} films have copies under another label: {named}. {wrong}",
+            f"{counted(len(contradicting), 'film', 'has', 'have')} copies under another label: {named}. {wrong}",
         )
     shared = [group for group in audit.copies if len(group.known_patients) > 1]
     if shared:
         named = _named_copies(audit, shared, lambda film: film.patient or None)
         yield Finding(
             "warning",
-            f"{len(shared)} films have copies in another patient's name: {named}. They are "
+            f"{counted(len(shared), 'film', 'has', 'have')} copies in another patient's name: {named}. They are "
             "kept together in a split.",
         )
     if audit.copies:
         count = sum(len(group.paths) - 1 for group in audit.copies)
-        yield Finding("warning", f"{count} films are copies of others and count twice in training.")
+        words = counted(
+            count, "film", "is a copy of another and counts", "are copies of others and count"
+        )
+        yield Finding("warning", f"{words} twice in training.")
     else:
         yield Finding("good", "No film is a copy of another.")
     if audit.unknown_patients:
@@ -155,7 +159,7 @@ def _films(audit: Audit) -> Iterator[Finding]:
 
 
 def _mixed(audit: Audit) -> str:
-    text = f"{len(audit.mixed_patients)} patients have films of more than one class."
+    text = f"{counted(len(audit.mixed_patients), 'patient', 'has', 'have')} films of more than one class."
     alike = audit.likeness
     if UNALIKE in alike and "two patients" in alike:
         mixed, strangers = alike[UNALIKE], alike["two patients"]

@@ -307,6 +307,7 @@ def split_command(
 ) -> None:
     """Split films by patient and duplicate group, in proportion, with the hash of every film."""
     require("train", PURPOSE, MODULES)
+    from edge_xray.labelled import counted
     from edge_xray_trainer.delivery import check_folder
     from edge_xray_trainer.grouping import grouped_films
     from edge_xray_trainer.splits import hold_out_films, make_folds, make_split
@@ -327,7 +328,7 @@ def split_command(
     made.write(output)
     typer.echo(made.note, err=True)
     for part in sorted({film.part for film in made.films}):
-        typer.echo(f"{part}: {len(made.part(part))} films", err=True)
+        typer.echo(f"{part}: {counted(len(made.part(part)), 'film')}", err=True)
     typer.echo(str(output))
 
 

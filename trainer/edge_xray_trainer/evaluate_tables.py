@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edge_xray.labelled import counted
 from edge_xray.walk import printable
 from edge_xray_trainer.corruptions import ALEXNET_BALANCED_ERROR, CORRUPTIONS, SEVERITIES
 from edge_xray_trainer.evaluate import Evaluation
@@ -69,9 +70,7 @@ def _headline(evaluation: Evaluation) -> Table:
     )
     if evaluation.skipped:
         first = next(iter(evaluation.skipped.items()))
-        note += (
-            f" {len(evaluation.skipped)} films could not be read, the first: {printable(first[0])}."
-        )
+        note += f" {counted(len(evaluation.skipped), 'film')} could not be read, the first: {printable(first[0])}."
     labels, finding = evaluation.metadata.labels, evaluation.metadata.finding
     none = " or ".join(label.name for label in labels if label.triage == "none")
     title = f"{none[:1].upper()}{none[1:]} against {finding}"

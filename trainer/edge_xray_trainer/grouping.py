@@ -13,6 +13,7 @@ from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import (
     LabelledFilm,
     Split,
+    counted,
     file_sha256,
     files_left_out,
     labelled_root,
@@ -77,11 +78,14 @@ def grouped_films(
     copies = duplicate_groups(sha256, np.array(hashes), blank=blank)
     groups, note = film_groups(films, copies)
     if any(blank):
-        note += f" {sum(blank)} films show next to nothing and are taken for copies of none."
+        words = counted(sum(blank), "film", "shows", "show")
+        note += f" {words} next to nothing, taken for copies of none."
     by_id = sum(film.patient.startswith(DICOM_PATIENT) for film in films)
     if by_id:
-        note += f" The patient of {by_id} films is by a keyed hash of the DICOM PatientID."
+        note += (
+            f" The patient of {counted(by_id, 'film')} is by a keyed hash of the DICOM PatientID."
+        )
     left_out = files_left_out(data)
     if left_out:
-        note += f" Left out, as no films by ending and content: {len(left_out)} files, the first {left_out[0]}."
+        note += f" Left out, as no films by ending and content: {counted(len(left_out), 'file')}, the first {left_out[0]}."
     return films, sha256, groups, note

@@ -11,7 +11,7 @@ from edge_xray.durable import FolderLock, output_errors
 from edge_xray.errors import UsageError
 from edge_xray.film_table import films_of_folder
 from edge_xray.input_spec import InputSpec
-from edge_xray.labelled import Split, labelled_root
+from edge_xray.labelled import Split, counted, labelled_root
 from edge_xray.model_file import read_metadata
 from edge_xray.unseen_films import SPLIT_NAME, refuse_training_films, splits_beside
 from edge_xray_trainer.checkpoints import TrainingState, read_state, run_fingerprint
@@ -67,7 +67,7 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
         finished = _finished(request, task, kept)
         if finished is not None:
             tell.note(
-                f"Going on after {len(kept.epochs)} finished epochs. None is left to do: the run is finished, "
+                f"Going on after {counted(len(kept.epochs), 'finished epoch')}. None is left to do: the run is finished, "
                 f"and its {MODEL_FILE} stays as it is."
             )
             return finished
@@ -107,7 +107,7 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
                 f"Training, loss {loss:.3f}", done, total
             ),
             on_epoch=tell.epoch,
-            on_resume=lambda done: tell.note(f"Going on after {done} finished epochs."),
+            on_resume=lambda done: tell.note(f"Going on after {counted(done, 'finished epoch')}."),
         )
         tell.note("Fitting score calibration, operating points and the quality gate.")
         metadata = fit_metadata(request, network, sets, task, spec, split, state, tell.progress)
@@ -219,7 +219,7 @@ def _targets(request: RunRequest, films: FilmSet, tell: Listener) -> Targets | N
             films.names,
             on_film=counter(tell.progress, "Loading films for the teacher", len(films)),
         )
-        tell.note(f"Asking the teacher {short(name)} about {len(own)} films.")
+        tell.note(f"Asking the teacher {short(name)} about {counted(len(own), 'film')}.")
         asked = counter(tell.progress, "Asking the teacher", len(own))
         answers.append(teacher.logits(own.pixels, asked))
     return taught_on_films(options, films, teachers, answers)

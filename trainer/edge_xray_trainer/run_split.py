@@ -14,6 +14,7 @@ from edge_xray.labelled import (
     Split,
     SplitFilm,
     check_split,
+    counted,
     labelled_otherwise,
     labelled_root,
     named_patient,
@@ -77,7 +78,7 @@ def choose_split(
             _refuse_lacking(split, source)
             if unknown := _unknown_films(split, labelled_root(data)):
                 note(
-                    f"Left out, as not in {source.name}: {len(unknown)} films of the folder, the first "
+                    f"Left out, as not in {source.name}: {counted(len(unknown), 'film')} of the folder, the first "
                     f"{printable(unknown[0])}. To learn from them too, split again: edge-xray split."
                 )
             return split

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from edge_xray.errors import UsageError
-from edge_xray.labelled import LabelledFilm, Split, SplitFilm
+from edge_xray.labelled import LabelledFilm, Split, SplitFilm, counted
 from edge_xray.labelled_files import DICOM_PATIENT
 from edge_xray.walk import printable
 from edge_xray_trainer.duplicates import inseparable
@@ -59,7 +59,7 @@ def film_groups(
     joined = [count for count in Counter(group for group, _ in known).values() if count > 1]
     if joined:
         note += (
-            f" Copies in several patients' names joined {sum(joined)} patients to {len(joined)} groups: "
+            f" Copies in several patients' names joined {sum(joined)} patients to {counted(len(joined), 'group')}: "
             "edge-xray audit shows the copies."
         )
     unknown = sum(not film.patient for film in films)
@@ -331,7 +331,7 @@ def _require_patients(
         named = len({film.patient or film.path for film in films if film.label == label})
         joined = f", as copies join {named} to these: edge-xray audit shows them" * (named > least)
         raise UsageError(
-            f"class {label!r} has films of {least} patients only{joined}; expected at least {wanted}, so that "
+            f"class {label!r} has films of {counted(least, 'patient')} only{joined}; expected at least {wanted}, so that "
             "each part gets one. Add films, use fewer folds, or leave the class out"
         )
 
