@@ -129,6 +129,22 @@ def words(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("inside", ["runs/mine", "NORMAL", "."])
+def test_a_run_is_not_put_among_the_films(
+    film_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    inside: str,
+) -> None:
+    films = film_folder / "train"
+    monkeypatch.chdir(films)
+    before = sorted(films.rglob("*"))
+    assert train(Path(), Path(inside)) == 2
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert f"edge-xray: {inside}: lies among the films of ., and would be taken for a class" in said
+    assert sorted(films.rglob("*")) == before
+
+
 def test_a_mistyped_folder_and_restart_cost_nothing(own: Path, film_folder: Path) -> None:
     before = contents(own)
     assert train(film_folder.with_name("mistyped"), own, "--restart") == 2
