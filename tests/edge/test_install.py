@@ -673,6 +673,14 @@ def test_a_disk_that_fills_half_way(kits: Kits, machine: Machine) -> None:
     assert version == "edge-xray 1.0" and left.startswith("1.0-")
 
 
+def test_who_has_no_home_names_the_places(three: list[Path], machine: Machine) -> None:
+    machine.program("id", f"echo {NAMELESS}")
+    del machine.environment["HOME"]
+    done = machine.install(three[0])
+    assert done.returncode == 0, done.stderr
+    assert machine.version() == "edge-xray 1.0"
+
+
 def test_another_installation_at_work(kits: Kits, machine: Machine) -> None:
     folder = kits.make("1.0")
     (machine.prefix / ".installing").mkdir(parents=True)

@@ -21,6 +21,8 @@ if [ "$(id -u)" = 0 ]; then
   units=/etc/systemd/system
   user=
 else
+  # Of a job or a service that was given none.
+  [ -n "${HOME:-}" ] || HOME=$(getent passwd "$(id -u)" | cut -d: -f6)
   prefix=${XDG_DATA_HOME:-$HOME/.local/share}/edge-xray
   bin=$HOME/.local/bin
   units=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user
