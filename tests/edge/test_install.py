@@ -681,6 +681,15 @@ def test_who_has_no_home_names_the_places(three: list[Path], machine: Machine) -
     assert machine.version() == "edge-xray 1.0"
 
 
+def test_called_in_a_folder_that_is_gone(three: list[Path], machine: Machine) -> None:
+    gone = machine.prefix.parent / "gone"
+    gone.mkdir()
+    machine.before = ["sh", "-c", f"cd '{gone}' && rmdir '{gone}' && exec \"$@\"", "sh"]
+    refused = machine.install(three[0])
+    assert refused.returncode == 1 and "is gone; go to another one" in refused.stderr
+    assert "Traceback" not in refused.stderr and not machine.prefix.exists()
+
+
 def test_another_installation_at_work(kits: Kits, machine: Machine) -> None:
     folder = kits.make("1.0")
     (machine.prefix / ".installing").mkdir(parents=True)

@@ -61,6 +61,8 @@ while [ $# -gt 0 ]; do
 done
 unit=$units/edge-xray-watch.service
 
+[ -n "$(pwd -P 2>/dev/null)" ] ||
+  die "the folder that this was called in is gone; go to another one, and call it again: cd /"
 [ -f "$kit/kit.env" ] && [ -f "$kit/SHA256SUMS" ] ||
   die "$kit is no whole kit (kit.env or SHA256SUMS is missing); unpack it again"
 
