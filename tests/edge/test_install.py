@@ -681,6 +681,22 @@ def test_who_has_no_home_names_the_places(three: list[Path], machine: Machine) -
     assert machine.version() == "edge-xray 1.0"
 
 
+def test_a_full_tmp_stops_no_installation(three: list[Path], machine: Machine) -> None:
+    unshare = ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount a small disk")
+    full = machine.prefix.parent / "full"
+    full.mkdir()
+    # Room for one name, so that it is taken for a folder to write to.
+    mount = f"mount -t tmpfs -o size=4k,nr_inodes=2 tmpfs '{full}' && exec \"$@\""
+    machine.before = [*unshare, "sh", "-c", mount, "sh"]
+    machine.environment["TMPDIR"] = str(full)
+    done = machine.install(three[0])
+    assert done.returncode == 0, done.stderr
+    assert machine.version() == "edge-xray 1.0"
+    assert not (machine.prefix / "current/tmp").exists()
+
+
 def test_called_in_a_folder_that_is_gone(three: list[Path], machine: Machine) -> None:
     gone = machine.prefix.parent / "gone"
     gone.mkdir()

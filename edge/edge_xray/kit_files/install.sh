@@ -354,9 +354,12 @@ PYTHON
   "$python" -m venv --without-pip ${packages:+--system-site-packages} "$version/venv" ||
     die "Python could not make an environment; on Debian: sudo apt install python3-venv"
   pip=$(ls "$kit"/tools/pip-*.whl)
-  "$version/venv/bin/python" "$pip/pip" --isolated --disable-pip-version-check --no-cache-dir --quiet \
+  # What pip writes for a while lies here, where there is room, and not in a /tmp that may be full.
+  mkdir "$version/tmp"
+  TMPDIR=$version/tmp "$version/venv/bin/python" "$pip/pip" --isolated --disable-pip-version-check --no-cache-dir --quiet \
     install --no-index --find-links "$kit/wheels" --require-hashes --no-deps -r "$kit/requirements.txt" ||
     die "the packages could not be installed"
+  remove "$version/tmp"
   for part in "$kit"/*; do
     case ${part##*/} in
       wheels | tools | install.sh | install.ps1) ;;
