@@ -49,6 +49,20 @@ def _quoted(words: Sequence[str]) -> str:
     return next((word for word in words if '"' in word), "")
 
 
+_GONE: Final = (
+    "the folder that this was called in is gone; go to another one, or to it again, with cd"
+)
+"""Said where a stick was put in again, or a folder unpacked anew, under a terminal that was in it."""
+
+
+def _is_gone() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109 - asked, not used
+    except FileNotFoundError:
+        return True
+    return False
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         tell(f"{PROGRAM} {__version__}")
@@ -160,7 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except OSError as error:
-        say(f"{PROGRAM}: cannot be read or written ({error}); check the disk and its permissions")
+        what = f"cannot be read or written ({error}); check the disk and its permissions"
+        say(f"{PROGRAM}: {_GONE if _is_gone() else what}")
         code = int(ExitCode.OUTPUT)
     except MemoryError as error:
         say(

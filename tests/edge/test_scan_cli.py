@@ -986,6 +986,31 @@ def test_a_terminal_of_60_columns_sees_progress_and_a_table_that_fits(
     assert max(len(line) for line in table) <= 60
 
 
+@pytest.mark.skipif(os.name != "posix", reason="no folder in use can be removed on Windows")
+@pytest.mark.parametrize("command", ["scan .", "watch .", "doctor"])
+def test_called_in_a_folder_that_is_gone(command, tiny_model, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    arguments = [*command.split(), "-o", "results", "--model", str(tiny_model)]
+    ended = subprocess.run(
+        [
+            "sh",
+            "-c",
+            'rmdir "$0" && exec "$@"',
+            gone,
+            sys.executable,
+            "-m",
+            "edge_xray",
+            *arguments,
+        ],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 3
+    assert "called in is gone" in ended.stderr and "with cd" in ended.stderr
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs unshare")
 def test_a_scan_needs_no_network(films, tiny_model, tmp_path):
     if subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode:
