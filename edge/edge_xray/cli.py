@@ -179,8 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = int(ExitCode.OUTPUT)
     except MemoryError as error:
         say(
-            f"{PROGRAM}: this takes more memory than there is ({str(error) or 'no word how much'}); close other programs, "
-            "or ask for less, such as fewer films at once"
+            f"{PROGRAM}: this takes more memory than there is ({str(error) or 'no word how much'}); close other "
+            "programs and run the same command again, or ask for less, such as fewer films at once"
         )
         code = int(ExitCode.USAGE)
     except SystemExit as error:

@@ -986,6 +986,23 @@ def test_a_terminal_of_60_columns_sees_progress_and_a_table_that_fits(
     assert max(len(line) for line in table) <= 60
 
 
+def test_too_little_memory_is_told_and_what_is_done_is_kept(run, films, monkeypatch):
+    from edge_xray.reports import html
+
+    def render_pages(*_: object) -> object:
+        raise MemoryError
+
+    with monkeypatch.context() as short:
+        short.setattr(html, "render_pages", render_pages)
+        code, _, said = run("scan", films, "-o", "results")
+    assert (
+        code == 2
+        and "takes more memory than there is (no word how much); close other programs" in said
+    )
+    code, _, said = run("scan", films, "-o", "results")
+    assert code == 0 and "6 of them were scored by an earlier scan" in said
+
+
 @pytest.mark.skipif(os.name != "posix", reason="no folder in use can be removed on Windows")
 @pytest.mark.parametrize("command", ["scan .", "watch .", "doctor"])
 def test_called_in_a_folder_that_is_gone(command, tiny_model, tmp_path):
