@@ -44,10 +44,11 @@ _MEANS_BYTES: Final = 34
 """Most coded bytes of a block, 64 values of 26 bits, and of the means of 10 blocks of several colours, which a
 progressive JPEG codes together (ITU-T T.81, B.2.3)."""
 
-_MARKER: Final = re.compile(rb"\xff([^\0\xff])", re.DOTALL)
-"""A marker in coded data or behind them: no stuffed byte, and none that only fills up."""
+_SCAN_END: Final = re.compile(rb"\xff[^\0\xd0-\xd7\xff]", re.DOTALL)
+"""The first marker after coded data: no stuffed byte and no restart."""
 
-_RESTARTS: Final = bytes(range(0xD0, 0xD8))
+_RESTART: Final = re.compile(rb"\xff[\xd0-\xd7]")
+_RESTARTS: Final = 8
 """Markers between coded data that stand by themselves, numbered 0 to 7 over and over (ITU-T T.81, F.1.1.5.2)."""
 
 _EIGHTH: Final = 8
@@ -64,10 +65,10 @@ class JpegStream(io.BytesIO):
         super().__init__(data)
         self._data = data
         self._several = read_jpeg_header(data).buffered
-        start, self._end, self._restarts = _first_scan(data)
-        zeros = data[max(start, self._end - _SPARE_ZEROS) : self._end]
+        self._start, self._end = _first_scan(data)
+        zeros = data[max(self._start, self._end - _SPARE_ZEROS) : self._end]
         spare = len(zeros) - len(zeros.rstrip(b"\0")) + _SPARE_BYTES
-        self._last = max(start, self._end - spare)
+        self._last = max(self._start, self._end - spare)
         self._asked = 0
 
     def read(self, size: int | None = -1) -> bytes:
@@ -103,11 +104,13 @@ class JpegStream(io.BytesIO):
             raise FilmError(
                 "truncated", "the JPEG ends before the film does; copy or export it again"
             )
-        in_order = all(
-            marker == _RESTARTS[n % len(_RESTARTS)] for n, marker in enumerate(self._restarts)
-        )
-        if lacks or left_over or not in_order:
+        if lacks or left_over or not self._restarts_in_order():
             raise broken_data()
+
+    def _restarts_in_order(self) -> bool:
+        """Whether no restart marker of the first scan is lost; asked last, for a broken file may hold millions."""
+        found = _RESTART.finditer(self._data, self._start, self._end)
+        return all(at[0][1] % _RESTARTS == n % _RESTARTS for n, at in enumerate(found))
 
 
 def check_jpeg_data(data: bytes) -> None:
@@ -132,7 +135,7 @@ def _judge_first_scan(data: bytes) -> tuple[bool, bool]:
     all of these are darker than black. What is behind a restart marker was bounded by it, and is not judged.
     """
     header = read_jpeg_header(data)
-    start, end, _ = _first_scan(data)
+    start, end = _first_scan(data)
     if header.marker != SOF_PROGRESSIVE:
         last = _BLOCK_BYTES
     else:
@@ -141,7 +144,7 @@ def _judge_first_scan(data: bytes) -> tuple[bool, bool]:
     cut -= data[cut - 1] == _MARK  # what follows it belongs to it
     whole = _first_picture(data[:end])
     lacks = _first_picture(data[:end] + _MORE) != whole
-    if lacks or len(set(whole)) == 1 or _MARKER.search(data, cut, end):
+    if lacks or len(set(whole)) == 1 or _RESTART.search(data, cut, end):
         return lacks, False
     return lacks, all(_first_picture(data[:cut] + other) == whole for other in (b"", _MORE))
 
@@ -160,15 +163,11 @@ def _small(stream: io.BytesIO) -> Image.Image:
         return image
 
 
-def _first_scan(data: bytes) -> tuple[int, int, bytes]:
-    """Where the first scan's coded data start and end, and the restart markers between them."""
+def _first_scan(data: bytes) -> tuple[int, int]:
+    """Where the first scan's coded data start and end."""
     start = max(end for _, _, end in jpeg_segments(data))
-    end, restarts = len(data), bytearray()
-    for marker in _MARKER.finditer(data, start):
-        if marker[1][0] not in _RESTARTS:
-            end = marker.start()
-            break
-        restarts += marker[1]
+    marker = _SCAN_END.search(data, start)
+    end = marker.start() if marker else len(data)
     while end > start and data[end - 1] == _MARK:  # as many as one likes before a marker
         end -= 1
-    return start, end, bytes(restarts)
+    return start, end

@@ -907,6 +907,16 @@ def test_a_jpeg_that_lost_a_piece_with_a_restart_marker_is_damaged(
             assert refused(data).reason in {"damaged", "truncated"}
 
 
+def test_a_jpeg_with_millions_of_restart_markers_behind_its_picture_is_refused_at_once(
+    film, encode
+):
+    jpeg = encode(film, "JPEG", restart_marker_blocks=1)
+    markers = b"".join(bytes([0xFF, 0xD0 + n]) for n in range(8))
+    started = time.thread_time()
+    assert refused(jpeg[:-2] + markers * 3_500_000 + jpeg[-2:]).reason == "damaged"
+    assert time.thread_time() - started < 2.0
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_a_progressive_jpeg_with_other_data_in_its_means_is_damaged(mode, draw_film, encode):
     film = draw_film("viral", 7, height=664, width=880)
