@@ -26,6 +26,7 @@ from edge_xray.decode import decode
 from edge_xray.errors import FilmError, UsageError
 from edge_xray.hardware import peak_memory, processor_name, read_text
 from edge_xray.input_spec import InputSpec
+from edge_xray.labelled import counted
 from edge_xray.preprocess import preprocess
 from edge_xray.progress import Steps, unseen
 from edge_xray.walk import find_films
@@ -150,7 +151,7 @@ def run_benchmark(
     start_ms = (time.perf_counter() - start) * 1e3
     with tempfile.TemporaryDirectory(prefix="edge-xray-benchmark-") as scratch:
         paths = _drawn_films(Path(scratch)) if folder is None else _films(folder, classifier, films)
-        source = "drawn" if folder is None else f"{len(paths)} files of the folder given"
+        source = "drawn" if folder is None else f"{counted(len(paths), 'file')} of the folder given"
         output = Path(scratch) / "rows.csv"
         for path in itertools.islice(itertools.cycle(paths), WARM_UP_FILMS):
             _time_film(path, classifier, output)

@@ -361,5 +361,6 @@ def films_and_patients(films: int, patients: int, unknown: int) -> str:
         return f"{counted(films, 'film')} (patients not known: each film counts as one)"
     words = f"{counted(films, 'film')} of {counted(patients, 'patient')}"
     if unknown:
-        words += f" ({counted(unknown, 'film')} whose patient is not known count as one each)"
+        count = "counts as one" if unknown == 1 else "count as one each"
+        words += f" ({counted(unknown, 'film')} whose patient is not known {count})"
     return words

@@ -78,7 +78,7 @@ def test_of_a_large_folder_only_the_films_that_are_timed_are_read(
 ) -> None:
     films = [write_film(tmp_path / name) for name in ("a.png", "b.jpeg", "c.bmp")]
     result = run_benchmark(tmp_path, model=tiny_model, films=1)
-    assert result.source == "1 files of the folder given"
+    assert result.source == "1 file of the folder given"
     assert result.median_bytes == films[0].stat().st_size
 
 

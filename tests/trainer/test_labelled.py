@@ -15,7 +15,14 @@ import pytest
 
 from edge_xray.cli import main
 from edge_xray.errors import UsageError
-from edge_xray.labelled import Split, SplitFilm, file_sha256, files_left_out, read_labelled_folder
+from edge_xray.labelled import (
+    Split,
+    SplitFilm,
+    file_sha256,
+    files_left_out,
+    films_and_patients,
+    read_labelled_folder,
+)
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
@@ -375,3 +382,16 @@ def test_a_table_without_a_film_is_refused(
     (said,) = capsys.readouterr().err.strip().splitlines()
     assert "patients.csv: names no film; expected a row for each film" in said
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ((1, 1, 0), "1 film of 1 patient"),
+        ((3, 2, 1), "3 films of 2 patients (1 film whose patient is not known counts as one)"),
+        ((4, 3, 2), "4 films of 3 patients (2 films whose patient is not known count as one each)"),
+        ((1, 1, 1), "1 film (patients not known: each film counts as one)"),
+    ],
+)
+def test_films_of_patients_are_counted_in_words(counts: tuple[int, int, int], words: str) -> None:
+    assert films_and_patients(*counts) == words
