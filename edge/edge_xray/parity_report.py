@@ -39,7 +39,7 @@ def fault_of(model: Path) -> str:
     except OSError:
         return f"{model.name}: has no {report.name}; {make}"
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        return f"{report.name}: is no parity report ({error!r}); {make}"
+        return f"{report.name}: is no parity report ({error!r:.200}); {make}"
     if not verdicts:
         return f"{report.name}: is of other bytes than {model.name}; {make}"
     if any(verdict != PASS for verdict in verdicts):

@@ -83,6 +83,12 @@ def test_a_report_that_is_none_is_told(shipped, text):
     assert "is no parity report" in fault
 
 
+def test_a_report_that_is_no_text_is_told_in_a_line_and_not_shown_whole(shipped):
+    (shipped / "edge-xray-test.parity.json").write_bytes(b"\xff" * 100_000)
+    (fault,) = missing_reports(shipped)
+    assert "is no parity report" in fault and len(fault) < 1000
+
+
 @pytest.mark.parametrize(
     "broken",
     [
