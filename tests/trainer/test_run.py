@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import keras
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -29,6 +30,8 @@ from edge_xray.model_file import read_metadata
 from edge_xray.preprocess import preprocess
 from edge_xray_trainer.augment import NO_AUGMENTATION, Augmentation
 from edge_xray_trainer.averaging import average_runs
+from edge_xray_trainer.checkpoints import EpochResult, TrainingState
+from edge_xray_trainer.curves import draw_curves
 from edge_xray_trainer.data import FilmSet
 from edge_xray_trainer.grouping import draw_split
 from edge_xray_trainer.options import TrainingOptions, read_config, update_options
@@ -111,6 +114,13 @@ def test_a_run_leaves_a_model_that_says_how_it_came_to_be(whole_run: Path) -> No
     ]
     assert metadata.features is not None
     assert (whole_run / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_curves_are_what_their_name_says_whatever_matplotlib_is_set_to(tmp_path: Path) -> None:
+    state = TrainingState("run", [EpochResult(1, 1.0, 1.0, 0.5, 0.5, 1.0)])
+    with matplotlib.rc_context({"savefig.format": "pdf"}):
+        draw_curves(state, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_spatial_mean_of_the_evidence_is_the_logit(whole_run: Path) -> None:

@@ -40,5 +40,5 @@ def draw_curves(state: TrainingState, path: Path) -> None:
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
     picture = io.BytesIO()
-    figure.savefig(picture, dpi=DOTS_PER_INCH)
+    figure.savefig(picture, dpi=DOTS_PER_INCH, format="png")
     write_atomically(path, picture.getvalue())
