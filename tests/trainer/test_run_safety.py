@@ -142,7 +142,18 @@ def test_a_run_is_not_put_among_the_films(
     assert train(Path(), Path(inside)) == 2
     (said,) = capsys.readouterr().err.strip().splitlines()
     assert f"edge-xray: {inside}: lies among the films of ., and would be taken for a class" in said
+    assert average([Path("a"), Path("b")], Path(), Path(inside)) == 2
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert "lies among the films of ., and would be taken for a class" in said
     assert sorted(films.rglob("*")) == before
+
+
+def test_a_run_in_a_hidden_folder_among_the_films_is_no_class(
+    film_folder: Path, tmp_path: Path
+) -> None:
+    films = Path(shutil.copytree(film_folder / "train", tmp_path / "films"))
+    for run_name in ("mine", "other"):
+        assert train(films, films / ".runs" / run_name) == 0
 
 
 def test_a_mistyped_folder_and_restart_cost_nothing(own: Path, film_folder: Path) -> None:

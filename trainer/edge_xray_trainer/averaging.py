@@ -33,7 +33,13 @@ from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.outputs import network_outputs
 from edge_xray_trainer.run_files import LOCK_FILE, MODEL_FILE, RECORD_FILE, RUN_FILES
 from edge_xray_trainer.run_record import made_of, made_with
-from edge_xray_trainer.run_request import Listener, RunRequest, RunResult, check_words
+from edge_xray_trainer.run_request import (
+    Listener,
+    RunRequest,
+    RunResult,
+    check_words,
+    refuse_among_films,
+)
 from edge_xray_trainer.task import Task
 from edge_xray_trainer.training import epoch_result
 
@@ -60,7 +66,8 @@ def average_runs(
         listener: told progress and the validation figures of each run and of the average.
 
     Raises:
-        UsageError: fewer than two runs, runs that do not go together, or an output that holds a run.
+        UsageError: fewer than two runs, runs that do not go together, or an output that holds a run or
+            lies among the films.
         ModelError: a run's model is damaged.
     """
     tell = listener or Listener()
@@ -68,6 +75,8 @@ def average_runs(
         raise UsageError(f"expected at least two runs to average, got {len(runs)}")
     check_words(name, model_version, licence)
     check_folder(output)
+    root = labelled_root(data)
+    refuse_among_films(output, root)
     _refuse_a_run(output)
     began = datetime.now(timezone.utc)
     records = [_record(run) for run in runs]
@@ -77,7 +86,6 @@ def average_runs(
     split = Split.read(runs[0] / SPLIT_NAME)
     if split.fingerprint() != first["data"]["split_sha256"]:
         raise UsageError(f"{runs[0] / SPLIT_NAME}: is not the split that the run was made with")
-    root = labelled_root(data)
     check_split(split, root, ("train", "validation"))
     sets = load_parts(root, split, metadata.input, metadata.label_names, tell.progress)
     networks = [load_keras(run / MODEL_FILE) for run in runs]

@@ -34,7 +34,13 @@ from edge_xray_trainer.run_files import (
     STATE_FILE,
 )
 from edge_xray_trainer.run_record import make_record, short, sources_of
-from edge_xray_trainer.run_request import Listener, RunRequest, RunResult, check_words
+from edge_xray_trainer.run_request import (
+    Listener,
+    RunRequest,
+    RunResult,
+    check_words,
+    refuse_among_films,
+)
 from edge_xray_trainer.run_split import choose_split, write_split
 from edge_xray_trainer.task import Task, check_table, task_for
 from edge_xray_trainer.training import check_devices, train
@@ -59,7 +65,7 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
         FolderLock(output, LOCK_FILE, "run").release()  # Before all films are loaded for nothing.
     check_table(request.task)
     _check_sources(request)
-    _refuse_among_films(output, labelled_root(request.data))
+    refuse_among_films(output, labelled_root(request.data))
     split = _split_of(request, tell)
     task = task_for([film.label for film in split.films], request.task)
     learned_from = sources_of(options)
@@ -241,15 +247,6 @@ def _check_sources(request: RunRequest) -> None:
                 f"{path}: --restart would throw away the model that is to be learned from; choose another "
                 "folder with -o"
             )
-
-
-def _refuse_among_films(output: Path, root: Path) -> None:
-    """Refuse a run's folder that would be taken for a class from then on, with the run's curves for its film."""
-    if root.resolve() in (output.resolve(), *output.resolve().parents):
-        raise UsageError(
-            f"{output}: lies among the films of {root}, and would be taken for a class of them; name a folder "
-            "elsewhere with -o"
-        )
 
 
 def _split_of(request: RunRequest, tell: Listener) -> Split:

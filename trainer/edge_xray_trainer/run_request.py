@@ -11,7 +11,7 @@ from edge_xray.errors import UsageError
 from edge_xray.metadata import ModelMetadata
 from edge_xray.metadata_fields import TEXT, is_text
 from edge_xray.progress import silent
-from edge_xray.walk import printable
+from edge_xray.walk import is_litter, printable
 from edge_xray_trainer.checkpoints import EpochResult, TrainingState
 from edge_xray_trainer.options import TrainingOptions
 from edge_xray_trainer.progress import Progress
@@ -97,3 +97,21 @@ def check_words(name: str, model_version: str, licence: str) -> None:
     for option, value in words.items():
         if not is_text(value):
             raise UsageError(f"{option}: expected {TEXT}, got {value!r}")
+
+
+def refuse_among_films(output: Path, root: Path) -> None:
+    """Refuse a run's folder that would be taken for a class from then on, with the run's curves for its film.
+
+    Args:
+        output: the run's folder, which need not exist yet.
+        root: of the films; hidden folders in it are no classes.
+
+    Raises:
+        UsageError: the folder is the films' own, or lies in it and is not hidden.
+    """
+    own, films = output.resolve(), root.resolve()
+    if own.is_relative_to(films) and not any(map(is_litter, own.relative_to(films).parts)):
+        raise UsageError(
+            f"{output}: lies among the films of {root}, and would be taken for a class of them; name a folder "
+            "elsewhere with -o"
+        )
