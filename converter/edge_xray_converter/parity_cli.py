@@ -215,4 +215,4 @@ def _told(
 
 def _without_folders(argument: str) -> str:
     """An argument as the report may show it: folders of this machine concern nobody else."""
-    return re.sub(r"[^=]*[/\\]", "", argument.rstrip("/\\"))
+    return re.sub(r"^(--[^=/\\]+=|-\w)?.*[/\\]", r"\1", argument.rstrip("/\\"), flags=re.DOTALL)

@@ -132,10 +132,9 @@ def test_the_command_in_a_report_keeps_its_options_and_names_no_folder(
 ):
     given = [
         r"C:\Users\somebody\a.tflite",
-        "b.tflite",
-        "--data=/home/somebody/films/",
-        "-o",
-        "../r",
+        "/home/somebody/lr=1/b.tflite",
+        "--data=/home/somebody/size=2/films/",
+        "-o../r",
     ]
     monkeypatch.setattr(sys, "argv", ["edge-xray", "parity", *given])
     data = parity_films / "films"
@@ -144,7 +143,7 @@ def test_the_command_in_a_report_keeps_its_options_and_names_no_folder(
     )
     assert code == 0
     command = json.loads((tmp_path / "r.json").read_text())["provenance"]["command"]
-    assert command == "edge-xray parity a.tflite b.tflite --data=films -o r"
+    assert command == "edge-xray parity a.tflite b.tflite --data=films -or"
 
 
 class Page(HTMLParser):
