@@ -12,11 +12,14 @@ from pathlib import Path
 
 import keras
 
-from edge_xray.durable import output_errors, sync_folder
+from edge_xray.durable import output_errors, sync_folder, write_atomically
 from edge_xray.errors import UsageError
 from edge_xray_trainer.options import TrainingOptions
 
 HISTORY_MEMBER = "edge_xray_history.json"
+
+WEIGHTS_MEMBER = "model.weights.h5"
+"""Of a ``.keras`` file: what Keras writes as weights alone."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +76,20 @@ class TrainingState:
 
 
 def save_weights(model: keras.Model, path: Path) -> None:
-    """Write a model's weights, replacing the file whole or not at all."""
-    temporary = path.with_name("writing-" + path.name)
+    """Write a model's weights, replacing the file whole or not at all.
+
+    They are taken out of a model's file, which Keras composes in memory: HDF5 itself, where the disk is full at the
+    end of its file, ends the process.
+    """
+    temporary = path.with_name(f"writing-{path.name}.keras")
     with output_errors(path.parent):
         try:
-            model.save_weights(temporary)
-        except (
-            OSError,
-            RuntimeError,
-        ) as error:  # HDF5 tells a full disk as either, in several lines
-            raise OSError(" ".join(str(error).split())) from error
-        replace_durably(temporary, path)
+            model.save(temporary)
+            with zipfile.ZipFile(temporary) as archive:
+                weights = archive.read(WEIGHTS_MEMBER)
+        finally:
+            temporary.unlink(missing_ok=True)
+    write_atomically(path, weights)
 
 
 def save_state(model: keras.Model, state: TrainingState, path: Path) -> None:
