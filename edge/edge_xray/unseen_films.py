@@ -141,8 +141,8 @@ def refuse_training_films(
         if film.sha256 in hashes or _person(film) in patients:
             raise UsageError(
                 f"{model}: {film.path} is {'one' if film.sha256 in hashes else 'of a patient'} of the "
-                "films it was trained with: expected films it never saw. Name another --data, or the "
-                f"{SPLIT_NAME} it was trained with; a film of another patient of that name, under another name"
+                "films it was trained with: expected films it never saw. Name other films, or the "
+                f"{SPLIT_NAME} it was trained with (--split); a film of another patient of that name, under another name"
             )
     return True
 
@@ -174,7 +174,7 @@ def _refuse_range_films(metadata: ModelMetadata, films: Sequence[SplitFilm], mod
         if film.sha256[:HASH_DIGITS] in known:
             raise UsageError(
                 f"{model}: {film.path} is one of the training films that its int8 ranges were measured on: expected "
-                f"films it never saw. Name the {SPLIT_NAME} it was trained with (--split), or another --data"
+                f"films it never saw. Name the {SPLIT_NAME} it was trained with (--split), or other films"
             )
 
 

@@ -114,7 +114,8 @@ def test_what_learned_from_films_that_are_held_back_here_is_not_learned_from(
     assert train(film_folder, output, "--split", other, role, finished / "model.keras") == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert "would be measured on films that this knows" in said
-    assert "the split.json it was trained with" in said
+    assert "the split.json it was trained with (--split)" in said
+    assert "--data" not in said  # train has no such option
     assert not output.exists()
     # Without its split beside it nobody can tell, and with the same split there is nothing to tell.
     alone = Path(shutil.copy(finished / "model.keras", tmp_path))
