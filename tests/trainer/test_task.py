@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +145,14 @@ def test_a_slip_in_the_task_is_answered_before_a_film_is_looked_for(
     ("text", "said"),
     [
         ("\ufeffepochs = 0", "epochs must be 1 to 10000, got 0"),
-        (f"epochs = {'9' * 6000}", "expected a TOML file of training options"),
+        pytest.param(
+            f"epochs = {'9' * 6000}",
+            "expected a TOML file of training options",
+            marks=pytest.mark.skipif(
+                not hasattr(sys, "get_int_max_str_digits"), reason="Python before 3.10.7 reads it"
+            ),
+        ),
+        (f"epochs = {'[' * 6000}", "expected a TOML file of training options"),
     ],
 )
 def test_a_config_with_a_byte_order_mark_is_read_and_an_endless_number_is_not(

@@ -134,7 +134,7 @@ def read_config(path: Path) -> tuple[TrainingOptions, dict[str, Any] | None]:
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: expected a TOML file of training options ({error})") from error
     augmentation, task = values.pop("augmentation", {}), values.pop("task", None)
     for name, table in (("augmentation", augmentation), ("task", task)):
