@@ -221,7 +221,7 @@ def test_a_linked_folder_of_films_is_left_out_with_a_word(
     assert len(read_labelled_folder(data)) == 15
     assert files_left_out(data) == ["viral/patient3"]
     assert main(["split", str(data), "-o", str(tmp_path / "split.json")]) == 0
-    assert "1 files, the first viral/patient3." in " ".join(capsys.readouterr().err.split())
+    assert "1 file, the first viral/patient3." in " ".join(capsys.readouterr().err.split())
     # A class may lie elsewhere as a whole, and so may a film.
     (data / "viral").rename(tmp_path / "viral")
     (data / "viral").symlink_to(tmp_path / "viral")
