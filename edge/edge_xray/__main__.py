@@ -13,8 +13,8 @@ from edge_xray.errors import ExitCode
 
 def main() -> int:
     """Run the command of the process; returns its exit code, see `edge_xray.cli.main`."""
-    # NumPy's linear algebra starts a thread for each processor, which waits for work that never comes by turning round:
-    # a third of a short scan's CPU time. Whoever wants them can say so.
+    # NumPy's linear algebra starts a thread for each processor, which spins while it waits for work that never comes: a
+    # third of a short scan's CPU time. Whoever wants them can say so.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from edge_xray import cli
