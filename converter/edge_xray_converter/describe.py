@@ -10,11 +10,12 @@ from pathlib import Path
 
 from edge_xray.errors import ModelError, UsageError
 from edge_xray.input_spec import InputSpec
-from edge_xray.labelled import counted, read_labelled_folder
+from edge_xray.labelled import read_labelled_folder
 from edge_xray.metadata import IntendedUse, Label, ModelMetadata
 from edge_xray.model_file import KERAS_MEMBER, METADATA_MEMBER
 from edge_xray.no_finding import no_finding_among
 from edge_xray.operating_point import OperatingPoint
+from edge_xray.plural import counted
 from edge_xray.walk import printable
 from edge_xray_converter.sources import Network
 

@@ -26,7 +26,7 @@ from edge_xray.decode import decode
 from edge_xray.errors import FilmError, UsageError
 from edge_xray.hardware import peak_memory, processor_name, read_text
 from edge_xray.input_spec import InputSpec
-from edge_xray.labelled import counted
+from edge_xray.plural import counted
 from edge_xray.preprocess import preprocess
 from edge_xray.progress import Steps, unseen
 from edge_xray.walk import find_films

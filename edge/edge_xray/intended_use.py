@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from edge_xray.metadata import IntendedUse
+from edge_xray.plural import counted
 from edge_xray.quality import QualityReport
 
 if TYPE_CHECKING:
@@ -164,5 +165,5 @@ def _age(tags: DicomTags, use: IntendedUse) -> str | None:
 def _words(years: float) -> str:
     if years < 2:
         months = int(years * _MONTHS_A_YEAR)
-        return f"{months} month" + ("s" if months != 1 else "")
+        return counted(months, "month")
     return f"{int(years)} years"

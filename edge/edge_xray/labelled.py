@@ -24,6 +24,7 @@ from edge_xray.labelled_files import (
     files_below,
     part_folders,
 )
+from edge_xray.plural import counted
 from edge_xray.walk import printable
 
 KAGGLE_FOLDERS = {"NORMAL", "PNEUMONIA"}
@@ -341,12 +342,6 @@ def refuse_other_labels(
             f"--patients {table}: {source} was made with other patients or labels, the first {other}; leave "
             "the option out, or split again: edge-xray split --patients"
         )
-
-
-def counted(number: int, what: str, one: str = "", more: str = "") -> str:
-    """A number of things in words, perhaps with what one does, or more do: ``1 film``, ``2 films have``."""
-    words = f"{number} {what} {one}" if number == 1 else f"{number} {what}s {more}"
-    return words.rstrip()
 
 
 def films_and_patients(films: int, patients: int, unknown: int) -> str:

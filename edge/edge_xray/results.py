@@ -10,6 +10,7 @@ from typing import Any, Final
 from edge_xray.errors import EdgeXrayError
 from edge_xray.metadata import ModelMetadata, Triage
 from edge_xray.operating_point import OperatingPoint
+from edge_xray.plural import counted
 
 TRIAGE_ORDER: Final[dict[str, int]] = {"urgent": 0, "review": 1, "supportive": 2, "none": 3}
 """Most urgent first; what was not scored comes after all of them."""
@@ -207,5 +208,5 @@ class Tally:
         parts = [f"{count} {words[word]}" for word, count in self.triage.items() if count]
         if self.not_scored:
             parts.append(f"{self.not_scored} not scored")
-        films = f"{self.films} film{'' if self.films == 1 else 's'}"
+        films = counted(self.films, "film")
         return f"{films}: {', '.join(parts)}" if parts else films

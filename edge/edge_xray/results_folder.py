@@ -19,6 +19,7 @@ from edge_xray.heatmap import JPEG_END
 from edge_xray.intended_use import INTENDED_USE_REASONS
 from edge_xray.journal import FORGOTTEN, Journal
 from edge_xray.own_files import RESULTS_MARK, is_own, picture_name
+from edge_xray.plural import counted
 from edge_xray.quality import QUALITY_REASONS
 from edge_xray.report_note import MARK_TEXT, ReportNote, digest_of, keep_reports, reports_in
 from edge_xray.reports import csv, html, jsonl
@@ -137,7 +138,7 @@ class ResultsFolder:
             return f"Starting fresh: {self._journal.fresh_reason}."
         if not self.resumed:
             return ""
-        films = f"{self.resumed} film{'' if self.resumed == 1 else 's'}"
+        films = counted(self.resumed, "film")
         if reports_in(self.folder) and (listed is None or listed.paths != self._paths):
             return f"{films} of earlier scans on record in {self.folder}: none is scored twice."
         return f"Going on where an earlier scan left off: {films} already done in {self.folder}."
@@ -148,7 +149,7 @@ class ResultsFolder:
         if lines == (listed.damaged if listed else 0):
             return ""
         return (
-            f"{lines} line{' of the journal was' if lines == 1 else 's of the journal were'} damaged; "
+            f"{counted(lines, 'line', 'of the journal was', 'of the journal were')} damaged; "
             "those films are scored again where they are still there."
         )
 

@@ -19,6 +19,7 @@ from edge_xray.classifier import Classifier
 from edge_xray.durable import write_atomically
 from edge_xray.errors import ExitCode, OutputError, UsageError
 from edge_xray.own_files import DEFAULT_FOLDER, HEATMAPS, PICTURES, picture_name
+from edge_xray.plural import counted
 from edge_xray.reports import csv, jsonl
 from edge_xray.results import Prediction, Row, Run, Tally
 from edge_xray.results_folder import FORMATS, ResultsFolder
@@ -175,7 +176,7 @@ def _into_folder(
         except KeyboardInterrupt:
             results.flush()
             talk(
-                f"Interrupted: {len(rows)} film{' is' if len(rows) == 1 else 's are'} done and kept in {folder}; "
+                f"Interrupted: {counted(len(rows), 'film', 'is', 'are')} done and kept in {folder}; "
                 "run the same command to go on."
             )
             raise

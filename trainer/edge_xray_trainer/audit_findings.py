@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from edge_xray.labelled import counted
+from edge_xray.plural import counted
 from edge_xray.walk import printable
 from edge_xray_trainer.audit import Audit, CopyGroup
 from edge_xray_trainer.audit_films import AuditedFilm

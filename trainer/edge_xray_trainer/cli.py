@@ -307,7 +307,7 @@ def split_command(
 ) -> None:
     """Split films by patient and duplicate group, in proportion, with the hash of every film."""
     require("train", PURPOSE, MODULES)
-    from edge_xray.labelled import counted
+    from edge_xray.plural import counted
     from edge_xray_trainer.delivery import check_folder
     from edge_xray_trainer.grouping import grouped_films
     from edge_xray_trainer.splits import hold_out_films, make_folds, make_split

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge_xray.labelled import counted
+from edge_xray.plural import counted
 from edge_xray.walk import printable
 from edge_xray_trainer.corruptions import ALEXNET_BALANCED_ERROR, CORRUPTIONS, SEVERITIES
 from edge_xray_trainer.evaluate import Evaluation

@@ -13,12 +13,12 @@ from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import (
     LabelledFilm,
     Split,
-    counted,
     file_sha256,
     files_left_out,
     labelled_root,
 )
 from edge_xray.labelled_files import DICOM_PATIENT
+from edge_xray.plural import counted
 from edge_xray.progress import silent
 from edge_xray.quality import is_blank
 from edge_xray_trainer.data import prepare_films, refuse_damaged

@@ -11,8 +11,9 @@ from edge_xray.durable import FolderLock, output_errors
 from edge_xray.errors import UsageError
 from edge_xray.film_table import films_of_folder
 from edge_xray.input_spec import InputSpec
-from edge_xray.labelled import Split, counted, labelled_root
+from edge_xray.labelled import Split, labelled_root
 from edge_xray.model_file import read_metadata
+from edge_xray.plural import counted
 from edge_xray.unseen_films import SPLIT_NAME, refuse_training_films, splits_beside
 from edge_xray_trainer.checkpoints import TrainingState, read_state, run_fingerprint
 from edge_xray_trainer.curves import draw_curves

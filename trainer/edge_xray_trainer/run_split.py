@@ -14,12 +14,12 @@ from edge_xray.labelled import (
     Split,
     SplitFilm,
     check_split,
-    counted,
     labelled_otherwise,
     labelled_root,
     named_patient,
 )
 from edge_xray.labelled_files import class_folders, files_below
+from edge_xray.plural import counted
 from edge_xray.progress import silent
 from edge_xray.walk import printable
 from edge_xray_trainer.grouping import draw_split

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from edge_xray.errors import UsageError
-from edge_xray.labelled import LabelledFilm, Split, SplitFilm, counted
+from edge_xray.labelled import LabelledFilm, Split, SplitFilm
 from edge_xray.labelled_files import DICOM_PATIENT
+from edge_xray.plural import counted
 from edge_xray.walk import printable
 from edge_xray_trainer.duplicates import inseparable
 
