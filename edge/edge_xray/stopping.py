@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+
+from edge_xray.progress import silent
 
 
 def stop_signals() -> list[signal.Signals]:
@@ -35,3 +37,38 @@ def stops_as_interrupt() -> Iterator[None]:
         for number in stop_signals():
             stack.callback(signal.signal, number, signal.signal(number, interrupt))
         yield
+
+
+@contextmanager
+def stops_between_steps() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C and `stop_signals` back until the block has them raised; a second Ctrl-C is raised where it comes.
+
+    For work inside a library that bears no exception wherever a signal falls: one in a finalizer is lost, and
+    tensorflow's C++ code loses others, or ends the process.
+
+    Yields:
+        A function to call between two steps; it raises `KeyboardInterrupt` if a signal came, and the end of the
+        block does so too.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield silent
+        return
+    told: list[int] = []
+
+    def hold(number: int, _: object) -> None:
+        if told and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        told.append(number)
+
+    def raise_held() -> None:
+        if told:
+            raise KeyboardInterrupt
+
+    wanted = stop_signals()
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        wanted.append(signal.SIGINT)
+    with ExitStack() as stack:
+        for number in wanted:
+            stack.callback(signal.signal, number, signal.signal(number, hold))
+        yield raise_held
+    raise_held()

@@ -296,6 +296,56 @@ def test_sigterm_ends_training_as_ctrl_c_does(film_folder: Path, tmp_path: Path)
     assert said.endswith("Stopped: the same command goes on after the last finished epoch.\n")
 
 
+class Finalized:
+    """Is interrupted as it ends: Python only reports what is raised there, as it does in many places of tensorflow."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        signal.raise_signal(self.number)
+        sum(range(10))  # Some line of Python, before which the signal is heard.
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stage", ["Training", "Asking"])
+def test_a_stop_that_falls_into_a_finalizer_is_heard(
+    film_folder: Path, tmp_path: Path, number: signal.Signals, stage: str
+) -> None:
+    options = TrainingOptions(architecture="baseline", input_size=28, epochs=2, batch_size=16)
+    heard = []
+
+    def interrupt(said: str, *_: object) -> None:
+        if said.startswith(stage):
+            heard.append(said)
+            Finalized(number)
+
+    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt):
+        run(RunRequest(film_folder, tmp_path, options), Listener(progress=interrupt))
+    assert len(heard) == 1
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert not (tmp_path / "model.keras").exists()
+    done = run(RunRequest(film_folder, tmp_path, options))
+    assert len(done.state.epochs) == 2
+
+
+def test_a_second_ctrl_c_is_heard_at_once(film_folder: Path, tmp_path: Path) -> None:
+    options = TrainingOptions(architecture="baseline", input_size=28, epochs=1, batch_size=16)
+    passed = []
+
+    def interrupt(said: str, *_: object) -> None:
+        if said.startswith("Training"):
+            signal.raise_signal(signal.SIGINT)
+            passed.append("once")
+            signal.raise_signal(signal.SIGINT)
+            passed.append("twice")
+
+    with pytest.raises(KeyboardInterrupt):
+        run(RunRequest(film_folder, tmp_path, options), Listener(progress=interrupt))
+    assert passed == ["once"]
+
+
 def test_a_second_run_in_one_folder_is_kept_out(film_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     options = TrainingOptions(architecture="baseline", input_size=28, epochs=2, batch_size=16)

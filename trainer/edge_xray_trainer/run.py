@@ -14,6 +14,7 @@ from edge_xray.input_spec import InputSpec
 from edge_xray.labelled import Split, labelled_root
 from edge_xray.model_file import read_metadata
 from edge_xray.plural import counted
+from edge_xray.stopping import stops_between_steps
 from edge_xray.unseen_films import SPLIT_NAME, refuse_training_films, splits_beside
 from edge_xray_trainer.checkpoints import TrainingState, read_state, run_fingerprint
 from edge_xray_trainer.curves import draw_curves
@@ -95,7 +96,7 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
     # but a second run beside one at work.
     with output_errors(output):
         output.mkdir(parents=True, exist_ok=True)
-    with FolderLock(output, LOCK_FILE, "run"):
+    with FolderLock(output, LOCK_FILE, "run"), stops_between_steps() as raise_held:
         with output_errors(output):
             if request.restart:
                 for name in RUN_FILES:
@@ -116,9 +117,15 @@ def run(request: RunRequest, listener: Listener | None = None) -> RunResult:
             ),
             on_epoch=tell.epoch,
             on_resume=lambda done: tell.note(f"Going on after {counted(done, 'finished epoch')}."),
+            between_steps=raise_held,
         )
         tell.note("Fitting score calibration, operating points and the quality gate.")
-        metadata = fit_metadata(request, network, sets, task, spec, split, state, tell.progress)
+
+        def asked(what: str, done: int, total: int) -> None:
+            tell.progress(what, done, total)
+            raise_held()
+
+        metadata = fit_metadata(request, network, sets, task, spec, split, state, asked)
         # A checkpoint of before it was kept does not tell what was learned from.
         state = replace(state, learned_from=state.learned_from or learned_from)
         with output_errors(output):

@@ -65,6 +65,7 @@ def train(
     on_step: Callable[[int, int, float], None] = silent,
     on_epoch: Callable[[EpochResult], None] = silent,
     on_resume: Callable[[int], None] = silent,
+    between_steps: Callable[[], None] = silent,
 ) -> tuple[keras.Model, TrainingState]:
     """Train, or go on training, in a run's folder.
 
@@ -80,6 +81,7 @@ def train(
         on_step: told ``(steps done, steps in all, loss)``.
         on_epoch: told each epoch's result.
         on_resume: told how many epochs were found done.
+        between_steps: called after each step of training and each batch of validation; may raise, to stop.
 
     Returns:
         ``(network with the best averaged weights and two outputs, state)``; it answers under the weights of
@@ -122,6 +124,7 @@ def train(
         model, live = _begin(options, films, first, checkpoint if resuming else None)
     if resuming:
         on_resume(len(state.epochs))
+    stopping = _BetweenSteps(between_steps)
     for epoch in range(len(state.epochs), options.epochs):
         if state.exhausted(options.patience):
             break
@@ -137,6 +140,7 @@ def train(
             callbacks=[
                 _DropoutSeed(options.seed),
                 progress,
+                stopping,
                 trained,
                 keras.callbacks.TerminateOnNaN(),
             ],
@@ -150,7 +154,10 @@ def train(
         # Keras' fit has ended by putting the average in place of the weights: that is judged, and may be kept.
         estimate_statistics(model, live, batches(epoch=epoch))
         logits = model.predict(
-            validation.pixels.astype(np.float32), batch_size=PREDICT_BATCH, verbose=0
+            validation.pixels.astype(np.float32),
+            batch_size=PREDICT_BATCH,
+            verbose=0,
+            callbacks=[stopping],
         )
         seconds = time.monotonic() - began
         result = epoch_result(epoch + 1, loss, logits, validation, positive, seconds)
@@ -332,3 +339,15 @@ class _StepProgress(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         loss = float((logs or {}).get("loss", float("nan")))
         self._on_step(self._done + batch + 1, self._total, loss)
+
+
+class _BetweenSteps(keras.callbacks.Callback):  # type: ignore[misc]
+    def __init__(self, called: Callable[[], None]) -> None:
+        super().__init__()
+        self._called = called
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+        self._called()
+
+    def on_predict_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+        self._called()
