@@ -19,7 +19,7 @@ import typer
 from edge_xray import __version__, toolbox
 from edge_xray.clinic_commands import info_command, say, scan_command, tell, watch_command
 from edge_xray.errors import EdgeXrayError, ExitCode, MissingExtraError, UsageError
-from edge_xray.stopping import stops_as_interrupt
+from edge_xray.stopping import reader_left, stops_as_interrupt
 
 PROGRAM: Final = "edge-xray"
 PLUGIN_GROUP: Final = "edge_xray.commands"
@@ -174,8 +174,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except OSError as error:
-        what = f"cannot be read or written ({error}); check the disk and its permissions"
-        say(f"{PROGRAM}: {_GONE if _is_gone() else what}")
+        if reader_left(error):
+            # No error, and nobody to tell; what is still to be written would fail again when the process ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        else:
+            what = f"cannot be read or written ({error}); check the disk and its permissions"
+            say(f"{PROGRAM}: {_GONE if _is_gone() else what}")
         code = int(ExitCode.OUTPUT)
     except MemoryError as error:
         say(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from edge_xray._runtimes import RUNTIMES
-from edge_xray.errors import EdgeXrayError, ExitCode, OutputError
+from edge_xray.errors import EdgeXrayError, OutputError
 from edge_xray.own_files import DEFAULT_FOLDER
+from edge_xray.stopping import reader_left
 
 FORMAT_NAMES: Final = ("table", "csv", "jsonl", "html")
 RUNTIME_NAMES: Final = tuple(RUNTIMES)
@@ -312,14 +311,13 @@ def tell(text: str, *, nl: bool = True) -> None:
 
     Raises:
         OutputError: stdout is full or closed.
-        typer.Exit: its reader had enough, which is nobody's fault.
+        OSError: its reader had enough, which is nobody's fault.
     """
     try:
         typer.echo(text, nl=nl)
-    except BrokenPipeError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(ExitCode.OUTPUT) from error
     except OSError as error:
+        if reader_left(error):
+            raise
         raise OutputError(
             f"stdout: cannot be written ({error.strerror or error}); free some space"
         ) from error

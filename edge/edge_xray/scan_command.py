@@ -25,6 +25,7 @@ from edge_xray.results import Prediction, Row, Run, Tally
 from edge_xray.results_folder import FORMATS, ResultsFolder
 from edge_xray.scan import ScanOptions, scan
 from edge_xray.site_key import named_key, why_no_key
+from edge_xray.stopping import reader_left
 from edge_xray.walk import with_wildcards, without_repeats
 
 TABLE: Final = "table"
@@ -114,6 +115,7 @@ def run_scan(request: ScanRequest, say: Callable[[str], None]) -> ExitCode:
 
     Raises:
         EdgeXrayError: the model cannot be used, or results cannot be written.
+        OSError: whoever read stdout had enough; see `reader_left`.
     """
     named = with_wildcards(request.paths)
     there, missing = _sort_out(without_repeats(named, recursive=request.options.recursive))
@@ -124,12 +126,7 @@ def run_scan(request: ScanRequest, say: Callable[[str], None]) -> ExitCode:
     talk = (lambda _: None) if request.quiet else say
     classifier = Classifier(request.model, runtime=request.runtime)
     scan_films = _into_folder if request.folder else _to_stdout
-    try:
-        tally = scan_films(replace(request, paths=tuple(there)), classifier, talk)
-    except BrokenPipeError:
-        # Whoever read our output had enough (`| head`): no error, and nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OUTPUT
+    tally = scan_films(replace(request, paths=tuple(there)), classifier, talk)
     if missing:
         return ExitCode.USAGE
     return ExitCode.FAILED_CHECK if request.strict and tally.not_scored else ExitCode.OK
@@ -331,9 +328,9 @@ def _guard_stdout(write: Callable[[], None]) -> None:
     try:
         write()
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise
     except OSError as error:
+        if reader_left(error):
+            raise
         raise OutputError(
             f"stdout: cannot be written ({error.strerror or error}); free some space, or name a "
             "folder with --output DIR"

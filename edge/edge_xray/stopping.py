@@ -1,8 +1,11 @@
-"""How a command is stopped: as by Ctrl-C, also when the machine shuts down or the terminal of a POSIX system is closed."""
+"""How a command is stopped: as by Ctrl-C, also when the machine shuts down or the terminal of a POSIX system is closed, and by a reader who leaves."""
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -72,3 +75,18 @@ def stops_between_steps() -> Iterator[Callable[[], None]]:
             stack.callback(signal.signal, number, signal.signal(number, hold))
         yield raise_held
     raise_held()
+
+
+def reader_left(error: OSError) -> bool:
+    """Whether whoever read stdout had enough, as ``head`` or ``more`` have.
+
+    Windows calls a pipe that nobody reads an invalid argument.
+    """
+    if isinstance(error, BrokenPipeError):
+        return True
+    if sys.platform != "win32" or error.errno != errno.EINVAL or error.filename is not None:
+        return False
+    try:
+        return stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False

@@ -906,9 +906,7 @@ def test_a_reader_that_leaves_early_is_no_traceback(films, tiny_model):
     )
     process.stdout.close()
     talk = process.stderr.read().decode()
-    assert process.wait() == 3
-    assert "Traceback" not in talk
-    assert "BrokenPipe" not in talk
+    assert (process.wait(), talk) == (3, "")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["info"], ["scan", "--help"]])
