@@ -75,6 +75,30 @@ def test_what_a_chest_from_the_front_looks_like_is_asked_of_no_other_film(
     assert check_film(_film(255 - sound), use, Limits()).reason == reason
 
 
+def test_a_film_that_looks_otherwise_is_scored_for_who_asks_for_such_films(model, draw_film):
+    film = draw_film("normal", 0, height=224, width=240)
+    y, x = np.mgrid[-1:1:300j, -1:1:300j]
+    head = 200 * ((x / 0.6) ** 2 + (y / 0.8) ** 2 < 1) + 20 * np.sin(9 * x) * np.sin(8 * y)
+    page = np.full((300, 300), 250, np.uint8)
+    page[20:280:14, 20:280] = 10
+    looks = {
+        "cropped": (film[:112], ["any_view", "any_body_part"]),
+        "not_a_chest_film": (np.clip(head, 0, 255), ["any_view", "any_body_part"]),
+        "inverted": (255 - film, ["any_body_part"]),
+        "rotated": (np.rot90(film), ["any_body_part"]),
+        "page": (page, ["any_body_part"]),
+    }
+    for reason, (pixels, lifting) in looks.items():
+        shown = _film(np.ascontiguousarray(pixels, np.uint8))
+        for option in ("any_age", "any_view", "any_body_part"):
+            found = check_film(shown, model.metadata.intended_use, Limits(**{option: True}))
+            assert found.reason == (None if option in lifting else reason)
+            if option in lifting:
+                assert found.warnings[-1].endswith(
+                    f"scored because of --{option.replace('_', '-')}"
+                )
+
+
 def test_what_cannot_be_read_is_refused_whatever_is_lifted(model):
     blank = _film(np.full((90, 110), 128, np.uint8))
     assert (
@@ -100,3 +124,15 @@ def test_unlike_and_foreign_films_are_refused_unless_asked_for(model, sound):
     assert check_scores(before, scores, strict, Limits(any_age=True)).reason is None
     without = replace(metadata, features=None)
     assert check_scores(before, far, without, Limits()) == before
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_an_answer_that_is_no_number_is_refused_whatever_is_lifted(model, sound, broken):
+    scores = model.classify(preprocess(sound, model.metadata.input))
+    logits = scores.logits.copy()
+    logits[1] = broken
+    before = QualityReport(warnings=("odd",))
+    refused = check_scores(
+        before, replace(scores, logits=logits), model.metadata, Limits(True, True, True)
+    )
+    assert (refused.reason, refused.warnings) == ("no_answer", ("odd",))
