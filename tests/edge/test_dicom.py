@@ -866,11 +866,26 @@ BORN = {"PatientAge": None}
         ({**BORN, "PatientBirthDate": "2018", "StudyDate": "20200301"}, 14 / 12),
         ({**BORN, "PatientBirthDate": "20180100", "StudyDate": "20200301"}, 25 / 12),
         ({**BORN, "PatientBirthDate": "201812", "StudyDate": "20200301"}, 14 / 12),
+        ({**BORN, "PatientBirthDate": "2018.03.01", "StudyDate": "2020-03-01"}, 2.0),
     ],
 )
 def test_age_comes_from_the_age_or_else_from_the_dates(tags, expected, film, to_dicom):
     age = decode(to_dicom(film, **tags), SPEC).tags.age_years
     assert age == (None if expected is None else pytest.approx(expected, abs=0.01))
+
+
+def test_of_several_dates_the_study_s_counts_first_and_then_those_nearest_the_film(film, to_dicom):
+    dates = {
+        "StudyDate": "20190301",
+        "AcquisitionDate": "20200301",
+        "ContentDate": "20210301",
+        "SeriesDate": "20220301",
+        "AcquisitionDateTime": "20230301081500",
+    }
+    for years in range(1, 6):
+        tags = decode(to_dicom(film, **BORN, PatientBirthDate="20180301", **dates), SPEC).tags
+        assert tags.age_years == years
+        del dates[next(iter(dates))]
 
 
 @pytest.mark.parametrize(
@@ -947,6 +962,9 @@ def test_an_age_that_cannot_be_read_is_a_warning(tags, film, to_dicom):
         ("AnatomicRegionSequence", "16982005", "", "16982005"),
         ("ViewCodeSequence", "R-10206", "antero-posterior", "AP"),
         ("ViewCodeSequence", "X1", "Antero-Posterior", "AP"),
+        ("ViewCodeSequence", "X1", "postero anterior", "PA"),
+        ("ViewCodeSequence", "X1", "ap", "AP"),
+        ("ViewCodeSequence", "X1", "PA", "PA"),
         ("ViewCodeSequence", "399067008", "lateral projection", "LATERAL PROJECTION"),
         ("ViewCodeSequence", "R-10220", "", "R10220"),
     ],
@@ -978,25 +996,34 @@ def test_a_pseudonym_is_stable_keyed_and_absent_without_an_id():
     assert DicomTags().pseudonym(b"k" * 16) == ""
 
 
-def test_view_and_chest_are_also_read_from_codes(film, to_dicom):
+@pytest.mark.parametrize(
+    ("view", "codes"),
+    [
+        ("AP", ("399348003", "R-10206")),
+        ("PA", ("272479007", "R-10214")),
+        ("LL", ("399173006", "R-10236")),
+        ("RL", ("399198007", "R-10232")),
+    ],
+)
+def test_view_and_chest_are_also_read_from_codes(view, codes, film, to_dicom):
     from pydicom.dataset import Dataset
 
-    def coded(value):
-        item = Dataset()
-        item.CodeValue = value
-        return [item]
+    def coded(*values):
+        items = [Dataset() for _ in values]
+        for item, value in zip(items, values, strict=True):
+            item.CodeValue = value
+        return items
 
-    tags = decode(
-        to_dicom(
+    for code, region in zip(codes, ("51185008", "T-28000"), strict=True):
+        data = to_dicom(
             film,
             ViewPosition=None,
             BodyPartExamined=None,
-            ViewCodeSequence=coded("399173006"),
-            AnatomicRegionSequence=coded("51185008"),
-        ),
-        SPEC,
-    ).tags
-    assert (tags.view, tags.body_part) == ("LL", "CHEST")
+            ViewCodeSequence=coded(code),
+            AnatomicRegionSequence=coded(region, "T-D4000"),  # the first counts
+        )
+        tags = decode(data, SPEC).tags
+        assert (tags.view, tags.body_part) == (view, "CHEST")
 
 
 def test_tags_with_markup_or_formulas_are_reduced_to_code_characters(film, to_dicom):
