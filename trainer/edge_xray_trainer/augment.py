@@ -141,10 +141,10 @@ class Augmentation:
         zoom = np.exp(generator.uniform(-np.log1p(self.zoom), self.zoom_out))
         stretch = np.exp(generator.uniform(-np.log1p(self.aspect), np.log1p(self.aspect)) / 2)
         flip = -1.0 if generator.random() < self.flip_chance else 1.0
-        # PIL maps output pixels to input pixels: about the centre, scaled, turned, then shifted.
+        # PIL maps the middles of output pixels to input pixels: about the centre, scaled, turned, then shifted.
         a, b = zoom * stretch * np.cos(angle) * flip, zoom * stretch * np.sin(angle)
         d, e = -zoom / stretch * np.sin(angle) * flip, zoom / stretch * np.cos(angle)
-        centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+        centre_x, centre_y = width / 2, height / 2
         shift_x = generator.uniform(-self.shift, self.shift) * width
         shift_y = generator.uniform(-self.shift, self.shift) * height
         matrix = (
