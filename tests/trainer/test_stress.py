@@ -86,6 +86,20 @@ def test_of_a_film_is_shown_what_the_name_says(side: int, line: int, first: int,
     assert np.array_equal(film, before)
 
 
+def test_of_a_film_that_is_no_square_each_side_has_its_own_share() -> None:
+    film = np.zeros((100, 300, 3), np.uint8)
+    shown = {name: variant(film)[..., 0] == 0 for name, variant in VARIANTS.items()}
+    assert (~shown["border only"]).nonzero()[0].min() == 1
+    assert (~shown["border only"]).nonzero()[1].min() == 3
+    for name, centre in (
+        ("centre blanked", ~shown["centre blanked"]),
+        ("centre only", shown["centre only"]),
+    ):
+        rows, columns = centre.nonzero()
+        assert (rows.min(), rows.max()) == (20, 79), name
+        assert (columns.min(), columns.max()) == (60, 239), name
+
+
 def test_a_model_that_reads_the_border_is_found_out_and_one_that_reads_the_lungs_is_not() -> None:
     draw = np.random.default_rng(0)
     positive = np.arange(20) % 2 == 1
@@ -116,11 +130,13 @@ def test_robustness_is_the_mean_over_films_corrupted_one_by_one(limit: int) -> N
     draw = np.random.default_rng(1)
     positive = np.arange(8) % 2 == 1
     standard = [
-        draw.integers(60 + 50 * ill, 130 + 50 * ill, (224, 224)).astype(np.uint8)
+        draw.integers(75 + 50 * ill, 145 + 50 * ill, (224, 224)).astype(np.uint8)
         for ill in positive
     ]
-    standard[3] //= 2
-    model = Known(lambda film: film, 110.0)
+    # The slightest corruption brings normal films over the level, and a film without noise among them.
+    standard[3] = np.full((224, 224), 109, np.uint8)
+    level = 0.05 + max(float(preprocess(film, METADATA.input).mean()) for film in standard[::2])
+    model = Known(lambda film: film, level)
     found = measure_robustness(
         model, prepared(standard), referred(positive), Bootstrap(50, 7), POINT, unseen,
         jobs=2, limit=limit,
@@ -134,7 +150,7 @@ def test_robustness_is_the_mean_over_films_corrupted_one_by_one(limit: int) -> N
     def figures(films: list[NDArray[np.uint8]]) -> tuple[float, float]:
         """Balanced error and AUC."""
         shown = np.array([preprocess(film, METADATA.input).mean() for film in films])
-        called = shown >= 110.0
+        called = shown >= level
         return 1 - (called[ill].mean() + (~called[~ill]).mean()) / 2, auc(ill, shown)
 
     error, area = figures([standard[i] for i in chosen])
@@ -152,6 +168,8 @@ def test_robustness_is_the_mean_over_films_corrupted_one_by_one(limit: int) -> N
         assert found.by_corruption[corruption.name].value == pytest.approx(means[-1])
         assert found.auc[corruption.name].value == pytest.approx(np.mean([a for _, a in each]))
     assert found.mean.value == pytest.approx(np.mean(means))
+    assert found.clean.value != found.by_severity[CORRUPTIONS[0].name][0].value
+    assert found.clean_auc.value != found.auc[CORRUPTIONS[-1].name].value
     # Some corruption costs this model something, and not all of them do.
     assert min(means) < found.mean.value < max(means)
 
@@ -179,9 +197,15 @@ def test_a_border_that_tells_the_patient_and_not_the_class_tells_nothing() -> No
     told = draw.normal(0, 9, (60, 5))[patients] + draw.normal(0, 0.1, (360, 5))
     areas = []
     for features in (told, told + 20.0 * (np.array(labels) == "b")[:, None]):
-        names, scores = border_scores(features, labels, patients, folds=3)
+        folds: list[None] = []
+        names, scores = border_scores(
+            features, labels, patients, folds=3, done=lambda folds=folds: folds.append(None)
+        )
+        assert len(folds) == 3
         resamples = ClusterResamples(patients, resamples=50)
-        areas.append(one_against_rest(names, scores, labels, resamples)["b"].value)
+        (told_apart,) = one_against_rest(names, scores, labels, resamples).items()
+        assert told_apart[0] == "b"
+        areas.append(told_apart[1].value)
     assert abs(areas[0] - 0.5) < 0.2 and areas[1] > 0.95
 
 
@@ -192,3 +216,7 @@ def test_a_class_of_two_films_among_thousands_is_told_from_their_borders_too() -
     names, scores = border_scores(features, labels, np.arange(len(labels)), folds=2)
     assert names == ("a", "b", "c")
     assert [names[place] for place in scores[:-2].argmax(axis=1)] == labels[:-2]
+    areas = one_against_rest(
+        names, scores, labels, ClusterResamples(np.arange(len(labels)), resamples=2)
+    )
+    assert list(areas) == ["a", "b", "c"] and areas["a"].value == 1.0
