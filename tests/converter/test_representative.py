@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,8 @@ def test_only_training_films_are_drawn_and_labels_are_level(film_folder, tiny_sp
     assert {film.part for film in drawn.films} == {"train"}
     assert drawn.record()["per_label"] == {"bacterial": 10, "normal": 10, "viral": 10}
     assert drawn.record()["part"] == "train"
+    paths = [film.path for film in drawn.films]
+    assert paths == sorted(paths)
 
 
 def test_of_few_films_of_a_label_all_are_drawn_and_the_others_make_up_the_number():
@@ -114,6 +117,13 @@ def test_a_film_that_changed_since_the_split_is_refused(write_film, tmp_path):
     drawn = draw_representative(tmp_path, Split(0, tuple(films)))
     with pytest.raises(UsageError, match="not the one that was split"):
         list(drawn.inputs(InputSpec(32, 32)))
+    (tmp_path / "normal/a.png").unlink()
+    with pytest.raises(UsageError, match=r"normal.a\.png: a film of the split must be readable"):
+        list(drawn.inputs(InputSpec(32, 32)))
+    (tmp_path / "normal/a.png").write_text("no film")
+    films[0] = replace(films[0], sha256=file_sha256(tmp_path / "normal/a.png"))
+    with pytest.raises(UsageError, match=r"normal.a\.png: a film of the split must be readable"):
+        list(draw_representative(tmp_path, Split(0, tuple(films))).inputs(InputSpec(32, 32)))
 
 
 @pytest.mark.parametrize(
