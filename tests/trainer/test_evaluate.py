@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 
 from edge_xray.cli import main
-from edge_xray.labelled import Split
+from edge_xray.labelled import Split, SplitFilm
 from edge_xray.measures import auc, calibration_error_by_chance, expected_calibration_error
 from edge_xray.metadata import DISCLAIMER
 from edge_xray.model_file import attach_to_keras, read_metadata
 from edge_xray_trainer.figures import Bootstrap, measure_pairs
-from edge_xray_trainer.scoring import Reference, Scored
+from edge_xray_trainer.scoring import FilmFacts, PreparedFilms, Reference, Scored
+from edge_xray_trainer.subgroups import subgroups_of
 
 
 def run(*arguments):
@@ -350,7 +351,7 @@ def test_what_a_csv_of_subgroups_leaves_out_is_said(lone_keras, write_film, tmp_
     said = " ".join(measured["data"]["notes"])
     assert "3 of 16 films have no row in --groups" in said
     assert "'age' of --groups is left out: the films have 13 values of it" in said
-    assert "'site' of --groups is left out: the films have 1 values of it" in said
+    assert "'site' of --groups is left out: the films have 1 value of it" in said
     table.write_text("path,ward\ndata/normal/0.png,A\ndata/viral/1.png,B\n")
     assert run(*arguments) == 2
     error = capsys.readouterr().err.strip()
@@ -359,6 +360,34 @@ def test_what_a_csv_of_subgroups_leaves_out_is_said(lone_keras, write_film, tmp_
     table.write_text("path,ward\nnormal/0.png,A\nviral/1.png,B\nnormal/0.png,B\n,\n")
     assert run(*arguments) == 2
     assert "names normal/0.png twice" in capsys.readouterr().err
+    table.write_text("film,ward\nnormal/0.png,A\n")
+    assert run(*arguments) == 2
+    assert "wards.csv: expected the column path" in capsys.readouterr().err
+
+
+def test_films_are_divided_by_their_names_and_looks():
+    names = ["n/IM-1.png", "n/IM-2.png", "v/NORMAL2-1.png", "v/NORMAL2-2.png", "v/x.png", "v/y.png"]
+    films = tuple(SplitFilm(path, "", "", "", "", "all") for path in names)
+    facts = [
+        FilmFacts(kind, width, 100, 50.0)
+        for kind, width in zip(
+            ["PNG"] * 4 + ["JPEG"] * 2, (150, 100, 400, 300, 600, 500), strict=True
+        )
+    ]
+    prepared = PreparedFilms(films, (), (), tuple(facts), {})
+    found = {
+        (by, group): "".join("x" if own else "." for own in which)
+        for by, group, which in subgroups_of(prepared, r"(IM|NORMAL2)-", None, lambda _: None)
+    }
+    thirds = {"lowest third": "xx....", "middle third": "..xx..", "highest third": "....xx"}
+    assert found == {
+        ("series of the file name", "IM"): "xx....",
+        ("series of the file name", "NORMAL2"): "..xx..",
+        **{("pixels in the file", group): which for group, which in thirds.items()},
+        **{("width to height", group): which for group, which in thirds.items()},
+        ("file format", "PNG"): "xxxx..",
+        ("file format", "JPEG"): "....xx",
+    }
 
 
 @pytest.mark.skipif(

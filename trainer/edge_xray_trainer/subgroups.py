@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge_xray.errors import UsageError
 from edge_xray.film_table import read_film_table
+from edge_xray.plural import counted
 from edge_xray_trainer.scoring import PreparedFilms
 
 MAX_VALUES = 12
@@ -54,7 +55,7 @@ def subgroups_of(
         if not 2 <= len(known) <= MAX_VALUES:
             if name in columns:
                 note(
-                    f"The column {name!r} of --groups is left out: the films have {len(known)} values of it, "
+                    f"The column {name!r} of --groups is left out: the films have {counted(len(known), 'value')} of it, "
                     f"and subgroups are made of 2 to {MAX_VALUES}."
                 )
         else:
