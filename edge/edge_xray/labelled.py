@@ -277,7 +277,7 @@ class Split:
                 raise ValueError(f"schema version {record['schema_version']}")
             films = tuple(_split_film(film) for film in record["films"])
             return cls(int(record["seed"]), films, str(record.get("note", "")))
-        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise UsageError(
                 f"{path}: expected a split file written by `edge-xray train` or `edge-xray split` ({error})"
             ) from error

@@ -53,7 +53,7 @@ def _index(folder: Path) -> tuple[str, dict[str, dict[str, str]]]:
         for entry in models.values():
             if not (isinstance(entry["file"], str) and isinstance(entry["sha256"], str)):
                 raise TypeError("file and sha256 must be text")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"{folder / INDEX}: the list of shipped models is damaged ({error!r}); "
             "install edge-xray again"

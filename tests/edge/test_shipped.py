@@ -46,7 +46,7 @@ def test_a_changed_shipped_model_is_refused(models):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"default": "x"}', '{"default": "x", "models": {"x": {}}}']
+    "text", ["", "[]", "[" * 100_000, '{"default": "x"}', '{"default": "x", "models": {"x": {}}}']
 )
 def test_a_damaged_list_of_models_is_refused(models, text):
     (models / "models.json").write_text(text)

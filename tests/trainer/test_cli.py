@@ -98,6 +98,9 @@ def test_averaging_one_run_or_strangers_is_refused(
     assert "at least two runs" in capsys.readouterr().err
     assert main(["average", str(two_runs[0]), str(tmp_path), *data]) == 2
     assert "expected the folder of a finished run" in capsys.readouterr().err
+    (tmp_path / "record.json").write_text("[" * 100_000)
+    assert main(["average", str(two_runs[0]), str(tmp_path), *data]) == 2
+    assert "expected the folder of a finished run" in capsys.readouterr().err
 
 
 def test_split_writes_folds_and_stand_ins(film_folder: Path, tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_stand_ins_are_of_the_models_own_record(tmp_path):
         (tmp_path / file).write_text(json.dumps(record))
     assert stand_ins_of(model, "own") == {"A to B": Estimate(0.8, 0.1, 0.9)}
     assert stand_ins_of(model, "third") == {}
-    for damaged in ("{", "[]", '{"name": "own", "shift_stand_ins": {"A to B": {}}}'):
+    for damaged in ("{", "[]", "[" * 100_000, '{"name": "own", "shift_stand_ins": {"A to B": {}}}'):
         (tmp_path / "own.record.json").write_text(damaged)
         with pytest.raises(UsageError, match="expected a run's record"):
             stand_ins_of(model, "own")

@@ -418,7 +418,7 @@ def test_stand_in_goes_into_the_record(tiny_keras, film_folder, tiny_split, tmp_
     assert figures["balanced_accuracy"]["low"] <= figures["balanced_accuracy"]["value"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"shift_stand_ins": null}'])
+@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, '{"shift_stand_ins": null}'])
 def test_a_record_that_is_none_is_refused_before_anything_is_measured(
     tiny_keras, film_folder, tmp_path, capsys, text
 ):

@@ -358,6 +358,17 @@ def test_a_split_whose_fields_are_no_text_is_refused_in_one_line(
     assert len(said) == 1 and f"{next(iter(spoiled))} of " in said[0] and "must be text" in said[0]
 
 
+def test_a_split_file_of_lists_in_lists_is_refused_in_one_line(
+    film_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "split.json"
+    path.write_text("[" * 100_000, encoding="utf-8")
+    words = [str(film_folder), "-o", str(tmp_path / "run"), "--split", str(path)]
+    assert main(["train", *words]) == 2
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert f"{path}: expected a split file" in said
+
+
 def test_a_split_of_another_machine_goes_with_its_table_of_some_patients(
     series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -516,11 +516,14 @@ def test_a_finished_run_is_left_as_it_is_and_says_so(
     assert after["shift_stand_ins"] == record["shift_stand_ins"]
 
 
-@pytest.mark.parametrize("lost", ["model.keras", "record.json"])
+@pytest.mark.parametrize("lost", ["model.keras", "record.json", "its text"])
 def test_a_run_that_lost_its_model_or_record_is_fitted_again(
     own: Path, film_folder: Path, lost: str
 ) -> None:
-    (own / lost).unlink()
+    if lost == "its text":
+        (own / "record.json").write_text("[" * 100_000)
+    else:
+        (own / lost).unlink()
     assert train(film_folder, own) == 0
     record = json.loads((own / "record.json").read_text("utf-8"))
     assert record["model_sha256"] == file_sha256(own / "model.keras")

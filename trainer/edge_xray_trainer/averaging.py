@@ -203,7 +203,7 @@ def _record(run: Path) -> dict[str, Any]:
         if "averaged" not in record and not isinstance(record["best_epoch"], int):
             raise TypeError(f"best_epoch is {record['best_epoch']!r}")
         return record
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"{run}: expected the folder of a finished run with {RECORD_FILE} ({error!r})"
         ) from error

@@ -151,7 +151,7 @@ def stand_ins_of(model: Path, name: str) -> dict[str, Estimate]:
                 own: Estimate.from_dict(figures["balanced_accuracy"])
                 for own, figures in record.get("shift_stand_ins", {}).items()
             }
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"{path}: expected a run's record ({error!r})") from error
     return {}
 

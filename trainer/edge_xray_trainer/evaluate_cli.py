@@ -194,6 +194,6 @@ def read_record(record: Path) -> dict[str, Any]:
         kept: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
         if not isinstance(kept.setdefault("shift_stand_ins", {}), dict):
             raise TypeError("its shift_stand_ins are no table")
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise UsageError(f"{record}: expected a run's record.json ({error})") from error
     return kept

@@ -66,7 +66,7 @@ def _read(record: Path) -> dict[str, Any]:
     """A record; empty where there is none, or a damaged one."""
     try:
         found = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
