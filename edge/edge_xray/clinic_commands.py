@@ -12,6 +12,7 @@ from edge_xray._runtimes import RUNTIMES
 from edge_xray.errors import EdgeXrayError, OutputError
 from edge_xray.own_files import DEFAULT_FOLDER
 from edge_xray.stopping import reader_left
+from edge_xray.walk import one_line
 
 FORMAT_NAMES: Final = ("table", "csv", "jsonl", "html")
 RUNTIME_NAMES: Final = tuple(RUNTIMES)
@@ -326,4 +327,4 @@ def tell(text: str, *, nl: bool = True) -> None:
 def say(text: str) -> None:
     """Say a line on stderr: talk and errors, never data. Nothing fails because nobody can hear it."""
     with contextlib.suppress(OSError, ValueError):
-        typer.echo(text, err=True)
+        typer.echo(one_line(text), err=True)

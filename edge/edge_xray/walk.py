@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,11 @@ def printable(path: Path | str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def one_line(text: str) -> str:
+    """A message with any controls as escapes: a name in it may hold a line feed, or what paints a terminal."""
+    return "".join(_escape(char) if unicodedata.category(char) == "Cc" else char for char in text)
 
 
 def _escape(char: str) -> str:

@@ -163,6 +163,14 @@ def test_a_missing_path_is_told_and_the_rest_is_scored(run, films):
     assert run("scan", "nowhere")[:2] == (2, "")
 
 
+@pytest.mark.parametrize("command", ["scan", "split"])
+def test_a_line_feed_in_a_name_makes_no_second_line_of_an_error(run, command):
+    code, out, err = run(command, "no\nsuch \x1b[31mfilms")
+    assert (code, out) == (2, "")
+    (said,) = err.strip().splitlines()
+    assert said.startswith("edge-xray: no\\nsuch \\x1b[31mfilms: ")
+
+
 def test_strict_makes_a_film_that_is_not_scored_an_error(run, films):
     assert run("scan", "films", "--strict", "--format", "csv")[0] == 0
     (films / "empty.jpg").touch()
