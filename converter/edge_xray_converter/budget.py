@@ -73,23 +73,34 @@ TOLERANCE = 1e-9
 """Sums of floating point differ in the last digits; a loss of just the limit passes."""
 
 
-def too_few_films(films: int, accuracy_drop: float) -> str:
+def too_few_films(films: int, findings: int, budget: Budget) -> str:
     """What to say when one film alone is more than may be lost; empty when there are enough.
 
     To allow less than usual asks for no more films: to allow nothing would ask for ever more.
 
     Args:
         films: how many the verdict is on.
-        accuracy_drop: what the budget allows, as a share, 0..1.
+        findings: how many of them are with a finding, of which sensitivity is a share.
+        budget: what may be lost.
     """
-    share = max(accuracy_drop, Budget.accuracy_drop)
-    if films < 1 or 1 / films <= share + TOLERANCE:
-        return ""
-    return (
-        f"One film of {films} is {1 / films:.2%}, more than the {accuracy_drop:.2%} of accuracy that may be "
-        f"lost: on so few films a single one decides. Judge on {math.ceil(1 / share)} films or more, or allow more: each "
-        "check has an option of its name, --max-accuracy-drop, --max-flips and so on."
-    )
+    for count, kind, allowed, usual, figure in (
+        (films, "", budget.accuracy_drop, Budget.accuracy_drop, "accuracy"),
+        (
+            findings,
+            " with a finding",
+            budget.sensitivity_drop,
+            Budget.sensitivity_drop,
+            "sensitivity",
+        ),
+    ):
+        share = max(allowed, usual)
+        if count >= 1 and 1 / count > share + TOLERANCE:
+            return (
+                f"One film of {count}{kind} is {1 / count:.2%}, more than the {allowed:.2%} of {figure} that may be "
+                f"lost: on so few films a single one decides. Judge on {math.ceil(1 / share)} films{kind} or more, or "
+                "allow more: each check has an option of its name, --max-accuracy-drop, --max-flips and so on."
+            )
+    return ""
 
 
 def wider_limits(budget: Budget) -> str:

@@ -13,7 +13,7 @@ from edge_xray.labelled import Split
 from edge_xray.metadata import ModelMetadata
 from edge_xray.model_file import read_metadata
 from edge_xray.unseen_films import SPLIT_NAME, trained_with
-from edge_xray_converter.budget import Budget, Check, too_few_films
+from edge_xray_converter.budget import Budget, Check
 from edge_xray_converter.converted_from import CONVERTED_FROM, source_record
 from edge_xray_converter.describe import (
     Description,
@@ -236,9 +236,7 @@ def _write_int8(
     else:
         metadata = replace(metadata, training={**training, "kept_float": list(keep)})
     written = _write(flatbuffer, metadata, path)
-    too_few = (
-        too_few_films(len(trial.films), trial.budget.accuracy_drop) if trial is not None else ""
-    )
+    too_few = trial.too_few if trial is not None else ""
     return replace(
         written,
         kept_float=keep,

@@ -69,7 +69,11 @@ def make_record(parity: Parity, making: Making) -> dict[str, Any]:
         "remarks": [
             remark
             for remark in (
-                too_few_films(len(parity.films), parity.budget.accuracy_drop),
+                too_few_films(
+                    len(parity.films),
+                    int(parity.outcomes[0].truth_positive.sum()),
+                    parity.budget,
+                ),
                 wider_limits(parity.budget),
             )
             if remark

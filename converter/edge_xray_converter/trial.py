@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge_xray.errors import UsageError
 from edge_xray.labelled import Split, SplitFilm, labelled_root
 from edge_xray.metadata import ModelMetadata
-from edge_xray_converter.budget import Budget, Check, judge
+from edge_xray_converter.budget import Budget, Check, judge, too_few_films
 from edge_xray_converter.packing import open_network
 from edge_xray_converter.paired import Outcome, compare
 from edge_xray_converter.representative import draw_films, read_inputs
@@ -57,6 +57,12 @@ class Trial:
         clusters = [film.path for film in self.films]
         _, (comparison,) = compare([self.reference, outcome], clusters, resamples=ONE_RESAMPLE)
         return judge(comparison, len(self.films), self.budget)
+
+    @property
+    def too_few(self) -> str:
+        """What to say if these films are too few for the budget; empty if not."""
+        findings = int(self.reference.truth_positive.sum())
+        return too_few_films(len(self.films), findings, self.budget)
 
     def passes(self, network: bytes) -> bool:
         """Whether the conversion keeps the budget."""

@@ -88,7 +88,11 @@ def test_what_the_films_do_not_tell_is_not_checked():
     ],
 )
 def test_films_are_too_few_where_one_is_more_than_may_be_lost(films, allowed, few):
-    assert bool(too_few_films(films, allowed)) == few
+    said = too_few_films(films, films, Budget(allowed, sensitivity_drop=allowed))
+    assert bool(said) == few
+    # A share of films with a finding is of these alone.
+    said = too_few_films(2 * films, films, Budget(allowed, sensitivity_drop=allowed))
+    assert (f"One film of {films} with a finding" in said) == bool(said) == few
 
 
 def test_only_limits_wider_than_usual_are_named():

@@ -189,13 +189,14 @@ def test_each_loss_is_held_to_its_own_limit(name):
 
 
 def test_one_film_of_so_few_is_more_than_may_be_lost():
-    assert too_few_films(200, 0.005) == too_few_films(0, 0.005) == ""
-    assert "Judge on 200 films or more" in too_few_films(199, 0.005)
-    assert "One film of 5 is 20.00%" in too_few_films(5, 0.0)
+    assert too_few_films(400, 200, Budget()) == too_few_films(0, 0, Budget()) == ""
+    assert "Judge on 200 films or more" in too_few_films(199, 100, Budget())
+    assert "Judge on 200 films with a finding or more" in too_few_films(400, 100, Budget())
+    assert "One film of 5 is 20.00%" in too_few_films(5, 2, Budget(0.0))
     allowed = wider_limits(Budget(pair_auc_drop=0.1, flips=0.01))
     assert allowed == "More than usual may be lost, as shares of 1: pair AUC drop 0.1 (usual 0.01)."
     # Who allows less than usual needs no more films for it.
-    assert too_few_films(200, 0.0) == too_few_films(200, 0.001) == ""
+    assert too_few_films(200, 200, Budget(0.0, sensitivity_drop=0.001)) == ""
 
 
 def test_the_order_of_the_labels_is_no_other_label():

@@ -201,10 +201,10 @@ def test_a_verdict_on_few_films_or_by_wide_limits_says_so_beside_it(
         "--no-timing", "--resamples", 100,
     )  # fmt: skip
     few = "One film of 2 is 50.00%, more than the 0.50% of accuracy that may be lost"
-    wide = "More than usual may be lost, as shares of 1: accuracy drop 0.5 (usual 0.005), flips 1 (usual 0.03)."
+    wide = "More than usual may be lost, as shares of 1: accuracy drop 0.5 (usual 0.005), sensitivity drop 1 (usual 0.005)."
     for options, said, not_said in (
         ((), few, "More than usual"),
-        (("--max-accuracy-drop", 0.5, "--max-flips", 1), wide, "One film of 2"),
+        (("--max-accuracy-drop", 0.5, "--max-sensitivity-drop", 1), wide, "One film of 2"),
     ):
         code, _, err = run_cli(*words, *options)
         assert code == 0 and err.splitlines()[-1] == "PASS" and said in err and not_said not in err
