@@ -53,6 +53,7 @@ class Converted:
         checks: how it did on validation films; empty if it was not tried.
         untried: why it was not, though it should have been; else empty.
         too_few: what to say if these films are too few for the budget; empty if not.
+        all_drawn: whether there are no more training films to set the ranges.
         ranking: operations by the error each adds, the worst first; empty if the budget was kept.
     """
 
@@ -66,6 +67,7 @@ class Converted:
     checks: tuple[Check, ...] = ()
     untried: str = ""
     too_few: str = ""
+    all_drawn: bool = False
     ranking: tuple[LayerError, ...] = ()
 
     @property
@@ -243,6 +245,7 @@ def _write_int8(
         checks=checks,
         untried=untried,
         too_few=too_few,
+        all_drawn=len(representative.films) < how.films,
         ranking=tuple(ranking),
     )
 
