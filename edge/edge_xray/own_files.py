@@ -28,6 +28,7 @@ NAME_HASH_DIGITS: Final = 12
 
 REPORT: Final = re.compile(r"results(-\d+)?\.(html|csv|jsonl|txt)")
 _PICTURE: Final = re.compile(r"[0-9a-f]{64}\.jpg")
+_TEMPORARY: Final = re.compile(r"\.(.+)\.\d+\.tmp")
 _OVERLAY: Final = re.compile(rf".+-[0-9a-f]{{{NAME_HASH_DIGITS}}}\.png")
 
 
@@ -44,6 +45,11 @@ def overlay_name(name: str, sha256: str) -> str:
         sha256: of its content.
     """
     return f"{name}-{sha256[:NAME_HASH_DIGITS]}.png"
+
+
+def temporary_name(name: str, worker: int) -> str:
+    """File name of a picture while a worker writes it."""
+    return f".{name}.{worker}.tmp"
 
 
 def results_folder_of(path: Path) -> Path | None:
@@ -71,3 +77,9 @@ def is_own(path: Path) -> bool:
     """Whether a file was written by the kit: called so, and in a folder with the mark."""
     folder = results_folder_of(path)
     return folder is not None and (folder / RESULTS_MARK).exists()
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a file is a picture of the kit's that was being written, as when the power went."""
+    named = _TEMPORARY.fullmatch(path.name)
+    return named is not None and is_own(path.with_name(named[1]))

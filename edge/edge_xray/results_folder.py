@@ -18,7 +18,7 @@ from edge_xray.errors import EdgeXrayError
 from edge_xray.heatmap import JPEG_END
 from edge_xray.intended_use import INTENDED_USE_REASONS
 from edge_xray.journal import FORGOTTEN, Journal
-from edge_xray.own_files import RESULTS_MARK, is_own, picture_name
+from edge_xray.own_files import RESULTS_MARK, is_own, is_unfinished, picture_name
 from edge_xray.plural import counted
 from edge_xray.quality import QUALITY_REASONS
 from edge_xray.report_note import MARK_TEXT, ReportNote, digest_of, keep_reports, reports_in
@@ -129,8 +129,8 @@ class ResultsFolder:
                 continue
             with output_errors(wanted):
                 wanted.mkdir(exist_ok=True)
-                if fresh:
-                    for path in filter(is_own, wanted.iterdir()):
+                for path in wanted.iterdir():
+                    if is_unfinished(path) or (fresh and is_own(path)):
                         _remove(path)
 
     def _notice(self, listed: ReportNote | None) -> str:

@@ -32,7 +32,7 @@ from edge_xray.gate import Limits, check_film, check_scores
 from edge_xray.hardware import free_memory
 from edge_xray.heatmap import finding_evidence, overlay_png, report_picture
 from edge_xray.isolate import decode_guarded
-from edge_xray.own_files import overlay_name, picture_name
+from edge_xray.own_files import overlay_name, picture_name, temporary_name
 from edge_xray.preprocess import preprocess
 from edge_xray.results import PROBABILITY_DIGITS, Prediction, Row, SkippedFilm, shared
 from edge_xray.site_key import site_key
@@ -283,7 +283,7 @@ def _safe_name(stem: str) -> str:
 
 def _write(path: Path, data: bytes) -> None:
     """Write a picture so that a half-written one never has its name."""
-    temporary = path.with_name(f".{path.name}.{threading.get_ident()}.tmp")
+    temporary = path.with_name(temporary_name(path.name, threading.get_ident()))
     try:
         temporary.write_bytes(data)
         replace_file(temporary, path)

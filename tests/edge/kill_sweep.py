@@ -129,8 +129,8 @@ def main(model: str, films: str, work: str) -> None:
                 found["lost"].append((at, way, status))
             if len(after) != len(set(after)):
                 found["doubled"].append((at, way))
-            leftovers = {path.name for path in output.iterdir()} - {
-                path.name for path in reference.iterdir()
+            leftovers = {path.name for path in output.rglob("*")} - {
+                path.name for path in reference.rglob("*")
             }
             if (output / "results.csv").read_bytes() != expected or leftovers:
                 found["different"].append((at, way, sorted(leftovers)))

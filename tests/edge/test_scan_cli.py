@@ -163,6 +163,18 @@ def test_a_missing_path_is_told_and_the_rest_is_scored(run, films):
     assert run("scan", "nowhere")[:2] == (2, "")
 
 
+def test_pictures_that_a_power_cut_left_half_written_go_and_other_files_stay(run, films):
+    run("scan", "films", "-o", "out", "--heatmaps")
+    (picture, *_), (overlay, *_) = Path("out/pictures").iterdir(), Path("out/heatmaps").iterdir()
+    half = [path.with_name(f".{path.name}.140.tmp") for path in (picture, overlay)]
+    others = [picture.with_name(".notes.140.tmp"), overlay.with_name(f".{overlay.name}.tmp")]
+    for path in (*half, *others):
+        path.write_bytes(b"x")
+    assert run("scan", "films", "-o", "out", "--heatmaps")[0] == 0
+    assert not any(path.exists() for path in half)
+    assert all(path.exists() for path in (*others, picture, overlay))
+
+
 @pytest.mark.parametrize("command", ["scan", "split"])
 def test_a_line_feed_in_a_name_makes_no_second_line_of_an_error(run, command):
     code, out, err = run(command, "no\nsuch \x1b[31mfilms")
