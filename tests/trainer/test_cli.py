@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +113,93 @@ def test_split_writes_folds_and_stand_ins(film_folder: Path, tmp_path: Path) -> 
     for film in Split.read(held).films:
         if film.label == "normal":
             assert (film.part == "test") == ("NORMAL2-" in film.path)
+
+
+@pytest.fixture
+def extended(film_folder: Path, write_film: Callable[..., Path], tmp_path: Path) -> Path:
+    """A folder of films, beside it the ``old.json`` that it was split by before 60 of its films came in."""
+    data = Path(shutil.copytree(film_folder / "train", tmp_path / "data"))
+    assert main(["split", str(data), "-o", str(tmp_path / "old.json")]) == 0
+    for index in range(60):
+        kind = ("bacteria", "virus")[index % 2]
+        name = f"person{2000 + index // 2}_{kind}_{index}.jpeg"
+        label = ("bacterial", "viral")[index % 2]
+        write_film(data / "PNEUMONIA" / name, label, 5000 + index)
+    return data
+
+
+def test_a_split_is_extended_by_new_films_and_what_was_held_back_stays_so(
+    extended: Path,
+    write_film: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    before = {film.path: film for film in Split.read(old).films}
+    held = next(film for film in before.values() if (film.label, film.part) == ("viral", "test"))
+    again = f"PNEUMONIA/{held.patient}_virus_9999.jpeg"
+    write_film(extended / again, "viral", 9999)
+    gone = next(film for film in before.values() if film.part == "train")
+    moved = gone.path.replace(".jpeg", "-b.jpeg")
+    (extended / gone.path).rename(extended / moved)
+    assert main(["split", str(extended), "--extend", str(old), "-o", str(new)]) == 0
+    assert "Extends a split of 120 films by 61 films." in capsys.readouterr().err
+    after = {film.path: film for film in Split.read(new).films}
+    assert all(after[name].part == before[name].part for name in before if name != gone.path)
+    assert after[moved].part == "train" and after[again].part == "test"
+    dealt = Counter(
+        film.part for name, film in after.items() if "/person20" in name and name not in before
+    )
+    assert sum(dealt.values()) == 60 and all(2 <= dealt[p] <= 10 for p in ("validation", "test"))
+    patients = {(film.patient, film.part) for film in after.values()}
+    assert len(patients) == len({patient for patient, _ in patients})
+
+
+def test_a_film_that_joins_two_parts_of_the_split_it_extends_is_refused(
+    extended: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films = Split.read(tmp_path / "old.json").films
+    learned, held = (
+        next(film for film in films if (film.label, film.part) == ("viral", part))
+        for part in ("train", "test")
+    )
+    copy = extended / "PNEUMONIA" / f"{held.patient}_virus_9998.jpeg"
+    shutil.copy(extended / learned.path, copy)
+    words = ["split", str(extended), "--extend", str(tmp_path / "old.json")]
+    assert main([*words, "-o", str(tmp_path / "new.json")]) == 2
+    said = capsys.readouterr().err
+    assert "(train) and " in said and "(test) are of one patient or copies now" in said
+    assert not (tmp_path / "new.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--folds", "3"], "cannot go together"),
+        (["-o", "old.json"], "name another file with -o"),
+        (["--extend", "folds.json"], "split folds, and what was made with --hold-out, anew"),
+        (["--extend", "other.json"], "none of the films of the split to extend is in the folder"),
+    ],
+)
+def test_what_cannot_be_extended_is_refused_in_one_line(
+    extended: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    old = Split.read(Path("old.json"))
+    Split(0, tuple(replace(film, part="fold0") for film in old.films)).write(Path("folds.json"))
+    strangers = (replace(film, path=f"x/{film.path}", sha256="0" * 64) for film in old.films)
+    Split(0, tuple(strangers)).write(Path("other.json"))
+    kept = Path("old.json").read_bytes()
+    capsys.readouterr()
+    assert main(["split", str(extended), "-o", "new.json", "--extend", "old.json", *more]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert said in line
+    assert Path("old.json").read_bytes() == kept and not Path("new.json").exists()
 
 
 def test_a_full_disk_leaves_the_split_that_was_there(

@@ -304,22 +304,39 @@ def split_command(
             "their class do; other films of their patients are left out. A stand-in for another hospital."
         ),
     ] = "",
+    extend: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="An earlier split of some of these films: they keep their parts, new films of their patients go "
+            "with them, and the others are dealt out.",
+        ),
+    ] = None,
 ) -> None:
     """Split films by patient and duplicate group, in proportion, with the hash of every film."""
     require("train", PURPOSE, MODULES)
+    from edge_xray.labelled import Split
     from edge_xray.plural import counted
     from edge_xray_trainer.delivery import check_folder
+    from edge_xray_trainer.extension import extend_split
     from edge_xray_trainer.grouping import grouped_films
     from edge_xray_trainer.splits import hold_out_films, make_folds, make_split
 
-    if folds and hold_out:
-        raise UsageError("--folds and --hold-out cannot go together; choose one")
+    if sum(map(bool, (folds, hold_out, extend))) > 1:
+        raise UsageError("--folds, --hold-out and --extend cannot go together; choose one")
+    if extend and output.exists() and extend.exists() and output.samefile(extend):
+        raise UsageError(
+            f"{extend}: would be replaced by what is made of it, and models are judged by it; name another file with -o"
+        )
+    earlier = Split.read(extend) if extend else None
     if not output.absolute().parent.is_dir() or output.is_dir():
         raise OutputError(f"{output}: expected a file name in a folder that exists")
     check_folder(output.absolute().parent)
     with _Display(Console(stderr=True)) as display:
         films, sha256, groups, note = grouped_films(data, patients, display.progress)
-    if folds:
+    if earlier:
+        made = extend_split(earlier, films, sha256, groups, seed=seed, note=note)
+    elif folds:
         made = make_folds(films, sha256, groups, folds=folds, seed=seed, note=note)
     else:
         made = make_split(films, sha256, groups, seed=seed, note=note)

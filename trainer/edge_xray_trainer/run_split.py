@@ -79,7 +79,7 @@ def choose_split(
             if unknown := _unknown_films(split, labelled_root(data)):
                 note(
                     f"Left out, as not in {source.name}: {counted(len(unknown), 'film')} of the folder, the first "
-                    f"{printable(unknown[0])}. To learn from them too, split again: edge-xray split."
+                    f"{printable(unknown[0])}. To learn from them too, and test on the same films as now: edge-xray split --extend."
                 )
             return split
         if given is not None or not may_draw_again or HELD_OUT in split.note:

@@ -165,6 +165,33 @@ def make_folds(
     return _split(films, sha256, groups, parts, seed, note)
 
 
+def deal_groups(
+    labels: NDArray[np.str_], groups: NDArray[np.intp], seed: int
+) -> NDArray[np.object_]:
+    """Deal groups out to train, validation and test in the usual shares, classes in proportion.
+
+    No part need get any: where the films are few, or of few groups, they are all for training.
+
+    Args:
+        labels: (n,) of each film.
+        groups: (n,) of each film.
+        seed: of the draw.
+
+    Returns:
+        (n,) the part of each film.
+    """
+    parts = np.full(len(labels), "train", object)
+    count = round(1 / TEST_SHARE)
+    if len(labels) and np.unique(labels, return_counts=True)[1].max() >= count:
+        # The first folds get the largest groups: the nearest to their share are taken.
+        folds = sorted(
+            _folds(labels, groups, count, seed),
+            key=lambda fold: abs(len(fold) - len(labels) / count),
+        )
+        parts[folds[0]], parts[folds[1]] = "test", "validation"
+    return parts
+
+
 def fold_as_split(folds: Split, test_fold: int) -> Split:
     """Use one fold as test, the next as validation and the others as train.
 
