@@ -93,21 +93,22 @@ def close_quietly(file: int) -> None:
         os.close(file)
 
 
-def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
+def write_atomically(path: Path, data: bytes | Iterable[bytes], *, writer: str = "") -> None:
     """Write a file so that at every instant either the old one or the new one is there, whole.
 
     The new content goes to ``.NAME.partial`` beside it, is synced, renamed over the old file, and the
     folder is synced. A crash leaves at most that one partial file, which the next write replaces.
 
     Args:
-        path: the file; its folder exists. One process at a time may write it.
+        path: the file; its folder exists. One process at a time may write it, or each is a `writer` of its own.
         data: all of its content, whole or in pieces, of which one is held at a time.
+        writer: put into the partial file's name, which a crash then leaves for good.
 
     Raises:
         OutputError: the disk is full, or the file cannot be written. The old file is untouched.
         FileInUseError: the old file may not be replaced; it is untouched.
     """
-    partial = path.with_name(f".{path.name}{PARTIAL_SUFFIX}")
+    partial = path.with_name(f".{path.name}{writer}{PARTIAL_SUFFIX}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY | getattr(os, "O_NOFOLLOW", 0)
     with output_errors(path):
         try:
@@ -151,6 +152,8 @@ def replace_file(source: Path, target: Path) -> None:
 def write_named(path: Path, data: bytes) -> None:
     """Write a file that a person named, as `write_atomically` does: behind a link, the file it leads to.
 
+    No lock keeps a second command from writing the same one: each writes it whole, and the last one's stays.
+
     What is no file, ``/dev/stdout`` or another pipe, is written to and not replaced.
 
     Raises:
@@ -160,7 +163,7 @@ def write_named(path: Path, data: bytes) -> None:
         if path.exists() and not path.is_file():
             path.write_bytes(data)
         else:
-            write_atomically(Path(os.path.realpath(path)), data)
+            write_atomically(Path(os.path.realpath(path)), data, writer=f".{os.getpid()}")
 
 
 def sync_folder(folder: Path) -> None:

@@ -221,6 +221,29 @@ def test_a_full_disk_leaves_the_split_that_was_there(
     assert kept.read_bytes() == before
 
 
+def test_two_commands_that_write_one_file_at_once_both_write_it_whole(
+    film_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, alone = tmp_path / "split.json", tmp_path / "alone.json"
+    words = ["split", str(film_folder), "-o"]
+    other = "import sys; from edge_xray.cli import main; sys.exit(main(sys.argv[1:]))"
+    real, ended, between = os.fsync, [], []
+
+    def meanwhile(file: int) -> None:
+        monkeypatch.setattr("os.fsync", real)
+        command = [sys.executable, "-c", other, *words, str(shared), "--seed", "1"]
+        ended.append(subprocess.run(command, capture_output=True, check=False).returncode)
+        between.append(Split.read(shared).seed)
+        real(file)
+
+    assert main([*words, str(alone)]) == 0
+    monkeypatch.setattr("os.fsync", meanwhile)
+    assert main([*words, str(shared)]) == 0
+    assert (ended, between) == ([0], [1])
+    assert shared.read_bytes() == alone.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"split.json", "alone.json"}
+
+
 def test_a_split_goes_where_a_link_leads_and_into_a_pipe(film_folder: Path, tmp_path: Path) -> None:
     kept, link, pipe = tmp_path / "kept.json", tmp_path / "link.json", tmp_path / "pipe"
     link.symlink_to(kept.name)
