@@ -67,8 +67,8 @@ def to_markdown(record: Mapping[str, Any]) -> str:
 
 def _figures_table(record: Mapping[str, Any]) -> list[str]:
     models, comparisons = record["models"], record["comparisons"]
-    header = [model["title"] for model in models]
-    header += [f"{comparison['candidate']} − reference" for comparison in comparisons]
+    header = [_cell(model["title"]) for model in models]
+    header += [f"{_cell(comparison['candidate'])} − reference" for comparison in comparisons]
     rows = [f"| figure | {' | '.join(header)} |", "|---|" + "---|" * len(header)]
     rows += [f"| {' | '.join(cells)} |" for cells in figure_rows(record)]
     threshold = models[0]["operating_point"]
@@ -78,6 +78,11 @@ def _figures_table(record: Mapping[str, Any]) -> list[str]:
         f"{intervals(record)}",
     ]
     return rows
+
+
+def _cell(name: str) -> str:
+    """The name of a file in a table, which a bar would part."""
+    return name.replace("|", "\\|")
 
 
 def figure_rows(record: Mapping[str, Any]) -> list[list[str]]:
@@ -187,7 +192,7 @@ def _files_table(models: list[Mapping[str, Any]]) -> list[str]:
         ]
         memory = f"{timings[0]['peak_mib']:.0f}" if timings else NO_VALUE
         rows.append(
-            f"| {model['title']} | {model['quantization']} | {model['size_bytes'] / 1e6:.2f} | "
+            f"| {_cell(model['title'])} | {model['quantization']} | {model['size_bytes'] / 1e6:.2f} | "
             f"{sum(model['operations'].values())} | {len(model['non_integer_operations'])} | "
             f"{' | '.join(times or [NO_VALUE, NO_VALUE])} | {memory} |"
         )

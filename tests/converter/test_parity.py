@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -188,6 +189,22 @@ def test_the_markdown_holds_the_verdict_and_the_figures_with_intervals(honest):
     assert "(+0.00 to +0.00)" not in text and "| +0.0000 (–) |" in text
     assert "exact p = 1.000 (McNemar's test, by patient)" in text
     assert "Intervals of 95 %, by patient" in text
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_bar_or_a_line_feed_in_a_models_name_parts_no_table(
+    run_cli, tiny_float, write_film, tmp_path
+):
+    for label in ("normal", "viral"):
+        write_film(tmp_path / "films" / label / "0.png", label, 0)
+    model = shutil.copy(tiny_float, tmp_path / "mine|\nlast.tflite")
+    data = ("--data", tmp_path / "films", "-o", tmp_path / "r", "--no-timing", "--resamples", 100)
+    assert run_cli("parity", tiny_float, model, *data)[0] == 0
+    lines = (tmp_path / "r.md").read_text(encoding="utf-8").splitlines()
+    tables = [line.count("|") - line.count("\\|") for line in lines if line.startswith("|")]
+    # Figures of two models and their difference, the checks, the files.
+    assert sorted(set(tables)) == [5, 9] and sum("mine\\|" in line for line in lines) == 2
+    assert not any(line.startswith("last.tflite") for line in lines)
 
 
 def test_a_verdict_on_few_films_or_by_wide_limits_says_so_beside_it(
