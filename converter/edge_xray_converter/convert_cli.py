@@ -204,7 +204,7 @@ def _tell(file: Converted) -> None:
         for layer in file.ranking[:RANKED_LAYERS]:
             typer.echo(f"    {layer.relative:6.2f}  {layer.kind} {layer.name}", err=True)
         if not file.kept_float:
-            more = "" if file.all_drawn else ", or more --films"
+            more = "" if file.all_drawn else ", more --films, or another draw of them with --seed"
             typer.echo(f"  Try --keep-float auto{more}.", err=True)
         if file.too_few:
             typer.echo(f"  {file.too_few}", err=True)
