@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -222,6 +223,17 @@ def test_folds_are_drawn_again_where_a_draw_leaves_one_without_a_class() -> None
     folds = make_folds(films, [""] * len(films), groups, folds=4, seed=0)
     for index in range(4):
         assert {film.label for film in folds.part(f"fold{index}")} == {"a", "b"}
+
+
+def test_a_fold_far_from_its_share_is_said() -> None:
+    # Half of the films are of one group, as where many copies join patients.
+    films = _films([0] * 60 + list(range(1, 61)))
+    groups, _ = film_groups(films, list(range(120)))
+    folds = make_folds(films, [""] * 120, groups, folds=4, seed=0)
+    large = max(Counter(film.part for film in folds.films).items(), key=lambda part: part[1])
+    assert large[1] >= 60
+    said = f"gave the part {large[0]} {large[1] / 120:.1%} of the films where 25.0% was asked for"
+    assert said in folds.note
 
 
 def test_folds_that_are_not_there_or_too_few_are_refused() -> None:

@@ -128,13 +128,17 @@ def make_split(
         wanted = share * len(films)
         drawn = _drawn(labels[remaining], groups[remaining], folds, wanted, seed, left)
         if abs(len(drawn) - wanted) > NEAR * wanted:
-            note += (
-                f" The draw gave the part {name} {len(drawn) / len(films):.1%} of the films where {share:.1%} "
-                "was asked for: what is of one group is not divided."
-            )
+            note += _far_off(name, len(drawn) / len(films), share)
         parts[remaining[drawn]] = name
         remaining = np.delete(remaining, drawn)
     return _split(films, sha256, groups, parts, seed, note)
+
+
+def _far_off(name: str, drawn: float, asked: float) -> str:
+    return (
+        f" The draw gave the part {name} {drawn:.1%} of the films where {asked:.1%} "
+        "was asked for: what is of one group is not divided."
+    )
 
 
 def make_folds(
@@ -147,6 +151,8 @@ def make_folds(
     note: str = "",
 ) -> Split:
     """Divide films into ``fold0`` … for cross-validation, no group in two folds.
+
+    A fold that is far from its share of the films is added to the note.
 
     Raises:
         UsageError: fewer groups of a class than folds.
@@ -162,6 +168,10 @@ def make_folds(
             parts[drawn] = f"fold{index}"
         if all(len(np.unique(labels[parts == name])) == whole for name in np.unique(parts)):
             break
+    wanted = len(films) / folds
+    for name, count in sorted(Counter(parts).items()):
+        if abs(count - wanted) > NEAR * wanted:
+            note += _far_off(name, count / len(films), 1 / folds)
     return _split(films, sha256, groups, parts, seed, note)
 
 
