@@ -169,6 +169,23 @@ def test_models_that_look_for_other_findings_are_not_compared(
     assert said in capsys.readouterr().err.replace("\n", " ")
 
 
+def test_of_models_without_a_class_in_common_no_renaming_is_advised(
+    tmp_path, tiny_keras, film_folder, tiny_split, capsys
+):
+    other = shutil.copy(tiny_keras, tmp_path / "other.keras")
+    metadata = read_metadata(tiny_keras)
+    labels = tuple(
+        replace(label, name=name)
+        for label, name in zip(metadata.labels, ("no", "glioma", "meningioma"), strict=True)
+    )
+    attach_to_keras(other, replace(metadata, labels=labels, finding="tumour"))
+    for models in ((tiny_keras, other), (other, tiny_keras)):
+        assert run(*models, "--data", film_folder, "--split", tiny_split) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert "no class of it in common; compare models of one finding" in said
+        assert "tumour" in said and "pneumonia" in said and "--rename" not in said
+
+
 def test_a_film_that_one_model_alone_could_read_is_told(
     tmp_path, tiny_model, film_folder, tiny_split, capsys, monkeypatch
 ):

@@ -209,6 +209,7 @@ def compare(
     models = [model_of(run) for run in runs]
     names = _names(models)
     scorers = [open_scorer(model, jobs=request.jobs, runtime=runtime) for model in models]
+    _refuse_strangers(names, scorers)
     # Before the first is measured, which takes long.
     chosen = choose_films(list(zip(names, scorers, strict=True)), request)
     sick: list[NDArray[np.bool_]] = []
@@ -241,6 +242,21 @@ def compare(
         for one, own in zip(measured[1:], answers[1:], strict=True)
     ]
     return Comparison(tuple(measured), *facts[0], chosen.notes)
+
+
+def _refuse_strangers(names: Sequence[str], scorers: Sequence[Scorer]) -> None:
+    """Refuse models without a finding in common, before --rename is advised, which could not help."""
+    found = [
+        {each.metadata.finding.lower()}
+        | {label.name.lower() for label in each.metadata.labels if label.triage != "none"}
+        for each in scorers
+    ]
+    for name, scorer, words in zip(names, scorers, found, strict=True):
+        if not words & found[0]:
+            raise UsageError(
+                f"{name} looks for {scorer.metadata.finding} and {names[0]} for {scorers[0].metadata.finding}, "
+                "and they have no class of it in common; compare models of one finding"
+            )
 
 
 def _names(models: Sequence[Path]) -> list[str]:
