@@ -23,6 +23,7 @@ from edge_xray.labelled_files import (
     dicom_patient,
     files_below,
     part_folders,
+    refuse_copied_classes,
 )
 from edge_xray.plural import counted
 from edge_xray.walk import printable
@@ -77,8 +78,8 @@ def read_labelled_folder(root: Path, *, fewest: int = 2) -> list[LabelledFilm]:
         At least one film of each class found.
 
     Raises:
-        UsageError: no folder, no class folder, an empty class, too few classes, or folders that are parts of
-            a split and no classes.
+        UsageError: no folder, no class folder, an empty class, too few classes, folders that are parts of
+            a split and no classes, or a copy of the classes among them.
     """
     root = labelled_root(root)
     parts = part_folders(root)
@@ -90,6 +91,7 @@ def read_labelled_folder(root: Path, *, fewest: int = 2) -> list[LabelledFilm]:
             f": {parts[0]}"
         )
     classes = class_folders(root)
+    refuse_copied_classes(root, classes)
     films: list[LabelledFilm] = []
     found = {
         name: sorted(path for path, film in files_below(root / name) if film) for name in classes
@@ -121,8 +123,12 @@ def read_labelled_folder(root: Path, *, fewest: int = 2) -> list[LabelledFilm]:
     labels = sorted({name.lower() for name in classes})
     if len(labels) < fewest:
         wanted = "one class" if fewest == 1 else "two classes"
+        wrapped = len(classes) == 1 and len(class_folders(root / classes[0])) > 1
+        mend = (
+            f"; if the folders in {root / classes[0]} are the classes, name it" if wrapped else ""
+        )
         raise UsageError(
-            f"{root}: expected at least {wanted} (one folder each), found {labels or 'none'}"
+            f"{root}: expected at least {wanted} (one folder each), found {labels or 'none'}{mend}"
         )
     return sorted(
         film if film.patient else replace(film, patient=dicom_patient(root / film.path))

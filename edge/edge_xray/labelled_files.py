@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_xray.dicom import read_first_tags
+from edge_xray.errors import UsageError
 from edge_xray.film_file import HEAD_BYTES, is_dicom
 from edge_xray.site_key import KEY_BYTES, site_key
 from edge_xray.walk import is_litter
@@ -53,6 +54,21 @@ def class_folders(root: Path) -> list[str]:
     return sorted(
         entry.name for entry in root.iterdir() if entry.is_dir() and not is_litter(entry.name)
     )
+
+
+def refuse_copied_classes(root: Path, classes: list[str]) -> None:
+    """Refuse a class folder that holds the classes once more, as some archives have them.
+
+    Raises:
+        UsageError: one has folders of two or more of the classes in it.
+    """
+    for name in classes:
+        inner = [other for other in classes if (root / name / other).is_dir()]
+        if len(inner) > 1:
+            raise UsageError(
+                f"{root / name}: folders of the classes {' and '.join(inner)} stand in it as beside it, so it "
+                f"is no class; name it alone, or move it out of {root}"
+            )
 
 
 def files_below(folder: Path) -> Iterator[tuple[Path, bool]]:

@@ -322,9 +322,24 @@ def _no_name(data: Path) -> list[str]:
     return []
 
 
+def _copied_classes(data: Path) -> list[str]:
+    shutil.copytree(data, data.parent / "again")
+    (data.parent / "again").rename(data / "dataset")
+    return []
+
+
+def _folder_above(data: Path) -> list[str]:
+    data.rename(data.parent / "inner")
+    data.mkdir()
+    (data.parent / "inner").rename(data / "dataset")
+    return []
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
+        (_copied_classes, "stand in it as beside it, so it is no class; name it alone, or move it"),
+        (_folder_above, "data/dataset are the classes, name it"),
         (_empty_class, "the class folder is empty; expected films in it, or remove it"),
         (_one_class, "expected at least two classes (one folder each)"),
         (_corrupt_film, "films cannot be read, the first: PNEUMONIA/"),
@@ -346,7 +361,7 @@ def test_bad_data_gets_one_line_and_exit_2(
     assert main(["train", str(data), "-o", str(tmp_path / "run"), *QUICK, *more]) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if "edge-xray:" in line]
     assert len(errors) == 1
-    assert said in errors[0]
+    assert said in errors[0].replace("\\", "/")
 
 
 def test_fewer_patients_than_folds_is_one_line(
