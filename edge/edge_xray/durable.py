@@ -121,7 +121,7 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes], *, writer: str =
                 os.close(file)
             with in_use_errors(path):
                 replace_file(partial, path)
-        except (OSError, OutputError):
+        except BaseException:  # Ctrl-C too
             with contextlib.suppress(OSError):
                 partial.unlink()
             raise

@@ -465,15 +465,19 @@ def test_a_written_file_leaves_nothing_open(tmp_path):
     assert lowest_free() == before
 
 
-def test_a_failed_atomic_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("fault", "seen"),
+    [(OSError(errno.ENOSPC, "full"), OutputError), (KeyboardInterrupt("full"), KeyboardInterrupt)],
+)
+def test_a_failed_atomic_write_leaves_the_old_file_and_no_litter(
+    tmp_path, monkeypatch, fault, seen
+):
     path = tmp_path / "results.csv"
     write_atomically(path, b"old")
     for call in ("write", "fsync", "replace"):
         with monkeypatch.context() as patch:
-            Calls(call, 1, lambda: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full"))).install(
-                patch
-            )
-            with pytest.raises(OutputError, match="full"):
+            Calls(call, 1, lambda: (_ for _ in ()).throw(fault)).install(patch)
+            with pytest.raises(seen, match="full"):
                 write_atomically(path, b"new")
         assert path.read_bytes() == b"old"
         assert [found.name for found in tmp_path.iterdir()] == ["results.csv"]
