@@ -26,20 +26,36 @@ def stop_signals() -> list[signal.Signals]:
     return [signal.SIGTERM, signal.SIGHUP]
 
 
+def _wanted() -> list[signal.Signals]:
+    """`stop_signals` and Ctrl-C, unless it is ignored, as in the background of a shell script."""
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    return stop_signals() if ignored else [*stop_signals(), signal.SIGINT]
+
+
 @contextmanager
 def stops_as_interrupt() -> Iterator[None]:
-    """Turn `stop_signals` into `KeyboardInterrupt` while the block runs: what is done is kept, and said."""
+    """Turn Ctrl-C and `stop_signals` into `KeyboardInterrupt` while the block runs: what is done is kept, and said.
+
+    Also where it met code of a library that gave it as an error of its own, as matplotlib's and other C code does.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    told: list[int] = []
 
-    def interrupt(*_: object) -> None:
+    def interrupt(number: int, _: object) -> None:
+        told.append(number)
         raise KeyboardInterrupt
 
     with ExitStack() as stack:
-        for number in stop_signals():
+        for number in _wanted():
             stack.callback(signal.signal, number, signal.signal(number, interrupt))
-        yield
+        try:
+            yield
+        except Exception as error:
+            if told:
+                raise KeyboardInterrupt from error
+            raise
 
 
 @contextmanager
@@ -67,11 +83,8 @@ def stops_between_steps() -> Iterator[Callable[[], None]]:
         if told:
             raise KeyboardInterrupt
 
-    wanted = stop_signals()
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-        wanted.append(signal.SIGINT)
     with ExitStack() as stack:
-        for number in wanted:
+        for number in _wanted():
             stack.callback(signal.signal, number, signal.signal(number, hold))
         yield raise_held
     raise_held()

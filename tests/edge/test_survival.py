@@ -81,6 +81,26 @@ def test_a_scan_told_to_stop_keeps_what_is_done_and_says_so(
     assert len(rows) == len({json.loads(row)["path"] for row in rows}) == FILMS
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_stop_that_a_librarys_code_gave_as_an_error_of_its_own_is_a_stop(
+    films, tiny_model, tmp_path, monkeypatch, capsys, name
+):
+    """As matplotlib's C code, which calls Python, where the signal is heard."""
+
+    def broken(*_):
+        try:
+            signal.raise_signal(getattr(signal, name))
+        except KeyboardInterrupt:
+            raise ValueError("Invalid affine transformation matrix") from None
+
+    words = ["scan", str(films), "-o", str(tmp_path / "out"), "-m", str(tiny_model)]
+    with monkeypatch.context() as told:
+        told.setattr("edge_xray.scan_command.scan", broken)
+        assert main(words) == 130
+    assert capsys.readouterr() == ("", "")
+    assert main(words) == 0
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
 @pytest.mark.parametrize("place", ["pictures", "journal", "report"])
 def test_a_disk_that_refuses_is_exit_3_and_the_next_scan_goes_on(
