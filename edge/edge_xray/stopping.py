@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import errno
+import _thread
 import os
 import signal
 import stat
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Final
 
 from edge_xray.progress import silent
+
+AGAIN_SECONDS: Final = 0.01
+"""Until a stop that fell into a finalizer is raised again: by then it is done, mostly; else once more."""
 
 
 def stop_signals() -> list[signal.Signals]:
@@ -36,20 +42,44 @@ def _wanted() -> list[signal.Signals]:
 def stops_as_interrupt() -> Iterator[None]:
     """Turn Ctrl-C and `stop_signals` into `KeyboardInterrupt` while the block runs: what is done is kept, and said.
 
-    Also where it met code of a library that gave it as an error of its own, as matplotlib's and other C code does.
+    Also where it met code of a library that gave it as an error of its own, as matplotlib's and other C code does, and
+    where it fell into a finalizer, which can raise nothing: then it is raised again behind that.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     told: list[int] = []
+    report, guard = sys.unraisablehook, threading.Lock()
 
     def interrupt(number: int, _: object) -> None:
         told.append(number)
         raise KeyboardInterrupt
 
+    def raise_again() -> None:
+        time.sleep(AGAIN_SECONDS)
+        with guard:
+            if sys.unraisablehook is heard:
+                if sys.platform == "win32":
+                    _thread.interrupt_main(told[-1])
+                else:
+                    os.kill(os.getpid(), told[-1])  # which also ends a wait
+
+    def heard(lost: sys.UnraisableHookArgs) -> None:
+        if not told:
+            report(lost)
+        elif lost.exc_type is KeyboardInterrupt:
+            # A `threading.Thread` would wait for a lock that may be held here.
+            _thread.start_new_thread(raise_again, ())
+
+    def end() -> None:
+        with guard:
+            sys.unraisablehook = report
+
     with ExitStack() as stack:
         for number in _wanted():
             stack.callback(signal.signal, number, signal.signal(number, interrupt))
+        sys.unraisablehook = heard
+        stack.callback(end)
         try:
             yield
         except Exception as error:

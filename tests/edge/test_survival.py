@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from edge_xray.scan import scan
 
 FILMS = 40
 LEAST_POINTS = 200
+WAIT_SECONDS = 60.0
 
 
 @pytest.fixture
@@ -98,6 +100,41 @@ def test_a_stop_that_a_librarys_code_gave_as_an_error_of_its_own_is_a_stop(
         told.setattr("edge_xray.scan_command.scan", broken)
         assert main(words) == 130
     assert capsys.readouterr() == ("", "")
+    assert main(words) == 0
+
+
+class Finalized:
+    """Hears a signal as it ends: Python only reports what is raised there."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        signal.raise_signal(self.number)
+        sum(range(10))  # Some line of Python, before which the signal is heard.
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_stop_that_falls_into_a_finalizer_is_heard_behind_it(
+    films, tiny_model, tmp_path, monkeypatch, capsys, name
+):
+    """As while tensorflow converts a network."""
+    words = ["scan", str(films), "-o", str(tmp_path / "out"), "-m", str(tiny_model)]
+
+    def stopped(*arguments):
+        for done, row in enumerate(scan(*arguments)):
+            if done == 10:
+                Finalized(getattr(signal, name))
+                time.sleep(WAIT_SECONDS)
+            yield row
+
+    before = sys.unraisablehook
+    with monkeypatch.context() as told:
+        told.setattr("edge_xray.scan_command.scan", stopped)
+        assert main(words) == 130
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Interrupted: 10 films are done and kept")
+    assert sys.unraisablehook is before
     assert main(words) == 0
 
 
