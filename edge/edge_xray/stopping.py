@@ -10,6 +10,7 @@ import stat
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
@@ -48,11 +49,11 @@ def stops_as_interrupt() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    told: list[int] = []
+    told: list[signal.Signals] = []
     report, guard = sys.unraisablehook, threading.Lock()
 
     def interrupt(number: int, _: object) -> None:
-        told.append(number)
+        told.append(signal.Signals(number))
         raise KeyboardInterrupt
 
     def raise_again() -> None:
@@ -82,10 +83,19 @@ def stops_as_interrupt() -> Iterator[None]:
         stack.callback(end)
         try:
             yield
-        except Exception as error:
+        except BaseException as error:
             if told:
-                raise KeyboardInterrupt from error
+                _end_what_was_begun(error)
+                if isinstance(error, Exception):
+                    raise KeyboardInterrupt from error
             raise
+
+
+def _end_what_was_begun(error: BaseException | None) -> None:
+    """Finalize what an interrupt left half made while `sys.unraisablehook` is still: its finalizers may fail."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import signal
@@ -136,6 +137,27 @@ def test_a_stop_that_falls_into_a_finalizer_is_heard_behind_it(
     assert line.startswith("Interrupted: 10 films are done and kept")
     assert sys.unraisablehook is before
     assert main(words) == 0
+
+
+class Begun:
+    """Is interrupted before it has what its end wants, as a class of tensorflow is."""
+
+    def __init__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+        self.handle = 0
+
+    def __del__(self) -> None:
+        self.handle += 1
+
+
+def test_what_a_stop_left_half_made_ends_in_silence(films, tiny_model, tmp_path, monkeypatch):
+    reported: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", reported.append)
+    monkeypatch.setattr("edge_xray.scan_command.scan", lambda *_: Begun())
+    words = ["scan", str(films), "-o", str(tmp_path / "out"), "-m", str(tiny_model)]
+    assert main(words) == 130
+    gc.collect()
+    assert reported == []
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
