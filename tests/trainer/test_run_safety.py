@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -286,11 +287,15 @@ def test_sigterm_ends_training_as_ctrl_c_does(film_folder: Path, tmp_path: Path)
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        deadline = time.monotonic() + 200
-        while not (output / "state.keras").exists() and time.monotonic() < deadline:
-            time.sleep(0.2)
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        try:
+            deadline = time.monotonic() + 600
+            while not (output / "state.keras").exists() and time.monotonic() < deadline:
+                assert process.poll() is None, process.communicate()[1]
+                time.sleep(0.2)
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=300)
+        finally:
+            process.kill()
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert said.endswith("Stopped: the same command goes on after the last finished epoch.\n")
@@ -432,6 +437,30 @@ def test_an_average_keeps_out_of_a_folder_that_a_run_took_meanwhile(
     assert [path.name for path in output.iterdir()] == ["run.lock"]
     locks[0].release()
     average_runs([finished, finished], film_folder, output)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"), [(KeyboardInterrupt(), 130), (OSError(errno.ENOSPC, "No space left"), 3)]
+)
+def test_an_average_that_was_stopped_while_it_was_written_is_made_by_the_same_command(
+    finished: Path,
+    film_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: BaseException,
+    code: int,
+) -> None:
+    output = tmp_path / "mean"
+
+    def fail(path: Path, _: object) -> None:
+        assert path.exists()
+        raise fault
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr("edge_xray_trainer.finished.attach_to_keras", fail)
+        assert average([finished, finished], film_folder, output) == code
+    assert [path.name for path in output.iterdir()] == ["run.lock"]
+    assert average([finished, finished], film_folder, output) == 0
 
 
 def test_runs_that_differ_in_input_labels_or_weighting_are_not_averaged(

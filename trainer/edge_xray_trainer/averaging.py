@@ -131,14 +131,20 @@ def average_runs(
         output.mkdir(parents=True, exist_ok=True)
     with FolderLock(output, LOCK_FILE, "run"), output_errors(output):
         _refuse_a_run(output)  # There may be one since.
-        split.write(output / SPLIT_NAME)
         record = {
             **made_of(data.name, fitted, split),
             "options": _shared(records),
             "averaged": records,
             **made_with(began),
         }
-        write_finished(output, averaged, fitted, record)
+        try:
+            split.write(output / SPLIT_NAME)
+            write_finished(output, averaged, fitted, record)
+        except BaseException:
+            # By Ctrl-C too: half of an average would be taken for a run, and refused.
+            for left in (*(output / name for name in RUN_FILES), *output.glob("writing-*")):
+                left.unlink(missing_ok=True)
+            raise
     return RunResult(output / MODEL_FILE, output / RECORD_FILE, fitted, state)
 
 
