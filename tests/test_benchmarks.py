@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=600
     )
 
 

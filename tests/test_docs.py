@@ -91,7 +91,7 @@ def test_every_help_text_is_the_programs_own() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
@@ -202,7 +202,7 @@ def test_the_csv_columns_are_those_of_a_scan(tiny_model: Path, tmp_path: Path) -
         [sys.executable, *scan, "--model", str(tiny_model)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env={**os.environ, "NO_COLOR": "1"},
     )
     assert finished.returncode == 0, finished.stderr

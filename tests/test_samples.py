@@ -156,7 +156,7 @@ def test_too_few_patients_is_one_line(small_folder: Path, tmp_path: Path) -> Non
         [sys.executable, script, str(tmp_path / "few"), "--out", str(tmp_path / "out")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert finished.returncode == 2
     assert finished.stderr.splitlines() == [
@@ -209,7 +209,7 @@ def test_the_shipped_model_tells_the_samples_apart() -> None:
         [sys.executable, "-m", "edge_xray", "scan", str(SAMPLES), "--format", "csv"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert finished.returncode == 0, finished.stderr
     rows = {Path(row["path"]).name: row for row in csv.DictReader(io.StringIO(finished.stdout))}

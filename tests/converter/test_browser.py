@@ -53,7 +53,7 @@ def browse(*arguments, cwd: Path):
             "--allow-file-access-from-files", "--host-resolver-rules=MAP * ~NOTFOUND",
             "--virtual-time-budget=5000", f"--user-data-dir={cwd / 'profile'}", *arguments,
         ],
-        capture_output=True, text=True, timeout=300, check=True, cwd=cwd,
+        capture_output=True, text=True, timeout=600, check=True, cwd=cwd,
     )  # fmt: skip
 
 

@@ -144,14 +144,14 @@ class Machine:
             self.command(folder, *arguments),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             env=self.environment,
         )
 
     def version(self) -> str:
         """What the installed command says of itself."""
         finished = subprocess.run(
-            [str(self.bin / "edge-xray"), "--version"], capture_output=True, text=True, timeout=60
+            [str(self.bin / "edge-xray"), "--version"], capture_output=True, text=True, timeout=600
         )
         return finished.stdout.strip()
 
@@ -628,7 +628,7 @@ def test_killed_half_way(kits: Kits, machine: Machine, how: signal.Signals) -> N
     while not kits.marker.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, how)
-    process.wait(timeout=30)
+    process.wait(timeout=600)
     assert machine.version() == "edge-xray 1.0"
 
     assert machine.install(kits.make("3.0")).returncode == 0
@@ -664,7 +664,7 @@ def test_a_disk_that_fills_half_way(kits: Kits, machine: Machine) -> None:
         [*unshare, "sh", "-c", script],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env=machine.environment,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -767,7 +767,7 @@ def test_the_command_to_try_is_one_that_this_terminal_finds(kits: Kits, machine:
     done = machine.install(kits.make("1.0"))
     assert done.returncode == 0 and f"{machine.bin} is not on your path" in done.stdout
     program = to_try(done.stdout)[0]
-    tried = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60)
+    tried = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=600)
     assert tried.stdout.strip() == "edge-xray 1.0"
 
 

@@ -238,7 +238,7 @@ def test_a_model_is_read_where_numpy_writes_the_type_of_arrays_as_an_alias():
         [sys.executable, "-c", NDARRAY_AS_AN_ALIAS],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert finished.returncode == 0, finished.stderr
     assert "Operating point" in finished.stdout

@@ -232,7 +232,7 @@ def test_a_killed_run_resumes_to_the_same_weights_and_record(
             str(steps + 2),
         ],
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL
@@ -378,7 +378,7 @@ def test_two_devices_learn_what_one_does(film_folder: Path, tmp_path: Path) -> N
         [sys.executable, "-c", TWO_DEVICES, film_folder, tmp_path / "two", json.dumps(plain)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert told.returncode == 0, told.stderr
