@@ -1,6 +1,7 @@
 """Where the process begins, as ``edge-xray`` and as ``python -m edge_xray``.
 
-What the command line imports takes a tenth of a second, and Ctrl-C in it is no error either.
+What the command line imports takes a tenth of a second, and Ctrl-C in it is no error either; nor is it in the
+moments at the end, when processes that decoded films are ended.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ def main() -> int:
         return cli.main()
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
+    finally:
+        import signal
+
+        # All is done and said, and the process ends in a second or two by itself.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

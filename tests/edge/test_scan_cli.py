@@ -903,6 +903,16 @@ def test_ctrl_c_in_the_first_moment_is_no_traceback(tmp_path):
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
+def test_ctrl_c_in_the_last_moment_is_no_traceback():
+    code = (
+        "import atexit, signal, sys\nfrom edge_xray.__main__ import main\n"
+        "atexit.register(signal.raise_signal, signal.SIGINT)\nsys.exit(main())"
+    )
+    command = [sys.executable, "-c", code, "--version"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no threads listed here")
 @pytest.mark.skipif(processors() < 2, reason="one processor, which gets no thread of its own")
 def test_no_thread_waits_for_linear_algebra_unless_it_is_asked_for(tiny_model):
