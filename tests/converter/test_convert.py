@@ -226,7 +226,10 @@ def test_a_budget_that_int8_misses_names_layers_and_auto_keeps_it(
     # Fewer than 200 films are there to learn from: all of them set the ranges.
     assert "Try --keep-float auto." in said
     code, _, said = run_cli(*arguments, *narrow, "--films", 20)
-    assert code == 1 and "Try --keep-float auto, more --films, or another draw of them with --seed." in said
+    assert (
+        code == 1
+        and "Try --keep-float auto, more --films, or another draw of them with --seed." in said
+    )
     assert "on so few films a single one decides. Judge on 200 films or more" in said
     # The check that failed is not that of accuracy.
     assert "each check has an option of its name" in said
