@@ -17,8 +17,8 @@ from edge_xray.cli import main
 from edge_xray.errors import UsageError
 from edge_xray.film_table import read_labels
 from edge_xray.labelled import LabelledFilm, Split, SplitFilm, check_split, file_sha256
+from edge_xray_trainer.grouping import film_groups
 from edge_xray_trainer.splits import (
-    film_groups,
     fold_as_split,
     hold_out_films,
     make_folds,

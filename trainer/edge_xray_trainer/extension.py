@@ -32,7 +32,7 @@ def extend_split(
         old: the earlier split, with the parts train, validation and test.
         films: the films that there are now.
         sha256: hash of each film's bytes.
-        groups: (n,) group of each film, from `edge_xray_trainer.splits.film_groups`.
+        groups: (n,) group of each film, from `edge_xray_trainer.grouping.film_groups`.
         seed: of the draw of the new groups.
         note: how groups were found, for the file.
 

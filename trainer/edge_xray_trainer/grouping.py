@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +23,17 @@ from edge_xray.labelled_files import DICOM_PATIENT
 from edge_xray.plural import counted
 from edge_xray.progress import silent
 from edge_xray.quality import is_blank
+from edge_xray.walk import printable
 from edge_xray_trainer.data import prepare_films, refuse_damaged
-from edge_xray_trainer.duplicates import duplicate_groups, film_hash
+from edge_xray_trainer.duplicates import duplicate_groups, film_hash, inseparable
 from edge_xray_trainer.progress import Progress
-from edge_xray_trainer.splits import film_groups, make_split
+from edge_xray_trainer.splits import make_split
 
 HASH_SPEC = InputSpec(224, 224)
 """Films are read at this size for the perceptual hash, whatever the network takes."""
+
+MANY_FILMS = 0.1
+"""Share of the films above which a patient's are remarked on: a part holds no more than that."""
 
 
 def draw_split(
@@ -89,3 +95,54 @@ def grouped_films(
     if left_out:
         note += f" Left out, as no films by ending and content: {counted(len(left_out), 'file')}, the first {left_out[0]}."
     return films, sha256, groups, note
+
+
+def film_groups(
+    films: Sequence[LabelledFilm], duplicates: Sequence[int]
+) -> tuple[NDArray[np.intp], str]:
+    """Join films that must not be parted: those of one patient, and duplicates of each other.
+
+    Args:
+        films: the films.
+        duplicates: for each film the index of its duplicate group.
+
+    Returns:
+        ``(group of each film, a sentence on how they were found)``.
+    """
+    groups = np.array(inseparable([film.patient for film in films], duplicates), np.intp)
+    note = "Films of one patient and duplicates of each other are in one group."
+    known = {
+        (int(group), film.patient)
+        for group, film in zip(groups, films, strict=True)
+        if film.patient
+    }
+    joined = [count for count in Counter(group for group, _ in known).values() if count > 1]
+    if joined:
+        note += (
+            f" Copies in several patients' names joined {sum(joined)} patients to {counted(len(joined), 'group')}: "
+            "edge-xray audit shows the copies."
+        )
+    unknown = sum(not film.patient for film in films)
+    if unknown:
+        note += (
+            f" The patient of {unknown} of {len(films)} films is not known: each of these counts as a patient "
+            "of its own, with its duplicates. Give a CSV with --patients to do better."
+        )
+    return groups, note + _most_films(films)
+
+
+def _most_films(films: Sequence[LabelledFilm]) -> str:
+    """A remark on the patient with the most films, where these are many; empty if they are not."""
+    known = Counter(film.patient for film in films if film.patient)
+    patient, own = known.most_common(1)[0] if known else ("", 0)
+    if own <= MANY_FILMS * len(films):
+        return ""
+    if patient.startswith(DICOM_PATIENT):
+        who = "One patient, by the DICOM PatientID,"
+        advice = (
+            "a placeholder in the place of the ID would look so: name the patients with --patients"
+        )
+    else:
+        who = f"The patient {printable(patient)}"
+        advice = "a placeholder such as NA in the CSV of --patients would look so: leave such cells empty"
+    return f" {who} has {own} of {len(films)} films ({own / len(films):.1%}); {advice}."

@@ -14,10 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from edge_xray.errors import UsageError
 from edge_xray.labelled import LabelledFilm, Split, SplitFilm
-from edge_xray.labelled_files import DICOM_PATIENT
 from edge_xray.plural import counted
-from edge_xray.walk import printable
-from edge_xray_trainer.duplicates import inseparable
 
 PARTS = ("train", "validation", "test")
 
@@ -33,60 +30,6 @@ DRAWS = 20
 
 NEAR = 0.25
 """How far from its share a part may end, as a part of the share, before another fold is looked for."""
-
-MANY_FILMS = 0.1
-"""Share of the films above which a patient's are remarked on: a part holds no more than that."""
-
-
-def film_groups(
-    films: Sequence[LabelledFilm], duplicates: Sequence[int]
-) -> tuple[NDArray[np.intp], str]:
-    """Join films that must not be parted: those of one patient, and duplicates of each other.
-
-    Args:
-        films: the films.
-        duplicates: for each film the index of its duplicate group.
-
-    Returns:
-        ``(group of each film, a sentence on how they were found)``.
-    """
-    groups = np.array(inseparable([film.patient for film in films], duplicates), np.intp)
-    note = "Films of one patient and duplicates of each other are in one group."
-    known = {
-        (int(group), film.patient)
-        for group, film in zip(groups, films, strict=True)
-        if film.patient
-    }
-    joined = [count for count in Counter(group for group, _ in known).values() if count > 1]
-    if joined:
-        note += (
-            f" Copies in several patients' names joined {sum(joined)} patients to {counted(len(joined), 'group')}: "
-            "edge-xray audit shows the copies."
-        )
-    unknown = sum(not film.patient for film in films)
-    if unknown:
-        note += (
-            f" The patient of {unknown} of {len(films)} films is not known: each of these counts as a patient "
-            "of its own, with its duplicates. Give a CSV with --patients to do better."
-        )
-    return groups, note + _most_films(films)
-
-
-def _most_films(films: Sequence[LabelledFilm]) -> str:
-    """A remark on the patient with the most films, where these are many; empty if they are not."""
-    known = Counter(film.patient for film in films if film.patient)
-    patient, own = known.most_common(1)[0] if known else ("", 0)
-    if own <= MANY_FILMS * len(films):
-        return ""
-    if patient.startswith(DICOM_PATIENT):
-        who = "One patient, by the DICOM PatientID,"
-        advice = (
-            "a placeholder in the place of the ID would look so: name the patients with --patients"
-        )
-    else:
-        who = f"The patient {printable(patient)}"
-        advice = "a placeholder such as NA in the CSV of --patients would look so: leave such cells empty"
-    return f" {who} has {own} of {len(films)} films ({own / len(films):.1%}); {advice}."
 
 
 def make_split(
@@ -104,7 +47,7 @@ def make_split(
     Args:
         films: the films.
         sha256: hash of each film's bytes.
-        groups: (n,) group of each film, from `film_groups`.
+        groups: (n,) group of each film, from `edge_xray_trainer.grouping.film_groups`.
         seed: of the draw.
         validation: share of the films for validation, 0 < share < 0.5.
         test: share of the films for the internal test, 0 < share < 0.5.
