@@ -59,12 +59,15 @@ def class_folders(root: Path) -> list[str]:
 def refuse_copied_classes(root: Path, classes: list[str]) -> None:
     """Refuse a class folder that holds the classes once more, as some archives have them.
 
+    Folders of patients may be called as classes are (``0/1/``), but are in each class, or others are beside them.
+
     Raises:
-        UsageError: one has folders of two or more of the classes in it.
+        UsageError: one has folders of two or more of the other classes in it, and no others.
     """
+    labels = {name.lower() for name in classes}
     for name in classes:
-        inner = [other for other in classes if (root / name / other).is_dir()]
-        if len(inner) > 1:
+        inner = class_folders(root / name)
+        if len(inner) > 1 and {own.lower() for own in inner} <= labels - {name.lower()}:
             raise UsageError(
                 f"{root / name}: folders of the classes {' and '.join(inner)} stand in it as beside it, so it "
                 f"is no class; name it alone, or move it out of {root}"

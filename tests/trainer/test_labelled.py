@@ -167,6 +167,25 @@ def test_files_that_are_no_films_are_counted_and_named(
         read_labelled_folder(data)
 
 
+def test_folders_of_patients_may_be_called_as_the_classes_are(
+    tmp_path: Path, write_film: Callable[..., Path]
+) -> None:
+    # Grades 0 to 2, a folder of each patient in them.
+    for index, path in enumerate(("0/0", "0/1", "0/2", "1/0", "1/2", "1/7", "2/0", "2/2")):
+        write_film(tmp_path / "films" / path / "a.png", "normal", index)
+    films = read_labelled_folder(tmp_path / "films")
+    assert [film.label for film in films] == list("00011122")
+
+
+def test_a_copy_of_the_classes_in_another_case_of_letters_is_refused(
+    tmp_path: Path, write_film: Callable[..., Path]
+) -> None:
+    for index, path in enumerate(("Normal", "Viral", "again/NORMAL", "again/VIRAL")):
+        write_film(tmp_path / "films" / path / "a.png", "normal", index)
+    with pytest.raises(UsageError, match="so it is no class"):
+        read_labelled_folder(tmp_path / "films")
+
+
 def test_what_a_drive_has_in_its_root_is_no_class(
     write_film: Callable[..., Path], tmp_path: Path
 ) -> None:
