@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
+from edge_xray.errors import OutputError
 from edge_xray.progress import silent
 
 AGAIN_SECONDS: Final = 0.01
@@ -44,7 +45,8 @@ def stops_as_interrupt() -> Iterator[None]:
     """Turn Ctrl-C and `stop_signals` into `KeyboardInterrupt` while the block runs: what is done is kept, and said.
 
     Also where it met code of a library that gave it as an error of its own, as matplotlib's and other C code does, and
-    where it fell into a finalizer, which can raise nothing: then it is raised again behind that.
+    where it fell into a finalizer, which can raise nothing: then it is raised again behind that. Where what is done cannot
+    be kept, that `OutputError` goes on.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -86,7 +88,8 @@ def stops_as_interrupt() -> Iterator[None]:
         except BaseException as error:
             if told:
                 _end_what_was_begun(error)
-                if isinstance(error, Exception):
+                # That what is done could not be kept is told: no library makes that of a signal.
+                if isinstance(error, Exception) and not isinstance(error, OutputError):
                     raise KeyboardInterrupt from error
             raise
 

@@ -104,6 +104,25 @@ def test_a_stop_that_a_librarys_code_gave_as_an_error_of_its_own_is_a_stop(
     assert main(words) == 0
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_stopped_scan_whose_last_rows_cannot_be_kept_says_so(
+    films, tiny_model, tmp_path, monkeypatch, capsys, name
+):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def stopped(*arguments):
+        yield next(iter(scan(*arguments)))
+        monkeypatch.setattr(os, "fsync", full)
+        signal.raise_signal(getattr(signal, name))
+
+    monkeypatch.setattr("edge_xray.scan_command.scan", stopped)
+    words = ["scan", str(films), "-o", str(tmp_path / "out"), "-m", str(tiny_model)]
+    assert main(words) == 3
+    said = capsys.readouterr().err
+    assert "No space left on device" in said and "are done and kept" not in said
+
+
 class Finalized:
     """Hears a signal as it ends: Python only reports what is raised there."""
 
