@@ -142,8 +142,8 @@ def average_runs(
             write_finished(output, averaged, fitted, record)
         except BaseException:
             # By Ctrl-C too: half of an average would be taken for a run, and refused.
-            for left in (*(output / name for name in RUN_FILES), *output.glob("writing-*")):
-                left.unlink(missing_ok=True)
+            for name in (*RUN_FILES, f"writing-{MODEL_FILE}"):
+                (output / name).unlink(missing_ok=True)
             raise
     return RunResult(output / MODEL_FILE, output / RECORD_FILE, fitted, state)
 
