@@ -155,6 +155,25 @@ def test_a_split_is_extended_by_new_films_and_what_was_held_back_stays_so(
     assert len(patients) == len({patient for patient, _ in patients})
 
 
+def test_new_films_of_patients_whose_old_films_are_gone_keep_their_parts(
+    extended: Path, write_film: Callable[..., Path], tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    films = [film for film in Split.read(old).films if film.label == "viral"]
+    parts = {film.patient: film.part for film in films if film.part != "train"}
+    learned = [film.patient for film in films if film.part == "train"]
+    parts |= dict.fromkeys(learned[: len(learned) // 2], "train")
+    for film in films:
+        if film.patient in parts:
+            (extended / film.path).unlink()
+    for index, patient in enumerate(parts):
+        name = f"PNEUMONIA/{patient}_virus_{9000 + index}.jpeg"
+        write_film(extended / name, "viral", 9000 + index)
+    assert main(["split", str(extended), "--extend", str(old), "-o", str(new)]) == 0
+    after = {film.patient: film.part for film in Split.read(new).films}
+    assert {patient: after[patient] for patient in parts} == parts
+
+
 def test_a_film_that_joins_two_parts_of_the_split_it_extends_is_refused(
     extended: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

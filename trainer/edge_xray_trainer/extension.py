@@ -26,7 +26,7 @@ def extend_split(
     """Put films into the parts that an earlier split has them in, and deal out the new ones.
 
     A film is known by its content, or else by its path. New films of its group, by patient or copy, go with
-    it; new groups are dealt out in the usual shares.
+    it, those of a patient whose earlier films are gone too; new groups are dealt out in the usual shares.
 
     Args:
         old: the earlier split, with the parts train, validation and test.
@@ -51,16 +51,20 @@ def extend_split(
         )
     by_path = {film.path: film for film in old.films}
     by_content = {film.sha256: film for film in old.films}
+    by_patient = {film.patient: film for film in old.films if film.patient}
     kept: dict[int, SplitFilm] = {}
     found = set()
     for film, digest, group in zip(films, sha256, groups.tolist(), strict=True):
         own = by_path.get(film.path)
         if own is None or own.sha256 != digest:
             own = by_content.get(digest, own)
+        if own is not None:
+            found.add(own.path)
+        else:
+            own = by_patient.get(film.patient)
         if own is None:
             continue
         first = kept.setdefault(group, own)
-        found.add(own.path)
         if own.part != first.part:
             raise UsageError(
                 f"{first.path} ({first.part}) and {own.path} ({own.part}) are of one patient or copies now, maybe by "
