@@ -174,6 +174,20 @@ def test_new_films_of_patients_whose_old_films_are_gone_keep_their_parts(
     assert {patient: after[patient] for patient in parts} == parts
 
 
+def test_many_new_films_of_few_patients_are_all_to_learn_from(
+    film_folder: Path, write_film: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(film_folder / "train", tmp_path / "data"))
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    assert main(["split", str(data), "-o", str(old)]) == 0
+    for index in range(12):
+        name = f"PNEUMONIA/person{2000 + index % 3}_virus_{index}.jpeg"
+        write_film(data / name, "viral", 5000 + index)
+    assert main(["split", str(data), "--extend", str(old), "-o", str(new)]) == 0
+    came = [film.part for film in Split.read(new).films if "/person200" in film.path]
+    assert came == ["train"] * 12
+
+
 def test_a_film_that_joins_two_parts_of_the_split_it_extends_is_refused(
     extended: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

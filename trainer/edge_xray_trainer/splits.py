@@ -135,7 +135,8 @@ def deal_groups(
     """
     parts = np.full(len(labels), "train", object)
     count = round(1 / TEST_SHARE)
-    if len(labels) and np.unique(labels, return_counts=True)[1].max() >= count:
+    most = max(Counter(labels.tolist()).values(), default=0)
+    if min(most, len(np.unique(groups))) >= count:
         # The first folds get the largest groups: the nearest to their share are taken.
         folds = sorted(
             _folds(labels, groups, count, seed),
