@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from types import FrameType
 from typing import Final
 
 from edge_xray.errors import OutputError
@@ -116,9 +117,14 @@ def stops_between_steps() -> Iterator[Callable[[], None]]:
         yield silent
         return
     told: list[int] = []
+    outer = signal.getsignal(signal.SIGINT)
 
-    def hold(number: int, _: object) -> None:
+    def hold(number: int, frame: FrameType | None) -> None:
         if told and number == signal.SIGINT:
+            if callable(outer):
+                outer(
+                    number, frame
+                )  # raises, and knows of it where that is lost or made another error
             raise KeyboardInterrupt
         told.append(number)
 

@@ -351,6 +351,24 @@ def test_a_second_ctrl_c_is_heard_at_once(film_folder: Path, tmp_path: Path) -> 
     assert passed == ["once"]
 
 
+def test_a_second_ctrl_c_that_a_librarys_code_gave_as_an_error_of_its_own_is_a_stop(
+    film_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ValueError("an error of C code") from None
+
+    monkeypatch.setattr("edge_xray_trainer.training.estimate_statistics", broken)
+    assert train(film_folder, tmp_path / "run") == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_a_second_run_in_one_folder_is_kept_out(film_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     options = TrainingOptions(architecture="baseline", input_size=28, epochs=2, batch_size=16)
