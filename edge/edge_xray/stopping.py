@@ -122,9 +122,8 @@ def stops_between_steps() -> Iterator[Callable[[], None]]:
     def hold(number: int, frame: FrameType | None) -> None:
         if told and number == signal.SIGINT:
             if callable(outer):
-                outer(
-                    number, frame
-                )  # raises, and knows of it where that is lost or made another error
+                # It raises, and knows of it where that is lost or made another error.
+                outer(number, frame)
             raise KeyboardInterrupt
         told.append(number)
 
