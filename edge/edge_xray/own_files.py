@@ -82,4 +82,4 @@ def is_own(path: Path) -> bool:
 def is_unfinished(path: Path) -> bool:
     """Whether a file is a picture of the kit's that was being written, as when the power went."""
     named = _TEMPORARY.fullmatch(path.name)
-    return named is not None and is_own(path.with_name(named[1]))
+    return named is not None and is_own(path.parent / named[1])

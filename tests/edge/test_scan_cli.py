@@ -167,7 +167,11 @@ def test_pictures_that_a_power_cut_left_half_written_go_and_other_files_stay(run
     run("scan", "films", "-o", "out", "--heatmaps")
     (picture, *_), (overlay, *_) = Path("out/pictures").iterdir(), Path("out/heatmaps").iterdir()
     half = [path.with_name(f".{path.name}.140.tmp") for path in (picture, overlay)]
-    others = [picture.with_name(".notes.140.tmp"), overlay.with_name(f".{overlay.name}.tmp")]
+    others = [
+        picture.with_name(".notes.140.tmp"),
+        picture.with_name("...1.tmp"),
+        overlay.with_name(f".{overlay.name}.tmp"),
+    ]
     for path in (*half, *others):
         path.write_bytes(b"x")
     assert run("scan", "films", "-o", "out", "--heatmaps")[0] == 0
