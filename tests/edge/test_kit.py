@@ -309,6 +309,18 @@ def test_the_windows_installer_takes_no_path_from_what_python_prints(built: Path
     assert printed and not any("executable" in text or "prefix" in text for text in printed)
 
 
+def test_the_windows_installer_takes_a_folder_with_brackets_as_it_is_called(built: Path) -> None:
+    # To PowerShell `kits[2]` is a pattern, which the folder of that name does not match.
+    script = members(built)["install.ps1"].decode()
+    calls = re.findall(
+        r"(?:Test-Path|Get-ChildItem|(?:Get|Set)-Content|(?:Move|Remove)-Item)\b.*", script
+    )
+    assert len(calls) > 15
+    by_pattern = [call for call in calls if "-LiteralPath" not in call]
+    # This one is handed what was found.
+    assert by_pattern == ["Remove-Item -Recurse -Force -ErrorAction SilentlyContinue"]
+
+
 def test_the_windows_installer_quotes_the_command_that_it_names(built: Path) -> None:
     said = members(built)["install.ps1"].decode().splitlines()[-1].replace('`"', "'")
     assert "'$command' scan '$version\\samples'" in said

@@ -31,26 +31,26 @@ function Read-Version([string]$Path) {
 function Use-Version([string]$Id) {
   # Relative to the .cmd file: a folder's name may hold letters that no code page of cmd.exe has.
   $temporary = "$command.new"
-  Set-Content -Path $temporary -Encoding ASCII -Value "@`"%~dp0versions\$Id\venv\Scripts\edge-xray.exe`" %*"
-  Move-Item -Force $temporary $command
-  Set-Content -Path $current -Encoding ASCII -Value $Id
+  Set-Content -LiteralPath $temporary -Encoding ASCII -Value "@`"%~dp0versions\$Id\venv\Scripts\edge-xray.exe`" %*"
+  Move-Item -Force -LiteralPath $temporary -Destination $command
+  Set-Content -LiteralPath $current -Encoding ASCII -Value $Id
 }
 
 if ($Uninstall) {
-  if (-not (Test-Path $versions)) { Stop-Install "nothing is installed in $Prefix" }
-  Remove-Item -Recurse -Force $versions
-  Remove-Item -Force -ErrorAction SilentlyContinue $command, $current, $previous
+  if (-not (Test-Path -LiteralPath $versions)) { Stop-Install "nothing is installed in $Prefix" }
+  Remove-Item -Recurse -Force -LiteralPath $versions
+  Remove-Item -Force -ErrorAction SilentlyContinue -LiteralPath $command, $current, $previous
   Write-Output 'edge-xray is removed. Results of scans are where they were.'
   exit 0
 }
 if ($Rollback) {
   $back = Read-Version $previous
   $now = Read-Version $current
-  if (-not $back -or $back -eq $now -or -not (Test-Path (Join-Path (Join-Path $versions $back) '.complete'))) {
+  if (-not $back -or $back -eq $now -or -not (Test-Path -LiteralPath (Join-Path (Join-Path $versions $back) '.complete'))) {
     Stop-Install "there is no earlier version in $Prefix"
   }
   Use-Version $back
-  if ($now) { Set-Content -Path $previous -Encoding ASCII -Value $now }
+  if ($now) { Set-Content -LiteralPath $previous -Encoding ASCII -Value $now }
   Write-Output "edge-xray $back is in use again."
   exit 0
 }
@@ -105,14 +105,14 @@ if (($setting['KIT_MACHINES'] -split ' ') -notcontains $machine) {
 }
 
 $version = Join-Path $versions $id
-if (-not (Test-Path (Join-Path $version '.complete'))) {
+if (-not (Test-Path -LiteralPath (Join-Path $version '.complete'))) {
   # What an installation that was cut off left behind goes first.
-  if (Test-Path $version) { Remove-Item -Recurse -Force $version }
+  if (Test-Path -LiteralPath $version) { Remove-Item -Recurse -Force -LiteralPath $version }
   New-Item -ItemType Directory -Force $version | Out-Null
   $free = [int64](Invoke-Quietly $python 'import shutil, sys; print(shutil.disk_usage(sys.argv[1]).free)' @($version))
   $needs = [int64]$setting['KIT_NEEDS_BYTES']
   if ($free -lt $needs) {
-    Remove-Item -Recurse -Force $version
+    Remove-Item -Recurse -Force -LiteralPath $version
     Stop-Install "$([math]::Floor($free / 1e6)) MB free, $([math]::Ceiling($needs / 1e6)) MB needed at $Prefix; nothing was changed"
   }
   Write-Output "Installing edge-xray $id into $Prefix"
@@ -130,17 +130,17 @@ if (-not (Test-Path (Join-Path $version '.complete'))) {
 }
 & (Join-Path $version 'venv\Scripts\edge-xray.exe') self-test
 if ($LASTEXITCODE -ne 0) {
-  Remove-Item -Force -ErrorAction SilentlyContinue (Join-Path $version '.complete')
+  Remove-Item -Force -ErrorAction SilentlyContinue -LiteralPath (Join-Path $version '.complete')
   Stop-Install 'this version failed its self-test; run this again to install it anew'
 }
 New-Item -ItemType File -Force (Join-Path $version '.complete') | Out-Null
 
 $now = Read-Version $current
-if ($now -and $now -ne $id) { Set-Content -Path $previous -Encoding ASCII -Value $now }
+if ($now -and $now -ne $id) { Set-Content -LiteralPath $previous -Encoding ASCII -Value $now }
 Use-Version $id
 $keep = @($id, (Read-Version $previous))
 # One that a watch still runs from goes with the next installation.
-Get-ChildItem $versions | Where-Object { $keep -notcontains $_.Name } |
+Get-ChildItem -LiteralPath $versions | Where-Object { $keep -notcontains $_.Name } |
   Remove-Item -Recurse -Force -ErrorAction SilentlyContinue
 if (-not $setting['KIT_TRY_SAMPLES']) {
   Write-Output "Done. Try it in a Command Prompt: `"$command`" scan FOLDER-OF-FILMS"
