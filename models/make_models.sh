@@ -30,15 +30,12 @@ baseline() {
     --learning-rate 1e-3 "${@:3}"
 }
 
-# Of eight draws of the representative films those that lose no accuracy on validation, and then flip the fewest
-# labels there.
-declare -A draw=([lite0]=6 [tiny]=7)
 # tiny is for machines that may have the older runtime, which has no delegate for int8: it does without everywhere.
 declare -A kernels=([lite0]=--delegate [tiny]=--no-delegate)
 
 # pack NETWORK RUN: the shipped int8 file of a run.
 pack() {
-  edge-xray convert "$runs/$2/model.keras" --int8 "${kernels[$1]}" --seed "${draw[$1]}" --data "$data" \
+  edge-xray convert "$runs/$2/model.keras" --int8 "${kernels[$1]}" --draws 8 --data "$data" \
     -o "$models/edge-xray-$1.tflite"
 }
 

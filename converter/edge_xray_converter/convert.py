@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -12,6 +12,7 @@ from edge_xray.errors import ModelError, UsageError
 from edge_xray.labelled import Split
 from edge_xray.metadata import ModelMetadata
 from edge_xray.model_file import read_metadata
+from edge_xray.progress import silent
 from edge_xray.unseen_films import SPLIT_NAME, trained_with
 from edge_xray_converter.budget import Budget, Check
 from edge_xray_converter.converted_from import CONVERTED_FROM, source_record
@@ -20,11 +21,9 @@ from edge_xray_converter.describe import (
     carries_metadata,
     check_fits,
     describe,
-    parse_names,
 )
 from edge_xray_converter.flatbuffer import Graph, read_graph
-from edge_xray_converter.int8 import Ranged, measured
-from edge_xray_converter.keep_float import choose_float
+from edge_xray_converter.int8_draw import KEEP_AUTO, KEEP_NONE, quantize_draw
 from edge_xray_converter.layers import LayerError
 from edge_xray_converter.outputs import check_name, write_output
 from edge_xray_converter.packing import golden_logits, pack
@@ -33,9 +32,7 @@ from edge_xray_converter.representative import (
     draw_representative,
 )
 from edge_xray_converter.sources import FLAVOURS, Flavour, Network, PixelRange, load_network
-from edge_xray_converter.trial import VALIDATION_PART, prepare_trial, why_untried
-
-KEEP_NONE, KEEP_AUTO = "none", "auto"
+from edge_xray_converter.trial import VALIDATION_PART, why_untried
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,8 @@ class Converted:
         untried: why it was not, though it should have been; else empty.
         too_few: what to say if these films are too few for the budget; empty if not.
         all_drawn: whether there are no more training films to set the ranges.
+        drawn: seed of the representative films, for ``int8``.
+        draws: of how many draws of them these lost least on validation films.
         ranking: operations by the error each adds, the worst first; empty if the budget was kept.
     """
 
@@ -68,6 +67,8 @@ class Converted:
     untried: str = ""
     too_few: str = ""
     all_drawn: bool = False
+    drawn: int = 0
+    draws: int = 1
     ranking: tuple[LayerError, ...] = ()
 
     @property
@@ -85,7 +86,7 @@ class Conversion:
         split_file: which of them are training films; None: ``split.json`` beside the model.
         all_training: all films of `data` are training films, there is no split.
         films: how many representative films.
-        seed: of their draw.
+        seed: of their draw, or of the first of several.
         pixel_range: range the network expects its pixels in.
         description: what the maker says of a network without metadata.
         keep_float: ``none``; ``auto``: as few operations as bring int8 inside the budget; or the names
@@ -95,6 +96,8 @@ class Conversion:
         trial_options: options somebody gave that say how int8 is tried, such as ``--max-flips``; they are
             refused where it is not tried.
         delegate: whether the runtime may use its delegate, see `edge_xray.metadata.ModelMetadata`.
+        draws: how many draws of the representative films are tried on validation films, with seeds from
+            `seed` on; the one that loses least there is taken.
     """
 
     data: Path | None = None
@@ -109,10 +112,15 @@ class Conversion:
     budget: Budget = field(default_factory=Budget)
     trial_options: tuple[str, ...] = ()
     delegate: bool = True
+    draws: int = 1
 
 
 def convert(
-    source: Path, flavours: Sequence[Flavour], output: Path, how: Conversion | None = None
+    source: Path,
+    flavours: Sequence[Flavour],
+    output: Path,
+    how: Conversion | None = None,
+    on_draw: Callable[[], None] = silent,
 ) -> list[Converted]:
     """Convert a network to one or more flavours of packed ``.tflite``.
 
@@ -121,6 +129,7 @@ def convert(
         flavours: which; one file each.
         output: the file; with several flavours ``-FLAVOUR`` is put before its ending.
         how: everything else.
+        on_draw: called after each draw of representative films that was tried.
 
     Returns:
         What was written, in the order of `flavours`.
@@ -165,7 +174,7 @@ def convert(
             flatbuffer = network.exporter.whole(flavour)
             written.append(_write(flatbuffer, replace(metadata, quantization=flavour), path))
         elif how.data is not None:
-            written.append(_write_int8(network, metadata, path, how.data, split, how))
+            written.append(_write_int8(network, metadata, path, how.data, split, how, on_draw))
     return written
 
 
@@ -205,62 +214,55 @@ def _write_int8(
     data: Path,
     split: Split | None,
     how: Conversion,
+    on_draw: Callable[[], None],
 ) -> Converted:
-    representative = draw_representative(data, split, films=how.films, seed=how.seed)
-    training = {**metadata.training, "representative": representative.record()}
-    metadata = replace(metadata, quantization="int8", training=training)
+    seeds = range(how.seed, how.seed + how.draws)
+    drawn = [draw_representative(data, split, films=how.films, seed=seed) for seed in seeds]
+    if len(drawn[0].films) < how.films:
+        drawn = drawn[:1]  # The others are the same films.
     whole = network.exporter.whole("float32")
     golden_logits(whole, metadata)  # Integers hide that a network gives no numbers.
-    ranged = measured(network, representative.inputs(metadata.input))
-    trial = None
     wanted = how.check or how.keep_float == KEEP_AUTO
     untried = why_untried(split) if wanted else ""
-    if wanted and split is not None and not untried:
-        trial = prepare_trial(
-            data, split, metadata, whole, ranged.inputs, how.budget, seed=how.seed
+    tried = split if wanted and not untried else None
+    draws = []
+    for films in drawn:
+        draws.append(
+            quantize_draw(
+                network,
+                metadata,
+                whole,
+                films,
+                tried,
+                how.budget,
+                keep_float=how.keep_float,
+                seed=how.seed,
+            )
         )
-    ranking: list[LayerError] = []
-    keep: tuple[str, ...] = ()
-    if how.keep_float == KEEP_AUTO and trial is not None:
-        ranking = ranged.ranking()
-        keep = choose_float(ranking, lambda names: trial.passes(ranged.integers(names)))
-    elif how.keep_float != KEEP_NONE:
-        keep = _known_operations(how.keep_float, ranged)
-    flatbuffer = ranged.integers(keep)
-    checks: tuple[Check, ...] = ()
-    if trial is not None:
-        metadata = trial.gate.metadata_for(flatbuffer)
-        checks = tuple(trial.judge(flatbuffer, metadata))
-    if not ranking and not all(check.passed for check in checks):
-        ranking = ranged.ranking()
-    if not keep:
-        _refuse_float(read_graph(flatbuffer, str(path)), path)
-    else:
-        metadata = replace(metadata, training={**training, "kept_float": list(keep)})
-    written = _write(flatbuffer, metadata, path)
-    too_few = trial.too_few if trial is not None else ""
+        on_draw()
+    best = min(draws, key=lambda draw: draw.loss)
+    ranking = best.ranking
+    if not ranking and not all(check.passed for check in best.checks):
+        ranking = tuple(best.ranged.ranking())
+    if not best.keep:
+        _refuse_float(read_graph(best.flatbuffer, str(path)), path)
+    training = {**best.metadata.training, "representative": best.films.record()}
+    if len(draws) > 1:
+        training["representative"]["draws"] = len(draws)
+    if best.keep:
+        training["kept_float"] = list(best.keep)
+    metadata = replace(best.metadata, quantization="int8", training=training)
     return replace(
-        written,
-        kept_float=keep,
-        checks=checks,
+        _write(best.flatbuffer, metadata, path),
+        kept_float=best.keep,
+        checks=best.checks,
         untried=untried,
-        too_few=too_few,
-        all_drawn=len(representative.films) < how.films,
-        ranking=tuple(ranking),
+        too_few=best.too_few,
+        all_drawn=len(best.films.films) < how.films,
+        drawn=best.films.seed,
+        draws=len(draws),
+        ranking=ranking,
     )
-
-
-def _known_operations(text: str, ranged: Ranged) -> tuple[str, ...]:
-    names = parse_names(text)
-    graph = read_graph(ranged.flatbuffer)
-    known = {graph.tensors[operation.outputs[0]].name for operation in graph.operations}
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        raise UsageError(
-            f"--keep-float {text}: expected auto, none or names of operations such as "
-            f"{sorted(known)[0]}; not known: {', '.join(unknown) or 'an empty name'}"
-        )
-    return names
 
 
 def _refuse_float(graph: Graph, path: Path) -> None:

@@ -61,6 +61,15 @@ def convert_command(
         int, typer.Option(min=1, help="How many training films set the ranges of int8.")
     ] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of their draw.")] = 0,
+    draws: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Draw them N times, with seeds from --seed on, and take the draw that loses least on the split's "
+            "validation films.",
+        ),
+    ] = 1,
     keep_float: Annotated[
         str,
         typer.Option(
@@ -133,7 +142,7 @@ def convert_command(
         "float32": float32,
     }
     flavours = [flavour for flavour, wanted in chosen.items() if wanted]
-    with progress(f"Converting {model.name}", None):
+    with progress(f"Converting {model.name}", draws if draws > 1 else None) as drawn:
         written = convert(
             model,
             flavours or ["int8"],
@@ -166,7 +175,9 @@ def convert_command(
                 ),
                 tuple(_trial_options(context)),
                 delegate,
+                draws,
             ),
+            drawn,
         )
     for file in written:
         _tell(file)
@@ -180,7 +191,12 @@ def _trial_options(context: typer.Context) -> Iterator[str]:
     for name, value in context.params.items():
         source = context.get_parameter_source(name)
         given = source is not None and source.name == "COMMANDLINE"
-        if given and (name.startswith("max_") or (name == "check" and value)):
+        asked = (
+            name.startswith("max_")
+            or (name == "check" and value)
+            or (name == "draws" and value > 1)
+        )
+        if given and asked:
             yield f"--{name.replace('_', '-')}"
 
 
@@ -191,6 +207,11 @@ def _tell(file: Converted) -> None:
     typer.echo(f"{file.flavour}: {file.size / 1e6:.2f} MB, {kinds}", err=True)
     if file.kept_float:
         typer.echo(f"  left in float: {', '.join(file.kept_float)}", err=True)
+    if file.draws > 1:
+        typer.echo(
+            f"  of {file.draws} draws of training films that of --seed {file.drawn} lost least",
+            err=True,
+        )
     if file.untried:
         typer.echo(f"  not tried on validation films: {file.untried}", err=True)
     for check in file.checks:
@@ -204,7 +225,11 @@ def _tell(file: Converted) -> None:
         for layer in file.ranking[:RANKED_LAYERS]:
             typer.echo(f"    {layer.relative:6.2f}  {layer.kind} {layer.name}", err=True)
         if not file.kept_float:
-            more = "" if file.all_drawn else ", more --films, or another draw of them with --seed"
+            more = (
+                ""
+                if file.all_drawn
+                else ", more --films, or the best of several draws with --draws"
+            )
             typer.echo(f"  Try --keep-float auto{more}.", err=True)
         if file.too_few:
             typer.echo(f"  {file.too_few}", err=True)

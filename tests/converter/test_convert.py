@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -228,7 +229,8 @@ def test_a_budget_that_int8_misses_names_layers_and_auto_keeps_it(
     code, _, said = run_cli(*arguments, *narrow, "--films", 20)
     assert (
         code == 1
-        and "Try --keep-float auto, more --films, or another draw of them with --seed." in said
+        and "Try --keep-float auto, more --films, or the best of several draws with --draws."
+        in said
     )
     assert "on so few films a single one decides. Judge on 200 films or more" in said
     # The check that failed is not that of accuracy.
@@ -238,6 +240,47 @@ def test_a_budget_that_int8_misses_names_layers_and_auto_keeps_it(
     assert "left in float" in said and "NOT KEPT" not in said
     assert read_graph((tmp_path / "x.tflite").read_bytes()).non_integer()
     assert Classifier(tmp_path / "x.tflite").check_golden() == 0.0
+
+
+def measured(said):
+    """What a conversion lost on validation films, by check, in the units it is told in."""
+    pattern = r"^  (.+) on validation films: (-?[\d.]+)"
+    return {name: float(value) for name, value in re.findall(pattern, said, re.MULTILINE)}
+
+
+def test_of_several_draws_the_one_that_loses_least_is_taken(
+    run_cli, tiny_keras, film_folder, tmp_path
+):
+    def convert(name, *options):
+        out = tmp_path / f"{name}.tflite"
+        code, _, said = run_cli(
+            "convert", tiny_keras, "--data", film_folder, "--films", 4, "-o", out, *options
+        )
+        assert code in (0, 1)
+        return split_packed(out.read_bytes())[0], measured(said), said, out
+
+    singly = [convert(f"{seed}", "--seed", seed) for seed in (3, 4, 5)]
+    assert len({network for network, *_ in singly}) == 3
+    lost = [
+        (said.count("NOT KEPT"), max(0, m["accuracy drop"]), m["flips"], m["mean shift"])
+        for _, m, said, _ in singly
+    ]
+    # Told with two digits, some may lose alike.
+    least = {singly[place][0] for place in range(3) if lost[place] == min(lost)}
+    network, _, said, path = convert("best", "--seed", 3, "--draws", 3)
+    assert network in least
+    record = read_metadata(path).training["representative"]
+    assert record["draws"] == 3
+    assert singly[record["seed"] - 3][0] == network
+    assert f"of 3 draws of training films that of --seed {record['seed']} lost least" in said
+
+
+def test_draws_of_all_films_there_are_is_one(run_cli, tiny_keras, film_folder, tmp_path):
+    code, _, said = run_cli(
+        "convert", tiny_keras, "--data", film_folder, "--draws", 5, "-o", tmp_path / "x.tflite"
+    )
+    assert code == 0 and "draws of training films" not in said
+    assert "draws" not in read_metadata(tmp_path / "x.tflite").training["representative"]
 
 
 def test_auto_leaves_nothing_in_float_where_int8_is_good(
@@ -288,6 +331,7 @@ def test_all_stays_in_float_where_even_that_misses_the_budget():
         (("--data", "FOLDER", "--all-training", "--split", "x.json"), "exclude each other"),
         (("--data", "FOLDER", "--all-training", "--keep-float", "auto"), "part 'validation'"),
         (("--data", "FOLDER", "--all-training", "--max-flips", "0"), "--max-flips: only int8 is"),
+        (("--data", "FOLDER", "--no-check", "--draws", "2"), "--draws: only int8 is tried"),
         (("--data", "FOLDER", "--all-training", "--check"), "--all-training leaves none"),
         (("--data", "FOLDER", "--no-check", "--max-auc-drop", "0.002"), "leave --no-check out"),
         (("--float16", "--max-mean-shift", "0"), "add --int8"),
