@@ -128,8 +128,8 @@ def is_bounded(data: bytes, spec: InputSpec) -> bool:
         png = headers.read_png_header(data)
         pixels = png.width * png.height
         costly = png.channels in (2, 4) or png.bits < 8 or png.wide
-        # Colour with one transparent value: its chunk comes before the pixels.
-        costly |= png.channels == 3 and data.find(b"tRNS", 0, data.find(b"IDAT")) >= 0
+        # Transparent values of a palette, or one of colour or grey: their chunk comes before the pixels.
+        costly |= data.find(b"tRNS", 0, data.find(b"IDAT")) >= 0
         each = _ALPHA_BYTES if costly else 2 * png.channels + 2
         return png.decoded_bytes + each * pixels <= IN_THREAD_BYTES
     return False

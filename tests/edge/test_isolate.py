@@ -413,10 +413,13 @@ def test_a_jpeg_of_endless_scans_costs_neither_time_nor_memory():
     )
 
 
-def test_colour_with_one_transparent_value_counts_what_it_is_laid_on(encode):
-    film = Image.new("RGB", (2000, 2000))
+@pytest.mark.parametrize(
+    ("mode", "transparency"), [("RGB", (0, 0, 0)), ("P", bytes(1) + b"\xff" * 255)]
+)
+def test_transparent_values_count_what_they_are_laid_on(encode, mode, transparency):
+    film = Image.new("L", (2300, 2300)).convert(mode)
     assert is_bounded(encode(film, "PNG"), SPEC)
-    assert not is_bounded(encode(film, "PNG", transparency=(0, 0, 0)), SPEC)
+    assert not is_bounded(encode(film, "PNG", transparency=transparency), SPEC)
 
 
 @pytest.mark.parametrize("mode", ["1", "LA", "RGBA"])
