@@ -249,9 +249,10 @@ def _decode_jpeg(data: bytes, spec: InputSpec) -> DecodedFilm:
     data, orientation = without_exif(data, header)
     stream = JpegStream(data)
     with _opened(stream, "JPEG") as image:
-        size = image.size  # of which loading leaves a part
+        # Upright and in full: loading leaves a part of it.
+        size = image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
         load_jpeg(image, stream, wanted_mode(spec), reduction_factor(*size, spec))
-        return _finish_upright(image, "JPEG", size, orientation, spec)
+        return finish(_upright(image, orientation), "JPEG", size, spec)
 
 
 def _decode_png(data: bytes, spec: InputSpec) -> DecodedFilm:
@@ -265,7 +266,8 @@ def _decode_png(data: bytes, spec: InputSpec) -> DecodedFilm:
             image.load()
             check_rows(image, data, header, chunks)
             shown = image
-        return _finish_upright(shown, "PNG", image.size, png_orientation(image.info), spec)
+        shown = _upright(shown, png_orientation(image.info))
+        return finish(shown, "PNG", shown.size, spec)
 
 
 def _decode_tiff(data: bytes, spec: InputSpec) -> DecodedFilm:
@@ -280,15 +282,9 @@ def _decode_bmp(data: bytes, spec: InputSpec) -> DecodedFilm:
         return finish(image, "BMP", image.size, spec)
 
 
-def _finish_upright(
-    image: Image.Image, kind: str, size: tuple[int, int], orientation: int, spec: InputSpec
-) -> DecodedFilm:
-    """`finish` a picture that is stored by an EXIF orientation, as is its size."""
-    if orientation != UPRIGHT:
-        image = image.transpose(_UPRIGHTS[orientation])
-        if orientation in (5, 6, 7, 8):
-            size = size[::-1]
-    return finish(image, kind, size, spec)
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    """A loaded picture that is stored by an EXIF orientation, as it is to be seen."""
+    return image if orientation == UPRIGHT else image.transpose(_UPRIGHTS[orientation])
 
 
 def finish(

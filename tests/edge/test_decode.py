@@ -407,6 +407,18 @@ def test_exif_orientation_is_applied(orientation, film, encode):
     )
 
 
+@pytest.mark.parametrize("sides", [(400, 100), (100, 400)])
+def test_a_jpeg_on_its_side_is_reduced_as_its_png_is(sides, draw_film, encode):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.fromarray(draw_film("viral", 7, height=1600, width=3200))
+    jpeg, png = (
+        decode(encode(stored, kind, exif=exif), InputSpec(*sides)) for kind in ("JPEG", "PNG")
+    )
+    assert (jpeg.width, jpeg.height) == (png.width, png.height) == (1600, 3200)
+    assert jpeg.pixels.shape == png.pixels.shape
+
+
 def turned(order: str = "<", kind: int = 3) -> bytes:
     """An EXIF block that says: stored on its side, turn it clockwise."""
     value = struct.pack(order + ("HH" if kind == 3 else "I"), *((6, 0) if kind == 3 else (6,)))
