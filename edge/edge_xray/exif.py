@@ -74,7 +74,7 @@ def png_orientation(info: Mapping[Any, object]) -> int:
     if not exif and isinstance(profile, str):
         # ImageMagick's way before PNG had a chunk for it: a name, a length, then hexadecimal lines.
         with contextlib.suppress(ValueError):
-            exif = bytes.fromhex("".join(profile.split("\n")[3:]))
+            exif = bytes.fromhex("".join(profile.split("\n", 3)[3:]))
     return orientation(
         exif if isinstance(exif, bytes) else b"",
         xmp.encode("utf-8", "replace") if isinstance(xmp, str) else b"",

@@ -22,6 +22,7 @@ from edge_xray import jpeg_whole
 from edge_xray.decode import REASONS, decode
 from edge_xray.errors import FilmError
 from edge_xray.input_spec import InputSpec
+from edge_xray.isolate import IN_THREAD_BYTES
 from edge_xray.modes import wide_to_uint8
 from edge_xray.preprocess import preprocess, reduction_factor
 
@@ -515,6 +516,17 @@ def test_an_exif_block_that_claims_very_much_costs_little(film, encode):
             assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
         finally:
             tracemalloc.stop()
+
+
+def test_a_png_whose_exif_is_a_text_of_line_feeds_costs_little(film, encode):
+    text = zlib.compress(b"\n" * (15 * 2**20))
+    png = with_chunk(encode(film, "PNG"), b"zTXt", b"Raw profile type exif\0\0" + text)
+    tracemalloc.start()
+    try:
+        assert decode(png, GREY).width == 110
+        assert tracemalloc.get_traced_memory()[1] < IN_THREAD_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 def test_transparency_lies_on_black(film, encode):
