@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -20,7 +21,7 @@ class Finding:
         state: how it is.
         message: what was found, in plain words, with its unit.
         remedy: what to do; empty where nothing is to be done.
-        values: the same for programs, JSON-ready.
+        values: the same for programs; plain data.
     """
 
     name: str
@@ -30,13 +31,17 @@ class Finding:
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, JSON-ready."""
+        """Plain data, JSON-ready: a figure that is no finite number is null, as JSON has no other."""
+        values = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in self.values.items()
+        }
         return {
             "name": self.name,
             "state": self.state,
             "message": self.message,
             "remedy": self.remedy,
-            "values": dict(self.values),
+            "values": values,
         }
 
 

@@ -6,12 +6,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from edge_xray import preprocess, selftest, toolbox
+from edge_xray import classifier, preprocess, selftest, toolbox
 from edge_xray.errors import ModelError
 from edge_xray.findings import passed
 from edge_xray.metadata import GoldenVectors
@@ -46,6 +47,26 @@ def test_other_answers_fail(tiny_model: Path, tmp_path: Path) -> None:
     findings = {finding.name: finding for finding in selftest.self_test(model)}
     assert findings["network"].state == findings["decisions"].state == "FAIL"
     assert findings["network"].remedy
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_answers_that_are_no_numbers_fail_in_json_that_any_program_reads(
+    value: float, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = classifier._Output.read
+    monkeypatch.setattr(
+        classifier._Output, "read", lambda output, of: np.full_like(real(output, of), value)
+    )
+    app = typer.Typer()
+    toolbox.register(app)
+    told = CliRunner().invoke(app, ["self-test", "--model", str(tiny_model), "--json"])
+    assert told.exit_code == 1
+    found = {
+        finding["name"]: finding
+        for finding in json.loads(told.stdout, parse_constant=pytest.fail)["findings"]
+    }
+    assert found["network"]["state"] == "FAIL"
+    assert found["network"]["values"]["difference"] is None
 
 
 def test_a_model_without_golden_vectors_cannot_pass(tiny_model: Path, tmp_path: Path) -> None:
