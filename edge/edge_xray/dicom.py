@@ -321,7 +321,7 @@ def _lossless(dataset: Any) -> NDArray[Any]:
 
     frame = _frame(dataset)
     try:
-        return _signed(decode_jpeg_lossless(frame), dataset)
+        return _of_stored_bits(decode_jpeg_lossless(frame), dataset)
     except FilmError as error:
         unread = error.reason == "dicom_decoder_missing"
         if not unread or not get_decoder(dataset.file_meta.TransferSyntaxUID).is_available:
@@ -334,21 +334,31 @@ def _lowered(dataset: Any) -> NDArray[Any]:
     """Uncompressed samples that lie high; pydicom takes the lowest bits whatever HighBit says."""
     from pydicom.pixels import pixel_array
 
-    allocated, bits = int(dataset.BitsAllocated), int(dataset.BitsStored)
-    signed = int(dataset.get("PixelRepresentation") or 0)
-    dataset.BitsStored, dataset.PixelRepresentation = allocated, 0
-    words = pixel_array(dataset).astype(f"u{allocated // 8}", copy=False)
+    bits, signed = dataset.BitsStored, dataset.get("PixelRepresentation")
+    dataset.BitsStored, dataset.PixelRepresentation = dataset.BitsAllocated, 0
+    words = pixel_array(dataset)
     dataset.BitsStored, dataset.PixelRepresentation = bits, signed
-    top: NDArray[Any] = words << (allocated - 1 - int(dataset.HighBit))
-    return top.view(f"{'i' if signed else 'u'}{allocated // 8}") >> (allocated - bits)
+    return _of_stored_bits(words, dataset, int(dataset.HighBit))
 
 
-def _signed(stored: NDArray[np.uint16], dataset: Any) -> NDArray[Any]:
-    """Samples as the two's complement of BitsStored bits, if the file says that they are signed."""
-    if not int(dataset.get("PixelRepresentation") or 0):
-        return stored
-    spare = 16 - int(dataset.BitsStored)
-    return (stored << np.uint16(spare)).view(np.int16) >> np.int16(spare)
+def _of_stored_bits(
+    words: NDArray[Any], dataset: Any, high: int | None = None
+) -> NDArray[np.integer]:
+    """Samples of BitsStored bits alone: those beside them may be an overlay's, as in old files (PS3.5 8.1.1).
+
+    Args:
+        words: (H, W), integers without a sign.
+        dataset: the pydicom dataset they are from.
+        high: the samples' highest bit; None where they lie low.
+
+    Returns:
+        (H, W), as wide; signed, by two's complement, if the file says so.
+    """
+    bits, size = int(dataset.BitsStored), words.itemsize
+    top = words << (8 * size - 1 - (bits - 1 if high is None else high))
+    samples = top.view(f"{'i' if int(dataset.get('PixelRepresentation') or 0) else 'u'}{size}")
+    samples >>= 8 * size - bits
+    return samples
 
 
 def _check_decoder(dataset: Any) -> None:

@@ -148,6 +148,23 @@ def test_a_dicom_film_stored_so_is_read(signed, draw_film, to_dicom):
     assert np.array_equal(decode(data, spec).pixels, decode(expected, spec).pixels)
 
 
+@pytest.mark.parametrize("signed", [False, True])
+def test_an_overlay_in_the_unused_bits_is_not_shown(signed, draw_film, to_dicom):
+    film = draw_film("viral", 3, height=30, width=40).astype(np.int16) << 4
+    stored = (film - 2048 * signed).view(np.uint16) & 4095
+    drawn = stored.copy()
+    drawn[10:20] |= 0x8000
+    tags = {"BitsStored": 12, "PixelRepresentation": int(signed)}
+    shown, plain = (
+        decode(data, InputSpec(28, 28)).pixels
+        for data in (
+            to_dicom(drawn, frame=encode_lossless(drawn, 16), syntax=SV1, **tags),
+            to_dicom(stored, **tags),
+        )
+    )
+    assert np.array_equal(shown, plain)
+
+
 def test_every_cut_is_refused(draw_film):
     coded = encode_lossless(draw_film()[:20, :20], 8)
     for cut in range(2, len(coded) - 4):
