@@ -31,9 +31,9 @@ Transform = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 def stored_to_grey(stored: NDArray[Any], dataset: Any) -> NDArray[np.uint8]:
     """Grey as the file asks for it to be shown.
 
-    Without a window and lookup tables, values of up to 8 bits stay what they are, and wider ones keep
-    the most significant 8 bits of the least depth that holds the brightest, as
-    `edge_xray.modes.wide_to_uint8` does for a PNG of the same pixels. Negative values, or a
+    Without a window and lookup tables, values of 8 bits stay what they are, those of fewer, by BitsStored, are
+    scaled to 0..255, and wider ones keep the most significant 8 bits of the least depth that holds the brightest, as
+    `edge_xray.modes.wide_to_uint8` does for a PNG of the same pixels. Negative values, floats, or a
     modality transformation without a window, spread from the least to the greatest.
 
     Args:
@@ -70,7 +70,8 @@ def eight_bit_table(dataset: Any) -> NDArray[np.uint8] | None:
     """What becomes of each 8-bit value, if that does not depend on the picture.
 
     Returns:
-        uint8, (256,), or None when the picture's own least and greatest values decide.
+        uint8, (256,), or None when the picture's own least and greatest values decide, or some mark what lies
+        outside the film.
     """
     if _padding(dataset) is not None or (
         _window(dataset) is None and _modality(dataset) is not None

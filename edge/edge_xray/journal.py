@@ -40,7 +40,8 @@ GROUP_RECORDS: Final = 32
 """Records synced together: at 20 ms a sync on an SD card, under a millisecond a film."""
 
 GROUP_SECONDS: Final = 2.0
-"""Longest that a record waits for its group: what a power cut can cost to do again."""
+"""Age of a group from which the next record takes it to the disk: what a power cut can cost to do again, beside the
+films under way then."""
 
 MAX_LINE_BYTES: Final = 1 << 20
 """Longest line written or believed; a record is a few hundred bytes."""
