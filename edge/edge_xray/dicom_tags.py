@@ -68,9 +68,9 @@ class DicomTags:
             code means.
         view: ViewPosition (0018,5101); else the view code's equal, or what another code means.
         age_years: PatientAge (0010,1010), or the whole months from birth date to study date as years: of the
-            days that a birth date of a year alone leaves open, from the last. None if not given.
+            days that a date of a year alone leaves open, the fewest. None if not given.
         patient_id: PatientID (0010,0020); left out of ``repr``.
-        age_span: years by which the patient may be older, for a birth date of a year or a month alone.
+        age_span: years by which the patient may be older, for a date of a year or a month alone.
         age_unread: whether an age or a birth date is given and cannot be read.
     """
 
@@ -180,13 +180,12 @@ def _age(dataset: Any) -> tuple[float | None, float, bool]:
     if match:
         return int(match[1]) / _AGE_UNITS[match[2] or "Y"], 0.0, False
     born = _text(dataset, "PatientBirthDate")
-    days = (_days(_text(dataset, keyword)) for keyword in _TAKEN)
-    _, taken = next((day for day in days if day is not None), (None, None))
-    first, last = _days(born) or (None, None)
-    if first is None or last is None or taken is None or taken < first:
+    taken = next(filter(None, (_days(_text(dataset, keyword)) for keyword in _TAKEN)), None)
+    days = _days(born)
+    if days is None or taken is None or taken[1] < days[0]:
         return None, 0.0, bool(said) or (bool(born) and taken is not None)
-    youngest = max(0.0, _years(last, taken))
-    return youngest, _years(first, taken) - youngest, False
+    youngest = max(0.0, _years(days[1], taken[0]))
+    return youngest, _years(days[0], taken[1]) - youngest, False
 
 
 def _years(born: date, taken: date) -> float:

@@ -937,6 +937,27 @@ def test_a_birth_date_of_a_year_alone_refuses_who_is_out_of_range_on_every_day_o
 
 
 @pytest.mark.parametrize(
+    ("born", "taken", "verdict"),
+    [
+        ("20140615", "2020", None),
+        ("20190615", "2020", None),
+        ("2014", "2020", None),
+        ("2013", "2020", "at least 6 years old"),
+        ("20200301", "2020", "at most 9 months old"),
+        ("20140316", "202003", None),
+        ("20140301", "202003", "6 years old"),
+    ],
+)
+def test_a_study_date_of_a_year_alone_refuses_who_is_out_of_range_on_every_day_of_it(
+    born, taken, verdict, film, to_dicom
+):
+    data = to_dicom(film, PatientAge=None, PatientBirthDate=born, StudyDate=taken)
+    report = check_intended_use(decode(data, SPEC).tags, CHILDREN)
+    assert report.reason == (None if verdict is None else "other_age")
+    assert (verdict or "") in report.message
+
+
+@pytest.mark.parametrize(
     "tags",
     [
         {"PatientAge": "Y045"},
