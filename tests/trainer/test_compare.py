@@ -31,8 +31,11 @@ def report(tiny_keras, tiny_model, film_folder, tiny_split, tmp_path_factory):
     float_run.mkdir()
     shutil.copy(tiny_keras, float_run / "model.keras")
     figures = {"balanced_accuracy": {"value": 0.8, "low": 0.7, "high": 0.9}}
+    # As --stand-in writes it of films of one class.
+    none = {"balanced_accuracy": {"value": None, "low": 0.0, "high": 1.0}}
+    stand_ins = {"IM to NORMAL2": figures, "normal films": none}
     (float_run / "record.json").write_text(
-        json.dumps({"name": "edge-xray-test", "shift_stand_ins": {"IM to NORMAL2": figures}})
+        json.dumps({"name": "edge-xray-test", "shift_stand_ins": stand_ins})
     )
     code = run(
         float_run, tiny_model, "--data", film_folder, "--split", tiny_split, "-o", folder / "out",
@@ -53,7 +56,10 @@ def test_table_of_runs(report):
         assert 0 < time["low"] <= time["value"] <= time["high"]
         assert own["test"]["films"] == first["test"]["films"]
         assert own["robustness"]["low"] <= own["robustness"]["value"] <= own["robustness"]["high"]
-    assert first["stand_ins"] == {"IM to NORMAL2": {"value": 0.8, "low": 0.7, "high": 0.9}}
+    assert first["stand_ins"] == {
+        "IM to NORMAL2": {"value": 0.8, "low": 0.7, "high": 0.9},
+        "normal films": {"value": None, "low": 0.0, "high": 1.0},
+    }
     assert second["stand_ins"] == {}
     assert first["difference_auc"] is None
     difference = second["test"]["auc"]["value"] - first["test"]["auc"]["value"]
@@ -222,7 +228,9 @@ def test_stand_ins_are_of_the_models_own_record(tmp_path):
         (tmp_path / file).write_text(json.dumps(record))
     assert stand_ins_of(model, "own") == {"A to B": Estimate(0.8, 0.1, 0.9)}
     assert stand_ins_of(model, "third") == {}
-    for damaged in ("{", "[]", "[" * 100_000, '{"name": "own", "shift_stand_ins": {"A to B": {}}}'):
+    other = json.dumps(record | {"shift_stand_ins": {"A": {"balanced_accuracy": {"value": "x"}}}})
+    none = '{"name": "own", "shift_stand_ins": {"A to B": {}}}'
+    for damaged in ("{", "[]", "[" * 100_000, none, other):
         (tmp_path / "own.record.json").write_text(damaged)
         with pytest.raises(UsageError, match="expected a run's record"):
             stand_ins_of(model, "own")

@@ -148,12 +148,17 @@ def stand_ins_of(model: Path, name: str) -> dict[str, Estimate]:
             if record.get("name") != name:
                 continue
             return {
-                own: Estimate.from_dict(figures["balanced_accuracy"])
+                own: _kept(**figures["balanced_accuracy"])
                 for own, figures in record.get("shift_stand_ins", {}).items()
             }
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"{path}: expected a run's record ({error!r})") from error
     return {}
+
+
+def _kept(**figure: float | None) -> Estimate:
+    """A figure of a record, which has null for what films of one class do not tell."""
+    return Estimate(**{key: math.nan if own is None else float(own) for key, own in figure.items()})
 
 
 def time_one_film(
