@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import warnings
@@ -197,9 +198,14 @@ def test_tflite_through_the_devices_classifier(tiny_model, film_folder, tiny_spl
     code = run(
         tiny_model, "--data", film_folder, "--split", tiny_split, "--no-robustness",
         "--no-shortcut", "--train-part", "", "--format", "json", "--resamples", 200,
+        "--series", "^(IM|it's)",
     )  # fmt: skip
     assert code == 0
     packed = json.loads(capsys.readouterr().out)
+    # What is said of the command is a command: an empty word and a bar are what they were.
+    command = packed["provenance"]["Command"]
+    words = shlex.split(command)
+    assert words[words.index("--train-part") + 1] == "" and "^(IM|it's)" in words
     assert packed["model"]["quantization"] == "int8" and packed["model"]["bytes"] > 1000
     assert packed["data"]["films_sha256"] == record["data"]["films_sha256"]
     assert packed["train"] is None and packed["robustness"] is None

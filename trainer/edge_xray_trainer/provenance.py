@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -54,4 +55,4 @@ def _word(value: object) -> str:
     if isinstance(value, Path) or "/" in text:
         # Two parts tell runs apart; more would tell where somebody keeps their data.
         text = "/".join(Path(text).parts[-2:]).lstrip("/")
-    return f"'{text}'" if " " in text else text
+    return shlex.quote(text)
