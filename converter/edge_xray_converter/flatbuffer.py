@@ -188,7 +188,7 @@ def read_graph(data: bytes, source: str = "in memory") -> Graph:
     operations = []
     for index, operation in enumerate(subgraph.operators):
         code = model.operatorCodes[operation.opcodeIndex]
-        builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
+        builtin = builtin_of(code)
         kind = kinds.get(builtin, str(builtin))
         if kind == "CUSTOM" and code.customCode:
             kind = f"CUSTOM {code.customCode.decode('utf-8', 'replace')}"
@@ -206,6 +206,11 @@ def read_graph(data: bytes, source: str = "in memory") -> Graph:
         _values(subgraph.inputs),
         _values(subgraph.outputs),
     )
+
+
+def builtin_of(code: Any) -> int:
+    """Number of a kind of operation; files of before 2020 have it in the old field alone, and 0 in the new one."""
+    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
 def _values(array: Any) -> tuple[Any, ...]:

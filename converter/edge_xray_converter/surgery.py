@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_xray_converter.flatbuffer import (
     FLATBUFFER_IDENTIFIER,
+    builtin_of,
     read_object,
     schema,
     short_name,
@@ -153,10 +154,9 @@ def simple_names(network: bytes) -> bytes:
 
 
 def _kind(model: Any, operation: Any) -> str:
-    code = model.operatorCodes[operation.opcodeIndex]
-    value = max(code.builtinCode, code.deprecatedBuiltinCode)
     builtin = schema().BuiltinOperator
-    return {builtin.MUL: "MUL", builtin.ADD: "ADD"}.get(value, "")
+    known = {builtin.MUL: "MUL", builtin.ADD: "ADD"}
+    return known.get(builtin_of(model.operatorCodes[operation.opcodeIndex]), "")
 
 
 def _activation(operation: Any) -> bool:
@@ -192,7 +192,7 @@ def _operator(
 ) -> Any:
     s = schema()
     codes = model.operatorCodes
-    index = next((i for i, code in enumerate(codes) if code.builtinCode == builtin), None)
+    index = next((i for i, code in enumerate(codes) if builtin_of(code) == builtin), None)
     if index is None:
         code = s.OperatorCodeT()
         # Kinds above 126 do not fit the old field; these three do.

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from edge_xray.errors import ModelError
-from edge_xray_converter.flatbuffer import read_graph
+from edge_xray_converter.flatbuffer import read_graph, read_object
 from edge_xray_converter.sources import EVIDENCE, SCORES, PixelRange, load_network
+from edge_xray_converter.surgery import packed
 from edge_xray_converter.tensorflow_source import network_from_keras
 
 SIDE = 16
@@ -168,11 +169,16 @@ def test_a_network_that_reckons_in_16_bits_gives_the_same_answers_in_32(keras, p
     }
 
 
-def test_scaling_in_a_tflite_is_taken_out_and_put_back(keras, tmp_path):
+@pytest.mark.parametrize("before_2020", [False, True])
+def test_scaling_in_a_tflite_is_taken_out_and_put_back(keras, tmp_path, before_2020):
     model = small(keras, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2))
     first = network_from_keras(model)
     path = tmp_path / "model.tflite"
-    path.write_bytes(first.exporter.whole("float32"))
+    written = read_object(first.exporter.whole("float32"))
+    for code in written.operatorCodes:
+        # The field that newer files tell their operations by is 0, which stands for an addition.
+        code.builtinCode *= not before_2020
+    path.write_bytes(packed(written))
     second = load_network(path)
     assert second.scale == pytest.approx(first.scale)
     assert second.offset == pytest.approx(first.offset)
