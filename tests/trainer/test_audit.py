@@ -423,13 +423,27 @@ def test_a_class_that_the_border_surely_tells_is_named_before_one_that_it_may():
 
 
 @pytest.mark.parametrize(
-    ("low", "own_numbers"), [(0.25, False), (0.24, True), (0.1, True), (math.nan, False)]
+    ("low", "of_one_class", "own_numbers"),
+    [
+        (0.25, None, False),
+        (0.24, None, True),
+        (0.1, None, True),
+        (math.nan, None, False),
+        (0.25, 0.41, False),
+        (0.1, 0.41, True),
+        (0.1, 0.4, False),
+        (0.1, math.nan, False),
+    ],
 )
-def test_patients_of_two_classes_are_several_where_their_films_are_no_more_alike(low, own_numbers):
+def test_patients_of_two_classes_are_several_where_their_films_are_no_more_alike(
+    low, of_one_class, own_numbers
+):
     alike = {
         "one patient, two classes": Estimate(0.3, low, 0.4),
         "two patients": Estimate(0.2, 0.1, 0.24),
     }
+    if of_one_class is not None:
+        alike["one patient, one class"] = Estimate(0.5, of_one_class, 0.6)
     (said,) = (
         own
         for own in _findings(mixed_patients=("p1", "p2"), likeness=alike)

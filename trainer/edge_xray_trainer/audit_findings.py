@@ -19,6 +19,7 @@ SHORTCUT_WARNING = 0.6
 """The border's AUC from which a warning is due: a sure one if its interval lies above, none if it lies below; chance is
 0.5."""
 
+ALIKE = "one patient, one class"
 UNALIKE = "one patient, two classes"
 
 
@@ -163,7 +164,9 @@ def _mixed(audit: Audit) -> str:
     alike = audit.likeness
     if UNALIKE in alike and "two patients" in alike:
         mixed, strangers = alike[UNALIKE], alike["two patients"]
-        if mixed.low <= strangers.high:  # of one patient there is no interval, and nothing to say
+        same = alike.get(ALIKE)
+        # Few films are no less alike than films of one patient either; of one patient there is no interval.
+        if mixed.low <= strangers.high and (same is None or mixed.high < same.low):
             text += (
                 " Their films in two classes are no more alike than those of two patients "
                 f"(correlation {cell_text(mixed)} against {cell_text(strangers)}): each class seems to "
