@@ -72,6 +72,17 @@ def test_the_split_beside_the_model_says_which_films_judge(
         assert record["train"]["films"] > len(test)
 
 
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_figures_on_films_that_a_model_was_fitted_on_are_said_to_lean_good(
+    ask: Ask, run_folder: Path, film_folder: Path, part: str
+) -> None:
+    code, record, _ = ask(run_folder / "model.keras", "--data", film_folder, "--part", part)
+    assert code == 0 and record["data"]["part"] == part
+    said = [note for note in record["data"]["notes"] if note.startswith("All figures lean good: ")]
+    assert bool(said) == (part != "test")
+    assert all(f"learned from the part {part}, or was fitted on it." in note for note in said)
+
+
 def test_the_films_to_set_beside_may_be_missing_where_the_split_was_found(
     run_folder: Path, film_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

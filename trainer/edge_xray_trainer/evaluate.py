@@ -233,6 +233,14 @@ def choose_films(models: Sequence[tuple[str, Scorer]], request: EvaluationReques
             notes.append(
                 f"Nothing tells whether {name} was trained with some of these films: {why}."
             )
+        elif (
+            split is not None
+            and request.part not in (None, TEST_PART)
+            and trained_with(metadata, split)
+        ):
+            notes.append(
+                f"All figures lean good: {name} learned from the part {request.part}, or was fitted on it."
+            )
     return ChosenFilms(films, split, train_part, tuple(notes))
 
 
