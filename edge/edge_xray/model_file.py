@@ -20,6 +20,8 @@ from edge_xray.stable_zip import stable_entry
 
 METADATA_MEMBER = "metadata.json"
 LABELS_MEMBER = "labels.txt"
+MOST_METADATA_BYTES = 64 * 2**20
+"""Most that is unpacked of a record: the shipped models' have 65 kB, and a hostile one's may unpack to gigabytes."""
 SEAL_BYTES = 64
 """Length of the zip comment that ends a packed model: SHA-256 of all bytes before it, as hex."""
 
@@ -78,7 +80,8 @@ def parse_metadata(data: bytes, source: str) -> ModelMetadata:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
             member = KERAS_MEMBER if KERAS_MEMBER in names else METADATA_MEMBER
-            record = json.loads(archive.read(member))
+            with archive.open(member) as stream:
+                record = json.loads(stream.read(MOST_METADATA_BYTES))
     except (zipfile.BadZipFile, KeyError, OSError, ValueError, EOFError, RuntimeError) as error:
         raise ModelError(
             f"model {source}: carries no edge-xray metadata; expected a .tflite packed by "

@@ -10,6 +10,7 @@ import json
 import math
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,14 @@ from edge_xray.clinic_commands import FORMAT_NAMES
 from edge_xray.errors import ModelError
 from edge_xray.metadata import IntendedUse, ModelMetadata
 from edge_xray.metadata_fields import MOST_LEVELS
-from edge_xray.model_file import METADATA_MEMBER, SEAL_BYTES, read_metadata, split_packed
+from edge_xray.model_file import (
+    METADATA_MEMBER,
+    MOST_METADATA_BYTES,
+    SEAL_BYTES,
+    parse_metadata,
+    read_metadata,
+    split_packed,
+)
 from edge_xray.shipped import ModelFile
 
 Place = tuple[str | int, ...]
@@ -251,6 +259,19 @@ def test_lists_within_each_other_without_end_are_refused(packed):
         data = _sealed(network, deep.replace('"X"', "[" * levels + "]" * levels))
         with pytest.raises(ModelError, match=r"within each other|damaged"):
             open_model(ModelFile(data, "0" * 64, "deep.tflite", Path("deep.tflite")))
+
+
+def test_a_record_that_unpacks_to_very_much_is_refused_for_little(packed):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(METADATA_MEMBER, " " * (6 * MOST_METADATA_BYTES))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError, match="carries no edge-xray metadata"):
+            parse_metadata(packed[0] + buffer.getvalue(), "bomb.tflite")
+        assert tracemalloc.get_traced_memory()[1] < 4 * MOST_METADATA_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_finding_that_looks_like_markup_is_a_heading_as_it_is(packed, run, write_film):
