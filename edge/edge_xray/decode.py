@@ -92,9 +92,9 @@ _COLOUR_MODES: Final = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCb
 _COLOUR_SAMPLE: Final = 64
 """Side, in pixels, of the sample that tells a grey picture from one in colour."""
 
-# Pillow takes a PNG for broken where one of its texts or its colour profile unpacks to more than a megabyte, as an
-# editor's history can. All texts together stay bounded by its 64 MiB.
-PngImagePlugin.MAX_TEXT_CHUNK = 16 * 2**20
+# Pillow takes a PNG for broken where one of its texts or its colour profile unpacks to more than a megabyte.
+# All texts that it keeps stay bounded by its 64 MiB.
+PngImagePlugin.MAX_TEXT_CHUNK = headers.MAX_PNG_TEXT
 
 _PHOTOMETRIC: Final = 262
 _MIN_IS_WHITE: Final = 0

@@ -73,6 +73,14 @@ _PNG_PASSES: Final = (
 MAX_PNG_CHUNKS: Final = 100_000
 """Chunks walked in one PNG; a film in 8 KiB pieces has a few thousand."""
 
+MAX_PNG_TEXT: Final = 16 * 2**20
+MAX_PNG_TEXTS: Final = 16 * MAX_PNG_TEXT
+"""Bytes that one text or colour profile of a PNG, as an editor's history, and all of them, may unpack to."""
+
+_PNG_PACKED: Final = (b"iCCP", b"iTXt", b"zTXt")
+_DEFLATE_RATIO: Final = 1032
+"""Most bytes that one of deflated data gives."""
+
 
 @dataclass(frozen=True)
 class JpegHeader:
@@ -320,9 +328,10 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         A chunk's kind, and where its content starts and ends; the last is ``IEND``.
 
     Raises:
-        FilmError: a checksum is wrong, the file ends early, or it holds an animation.
+        FilmError: a checksum is wrong, the file ends early, its texts and profiles may unpack to very much, or it
+            holds an animation.
     """
-    at = len(PNG_MAGIC)
+    at, texts = len(PNG_MAGIC), 0
     view = memoryview(data)
     for _ in range(MAX_PNG_CHUNKS):
         if at + 12 > len(data):
@@ -337,6 +346,12 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
             )
         if kind == b"acTL":
             raise FilmError("several_frames", "the PNG is an animation; save the film by itself")
+        texts += min(_DEFLATE_RATIO * length, MAX_PNG_TEXT) if kind in _PNG_PACKED else 0
+        if texts > MAX_PNG_TEXTS:
+            raise FilmError(
+                "damaged",
+                "the PNG has far too many texts or colour profiles; export the film again",
+            )
         yield kind, at + 8, end
         if kind == b"IEND":
             return

@@ -633,6 +633,18 @@ def test_what_shows_through_by_half_is_half_as_bright_at_any_depth(channels, fil
     assert np.abs(shown[:, :50] - film[:, :50] / 2).max() <= 2
 
 
+@pytest.mark.parametrize("head", [b"iCCPp\0\0", b"zTXt\0\0", b"iTXtx\0\1\0\0\0"])
+def test_a_png_of_many_texts_that_unpack_to_very_much_is_refused_at_once(head, film, encode):
+    # Of these Pillow counts none: a profile, a text without a name, and one that is no UTF-8.
+    text = head[4:] + zlib.compress(b"\xff" * (15 * 2**20))
+    few, many = (
+        encode(film, "PNG")[:33] + n * png_chunk(head[:4], text) + encode(film, "PNG")[33:]
+        for n in (3, 40)
+    )
+    assert np.array_equal(decode(few, GREY).pixels, film)
+    assert refused(many).reason == "damaged"
+
+
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
 def test_a_png_may_have_a_long_text_or_profile(kind, film, encode):
     whole = encode(film, "PNG")
