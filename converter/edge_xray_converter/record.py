@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ def make_record(parity: Parity, making: Making) -> dict[str, Any]:
                     parity.budget,
                 ),
                 wider_limits(parity.budget),
+                _held_against_itself([run.model for run in parity.runs]),
             )
             if remark
         ],
@@ -105,6 +107,23 @@ def make_record(parity: Parity, making: Making) -> dict[str, Any]:
         "bootstrap": {"resamples": making.resamples, "seed": making.seed, "unit": "patient"},
         "provenance": provenance(making.command),
     }
+
+
+def _held_against_itself(models: Sequence[Model]) -> str:
+    """What to say of candidates that are the reference's very file, in its runtime; empty if none is."""
+    reference, *candidates = models
+    same = [
+        model.title
+        for model in candidates
+        if model.source_sha256 == reference.source_sha256 != ""
+        and model.runtime == reference.runtime
+    ]
+    return (
+        f"{', '.join(same)}: the same file as the reference, so nothing was compared. Name the network that it was "
+        "made of as the reference."
+        if same
+        else ""
+    )
 
 
 def _verdict(passed: bool) -> str:

@@ -20,7 +20,8 @@ def missing_reports(folder: Path) -> list[str]:
         folder: with ``.tflite`` files and their reports.
 
     Returns:
-        One line a fault; empty if every model has a PASS report with its hash, on enough films and by the usual limits.
+        One line a fault; empty if every model has a PASS report with its hash, on enough films, by the usual limits
+        and against another file.
     """
     models = sorted(folder.glob("*.tflite"))
     if not models:

@@ -208,13 +208,14 @@ def test_a_bar_or_a_line_feed_in_a_models_name_parts_no_table(
 
 
 def test_a_verdict_on_few_films_or_by_wide_limits_says_so_beside_it(
-    run_cli, tiny_float, write_film, tmp_path
+    run_cli, tiny_float, repack, write_film, tmp_path
 ):
     jsonschema = pytest.importorskip("jsonschema")
     for label in ("normal", "viral"):
         write_film(tmp_path / "films" / label / "0.png", label, 0)
+    other = repack(tiny_float, tmp_path / "other.tflite", version="2")
     words = (
-        "parity", tiny_float, tiny_float, "--data", tmp_path / "films", "-o", tmp_path / "r",
+        "parity", tiny_float, other, "--data", tmp_path / "films", "-o", tmp_path / "r",
         "--no-timing", "--resamples", 100,
     )  # fmt: skip
     few = "One film of 2 is 50.00%, more than the 0.50% of accuracy that may be lost"
@@ -233,6 +234,27 @@ def test_a_verdict_on_few_films_or_by_wide_limits_says_so_beside_it(
         for text in ((tmp_path / "r.md").read_text(encoding="utf-8"), page.text):
             assert said in text and not_said not in text
             assert text.index(said) < text.index("Sensitivity")
+
+
+def test_a_file_held_against_itself_says_so_beside_its_verdict(
+    run_cli, tiny_float, tiny_keras, repack, parity_films, tmp_path
+):
+    pytest.importorskip("ai_edge_litert")
+    same = shutil.copy(tiny_float, tmp_path / "same.tflite")
+    other = repack(tiny_float, tmp_path / "other.tflite", version="2")
+    films = ("--data", parity_films / "films", "-o", tmp_path / "r", "--no-films", *QUICK)
+    for models, said in (
+        ((tiny_float, other, same), ["same.tflite: the same file as the reference"]),
+        ((tiny_float, other), []),
+        ((tiny_keras, tiny_float), []),
+        ((tiny_float, same, "--runtime", "ai-edge-litert,tensorflow"), []),
+    ):
+        code, _, err = run_cli("parity", *models, *films)
+        assert code == 0, err
+        remarks = json.loads((tmp_path / "r.json").read_text())["remarks"]
+        found = [own for own in remarks if "nothing was compared" in own]
+        assert len(found) == len(said)
+        assert all(own.startswith(words) for own, words in zip(found, said, strict=True))
 
 
 def test_heat_maps_that_went_flat_are_not_left_out(tiny_float):
