@@ -259,7 +259,8 @@ def predictive_values(
 
     def interval(value: float, logit: float, variance: float) -> Estimate:
         low, high = (
-            1 / (1 + math.exp(-(logit + sign * Z_95 * math.sqrt(variance)))) for sign in (-1, 1)
+            math.exp(-np.logaddexp(0.0, -(logit + sign * Z_95 * math.sqrt(variance))))
+            for sign in (-1, 1)
         )
         # The value of a rate of 0 or 1 is itself 0 or 1, beyond the two ends.
         return Estimate(value, min(low, value), max(high, value))

@@ -405,6 +405,8 @@ def test_predictive_values_by_bayes():
     assert [own.value for own in worse_than_chance] == pytest.approx([0.1 / 0.45, 0.15 / 0.55])
     always_positive, none_cleared = predictive_values(1.0, 0.0, 30, 30, 0.1)
     assert always_positive.value == pytest.approx(0.1) and math.isnan(none_cleared.value)
+    hardly_any, _ = predictive_values(0.9, 0.9, 100, 100, 1e-320)
+    assert 0.0 <= hardly_any.low <= hardly_any.value <= hardly_any.high < 1e-300
     nothing = predictive_values(0.9, math.nan, 30, 0, 0.1)
     assert all(math.isnan(own.value) and (own.low, own.high) == (0.0, 1.0) for own in nothing)
 
