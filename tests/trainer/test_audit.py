@@ -715,7 +715,7 @@ def _series(patients, slices, classes=1):
 def test_long_series_are_compared_in_a_small_memory():
     seen, groups = _series(2, 800)
     tracemalloc.start()
-    measured = likeness(seen, groups, 0)
+    measured = likeness(seen, range(len(seen)), groups, 0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100e6
@@ -723,11 +723,27 @@ def test_long_series_are_compared_in_a_small_memory():
     assert measured["one patient, one class"].value > measured["two patients"].value + 0.3
 
 
+def test_a_film_that_was_saved_again_is_no_other_film_of_its_patient(tmp_path, capsys):
+    draw, rows = np.random.default_rng(0), ["path,patient"]
+    for label in ("well", "ill"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for index in range(2):
+            film = Image.fromarray(draw.integers(0, 255, (16, 16), np.uint8)).resize((64, 64))
+            film.save(tmp_path / "data" / label / f"{index}.png")
+            rows.append(f"{label}/{index}.png,{label}")
+    film.save(tmp_path / "data" / "ill" / "2.jpeg", quality=95)
+    (tmp_path / "who.csv").write_text("\n".join([*rows, "ill/2.jpeg,ill"]))
+    record = found(capsys, tmp_path / "data", "--patients", tmp_path / "who.csv")
+    assert [own["exact"] for own in record["copies"]] == [False]
+    # Films that have nothing in common, but for one and its copy.
+    assert abs(record["likeness"]["one patient, one class"]["value"]) < 0.1
+
+
 def test_drawn_pairs_tell_what_all_of_them_do(monkeypatch):
     seen, groups = _series(6, 40, classes=3)
-    whole = likeness(seen, groups, 0)
+    whole = likeness(seen, range(len(seen)), groups, 0)
     monkeypatch.setattr("edge_xray_trainer.likeness.LIKENESS_PAIRS", 400)
-    drawn = likeness(seen, groups, 0)
+    drawn = likeness(seen, range(len(seen)), groups, 0)
     for kind in ("one patient, one class", "one patient, two classes"):
         assert drawn[kind].value == pytest.approx(whole[kind].value, abs=0.01)
         assert drawn[kind] != whole[kind]

@@ -206,7 +206,7 @@ def audit(request: AuditRequest, progress: Steps = unseen) -> Audit:
         raise UsageError(f"{request.data}: no film could be read; the first: {films[0].error}")
     hashes = np.stack([look.hash for _, look in seen])
     blank = {i for i, (_, look) in enumerate(seen) if look.blank}
-    copies, groups, strangers = _copies([film for film, _ in seen], hashes, blank)
+    copies, copy_of, groups, strangers = _copies([film for film, _ in seen], hashes, blank)
     clusters = np.array([str(group) for group in groups])
     labels = [film.label for film, _ in seen]
     resamples = ClusterResamples(clusters, resamples=RESAMPLES, seed=request.seed)
@@ -229,7 +229,7 @@ def audit(request: AuditRequest, progress: Steps = unseen) -> Audit:
         quantities=_quantities(seen, labels, resamples),
         border=border,
         border_folds=folds,
-        likeness=likeness(seen, groups, request.seed),
+        likeness=likeness(seen, copy_of, groups, request.seed),
     )
 
 
@@ -246,8 +246,8 @@ def _several(
 
 def _copies(
     films: Sequence[AuditedFilm], hashes: NDArray[np.uint64], blank: set[int]
-) -> tuple[tuple[CopyGroup, ...], list[int], tuple[Pair, ...]]:
-    """Copies, which films must not be parted (patient with copies), and the closest strangers."""
+) -> tuple[tuple[CopyGroup, ...], list[int], list[int], tuple[Pair, ...]]:
+    """Copies, which films are of them, which must not be parted (patient with copies), and the closest strangers."""
     shown = [i for i in range(len(films)) if i not in blank]
     close = [
         (shown[i], shown[j], distance)
@@ -282,6 +282,7 @@ def _copies(
     )
     return (
         copies,
+        copy_of,
         groups,
         tuple(Pair(films[i].path, films[j].path, distance) for distance, i, j in strangers),
     )

@@ -20,7 +20,10 @@ LIKENESS_BLOCK = 1000
 
 
 def likeness(
-    seen: Sequence[tuple[AuditedFilm, Look]], groups: Sequence[int], seed: int
+    seen: Sequence[tuple[AuditedFilm, Look]],
+    copies: Sequence[int],
+    groups: Sequence[int],
+    seed: int,
 ) -> dict[str, Estimate]:
     """Whether films said to be of one patient are more alike than films of two.
 
@@ -29,6 +32,7 @@ def likeness(
 
     Args:
         seen: the films that can be read, and how they look.
+        copies: for each the number of its group of copies, byte for byte or saved again.
         groups: for each the number of what must not be parted, a patient with copies.
         seed: of the draws.
 
@@ -44,8 +48,9 @@ def likeness(
         if film.patient:
             of_patient[film.patient].append(index)
     patients = [np.array(members) for members in of_patient.values()]
+    films = [film for film, _ in seen]
     same, mixed = (
-        _pairs_within(patients, [film for film, _ in seen], one, np.random.default_rng([seed, one]))
+        _pairs_within(patients, films, copies, one, np.random.default_rng([seed, one]))
         for one in (True, False)
     )
     if not len(same) and not len(mixed):
@@ -72,6 +77,7 @@ def likeness(
 def _pairs_within(
     patients: Sequence[NDArray[np.intp]],
     films: Sequence[AuditedFilm],
+    copies: Sequence[int],
     one_class: bool,
     draw: np.random.Generator,
 ) -> NDArray[np.intp]:
@@ -80,6 +86,7 @@ def _pairs_within(
     Args:
         patients: of each the films' places.
         films: all films.
+        copies: of each the number of its group of copies.
         one_class: whether the two are of one class, or of two.
         draw: chooses, where there are more.
 
@@ -87,12 +94,15 @@ def _pairs_within(
         (pairs, 2), each pair once. A series of n slices has n² / 2 pairs, which are never held at once.
     """
     label = np.unique([film.label for film in films], return_inverse=True)[1]
+    # Blank films are in no group of copies.
     content = np.unique([film.sha256 for film in films], return_inverse=True)[1]
+    copy = np.array(copies)
 
     def partners(members: NDArray[np.intp], place: int) -> NDArray[np.intp]:
         first, later = members[place], members[place + 1 :]
         fits = (label[later] == label[first]) == one_class
-        found: NDArray[np.intp] = later[fits & (content[later] != content[first])]
+        other = (content[later] != content[first]) & (copy[later] != copy[first])
+        found: NDArray[np.intp] = later[fits & other]
         return found
 
     firsts = [(members, place) for members in patients for place in range(len(members))]
