@@ -39,6 +39,36 @@ reads the pixels themselves."""
 
 PIXEL_MAX = 255.0
 
+HEADS: dict[str, Head] = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}
+"""Operations of TFLite that give probabilities."""
+
+MIXING = frozenset(
+    [
+        "ADD",
+        "ADD_N",
+        "CONCATENATION",
+        "DIV",
+        "EXPAND_DIMS",
+        "GATHER",
+        "MAXIMUM",
+        "MEAN",
+        "MINIMUM",
+        "MUL",
+        "PACK",
+        "RESHAPE",
+        "SLICE",
+        "SPLIT",
+        "SPLIT_V",
+        "SQUEEZE",
+        "STRIDED_SLICE",
+        "SUB",
+        "SUM",
+        "TRANSPOSE",
+        "UNPACK",
+    ]
+)
+"""Operations that make of probabilities alone something that is no logit: means, parts, one less them."""
+
 
 @dataclass(frozen=True)
 class PixelRange:
@@ -203,20 +233,36 @@ def checked(network: Network, source: str) -> Network:
     return network
 
 
-def head_of(network: bytes) -> Head:
+def head_of(network: bytes, source: str) -> Head:
     """What the only output of a float graph is, by the operation that computes it.
 
     Args:
         network: the flatbuffer.
+        source: its name, for messages.
+
+    Raises:
+        ModelError: it is reckoned from probabilities, as the mean of several networks' answers is: neither
+            logits nor known to be a probability.
     """
     graph = read_graph(network)
+    makers = {number: operation for operation in graph.operations for number in operation.outputs}
     wanted = graph.outputs[0]
-    for operation in reversed(graph.operations):
-        if wanted in operation.outputs:
-            if operation.kind == "RESHAPE":
-                wanted = operation.inputs[0]
-            else:
-                break
-    else:
-        return "logits"
-    return {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}.get(operation.kind, "logits")  # type: ignore[return-value]
+    while wanted in makers and makers[wanted].kind == "RESHAPE":
+        wanted = makers[wanted].inputs[0]
+    if wanted in makers and makers[wanted].kind in HEADS:
+        return HEADS[makers[wanted].kind]
+
+    def of_probabilities(number: int) -> bool:
+        maker = makers.get(number)
+        if maker is None or maker.kind not in (*HEADS, *MIXING):
+            return False
+        given = [own for own in maker.inputs if own >= 0 and not graph.tensors[own].constant]
+        return maker.kind in HEADS or (bool(given) and all(map(of_probabilities, given)))
+
+    if of_probabilities(wanted):
+        raise ModelError(
+            f"model {source}: reckons its output from probabilities ({makers[wanted].kind} behind a softmax or "
+            "sigmoid), as a mean of several networks does; expected logits, one softmax over the classes or one "
+            "sigmoid at the end: let it reckon with the logits, or convert one of the networks"
+        )
+    return "logits"

@@ -267,7 +267,7 @@ def _network(
         ) from error
     outputs = {name: tuple(out.shape) for name, out in traced.structured_outputs.items()}
     exporter = FunctionExporter(call, variables, shape, *scaling)
-    head = head_of(exporter.core()) if SCORES in outputs else "logits"
+    head = head_of(exporter.core(), source) if SCORES in outputs else "logits"
     if SCORES in outputs and head == "logits" and outputs[SCORES][-1] == 1:
 
         def with_sigmoid(pixels: Any) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def network_from_tflite(data: bytes, source: str, pixel_range: PixelRange) -> Ne
     shape = picture_shape(graph.tensors[graph.inputs[0]].shape, source)
     core, factor, summand = take_out_scaling(network)
     outputs = _outputs(graph, core, source)
-    head = head_of(core)
+    head = head_of(core, source)
     if EVIDENCE in outputs and head != "logits":
         raise ModelError(
             f"model {source}: its output {outputs[EVIDENCE]} is a {head}, and a map of evidence holds "

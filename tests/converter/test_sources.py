@@ -222,6 +222,32 @@ def several_sigmoids_in_a_layer_of_their_own(keras):
     )
 
 
+def mean_of_two(keras, units, activation):
+    entry = keras.Input((SIDE, SIDE, 1))
+    flat = keras.layers.Flatten()(entry)
+    both = [keras.layers.Dense(units, activation=activation)(flat) for _ in range(2)]
+    return keras.Model(entry, keras.layers.Average()(both))
+
+
+def mean_of_softmaxes(keras):
+    return mean_of_two(keras, 3, "softmax")
+
+
+def mean_of_sigmoids(keras):
+    return mean_of_two(keras, 1, "sigmoid")
+
+
+def one_of_two_probabilities(keras):
+    whole = small(keras, keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax"))
+    return keras.Model(whole.inputs, whole.outputs[0][:, 1:])
+
+
+def both_of_one_sigmoid(keras):
+    whole = small(keras, keras.layers.Flatten(), keras.layers.Dense(1, activation="sigmoid"))
+    p = whole.outputs[0]
+    return keras.Model(whole.inputs, keras.ops.concatenate([1.0 - p, p], axis=1))
+
+
 def too_many_classes(keras):
     return small(keras, keras.layers.Flatten(), keras.layers.Dense(21))
 
@@ -248,6 +274,10 @@ def no_picture(keras):
         (several_sigmoids, "can all be true at once"),
         (several_sigmoids_after_an_average, "can all be true at once"),
         (several_sigmoids_in_a_layer_of_their_own, "can all be true at once"),
+        (mean_of_softmaxes, "from probabilities"),
+        (mean_of_sigmoids, "from probabilities"),
+        (one_of_two_probabilities, "from probabilities"),
+        (both_of_one_sigmoid, "from probabilities"),
         (too_many_classes, "expected 2 to 20 classes, got 21"),
         (two_channels, "1 or 3 channels, got 2"),
         (any_size, "of a fixed size"),
@@ -258,6 +288,22 @@ def test_what_is_no_classifier_of_pictures_is_refused_in_one_line(keras, make, w
     with pytest.raises(ModelError, match=words) as caught:
         network_from_keras(make(keras), "model.keras")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", ["mean", "weighted", "logarithm"])
+def test_what_is_reckoned_of_logits_or_gives_them_is_taken_for_logits(keras, make):
+    if make == "mean":
+        model = mean_of_two(keras, 3, "linear")
+    else:
+        whole = small(keras, keras.layers.Flatten(), keras.layers.Dense(3))
+        share = keras.ops.softmax(whole.outputs[0])
+        found = whole.outputs[0] * share if make == "weighted" else keras.ops.log(share)
+        model = keras.Model(whole.inputs, found)
+    network = network_from_keras(model)
+    assert network.head == "logits"
+    given = run(network.exporter.whole("float32"), films())
+    expected = model.predict_on_batch(films().astype(np.float32))
+    np.testing.assert_allclose(given, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_files_that_are_no_model_are_refused_in_one_line(tmp_path, tiny_model):
