@@ -410,6 +410,26 @@ def test_a_broken_link_is_a_film_that_could_not_be_read(lone_keras, write_film, 
     assert measured["test"]["films"] == 8 and "viral/gone.png" in json.dumps(measured)
 
 
+def test_a_training_part_that_there_is_not_is_refused_before_anything_is_measured(
+    tiny_keras, film_folder, tiny_split, monkeypatch, capsys
+):
+    monkeypatch.setattr("edge_xray_trainer.evaluate.prepare", None)
+    words = ("--data", film_folder, "--split", tiny_split, "--train-part", "trian")
+    assert run(tiny_keras, *words) == 2
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert "--train-part trian: the split has no part 'trian'" in said and "'train'" in said
+
+
+def test_the_films_measured_on_are_not_set_beside_themselves_as_learned_from(
+    tiny_keras, film_folder, tiny_split, capsys
+):
+    code = run(
+        tiny_keras, "--data", film_folder, "--split", tiny_split, "--train-part", "test",
+        "--no-robustness", "--no-shortcut", "--resamples", 100, "--format", "json",
+    )  # fmt: skip
+    assert code == 0 and json.loads(capsys.readouterr().out)["train"] is None
+
+
 def test_stand_in_goes_into_the_record(tiny_keras, film_folder, tiny_split, tmp_path, capsys):
     kept = tmp_path / "record.json"
     kept.write_text('{"schema_version": 1, "name": "tiny"}')

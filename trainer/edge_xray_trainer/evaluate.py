@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_xray.errors import UsageError
 from edge_xray.film_table import films_of_folder
 from edge_xray.labelled import (
     Split,
@@ -74,7 +75,7 @@ class EvaluationRequest:
         patients: a CSV with the columns path and patient (and label); with a split it must say the same; None:
             what file names tell.
         train_part: the part that the model learnt from, to be set beside; empty leaves it out, and so does
-            a split that the model was not trained with.
+            a split that the model was not trained with, and the part that is measured itself.
         operating_point: name of one of the model's; None is its first.
         renamed: labels of the folder and what the model calls them.
         prevalences: for predictive values, each more than 0 and less than 1.
@@ -176,14 +177,12 @@ class ChosenFilms:
 
     Attributes:
         films: which.
-        split: that they are a part of; None: all films of a folder.
-        train_part: the part to set beside; empty: none.
+        learned: films of the same split that all models learned from, to set beside; empty: none.
         notes: what must be known of them, in sentences.
     """
 
     films: Sequence[SplitFilm]
-    split: Split | None
-    train_part: str
+    learned: Sequence[SplitFilm]
     notes: tuple[str, ...]
 
 
@@ -241,7 +240,17 @@ def choose_films(models: Sequence[tuple[str, Scorer]], request: EvaluationReques
             notes.append(
                 f"All figures lean good: {name} learned from the part {request.part}, or was fitted on it."
             )
-    return ChosenFilms(films, split, train_part, tuple(notes))
+    learned: Sequence[SplitFilm] = ()
+    if (
+        split is not None
+        and train_part not in ("", request.part or TEST_PART)
+        and all(trained_with(scorer.metadata, split) for _, scorer in models)
+    ):
+        try:
+            learned = films_of_part(request.data, split, train_part)
+        except UsageError as error:
+            raise UsageError(f"--train-part {train_part}: {error}") from error
+    return ChosenFilms(films, learned, tuple(notes))
 
 
 def _are_there(data: Path, split: Split, part: str) -> bool:
@@ -349,12 +358,10 @@ def _measure_train(
     point: OperatingPoint,
     progress: Steps,
 ) -> Measures | None:
-    split, part = chosen.split, chosen.train_part
-    if split is None or part in ("", request.part) or not trained_with(scorer.metadata, split):
+    if not chosen.learned:
         return None
-    wanted = films_of_part(request.data, split, part)
-    with progress("Reading training films", len(wanted)) as done:
-        films = prepare(request.data, wanted, scorer.metadata, done, jobs=request.jobs)
+    with progress("Reading training films", len(chosen.learned)) as done:
+        films = prepare(request.data, chosen.learned, scorer.metadata, done, jobs=request.jobs)
     reference = reference_of(films.films, scorer.metadata, request.renamed)
     with progress("Scoring training films", len(films.films)) as done:
         scored = score(scorer, films.inputs, point, done)
