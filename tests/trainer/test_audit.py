@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 import warnings
 from dataclasses import fields
+from itertools import product
 
 import numpy as np
 import pytest
@@ -88,6 +89,16 @@ def test_of_films_that_look_like_copies_no_label_is_called_wrong(folder, capsys)
     again.save(folder / "train" / "PNEUMONIA" / "person778_virus_1.jpeg", quality=60)
     (said,) = (own for own in texts(found(capsys, folder), "warning") if "another label" in own)
     assert "where two are one film, one of the labels is wrong" in said and "One of" not in said
+
+
+def test_of_patients_not_known_it_is_not_said_that_none_stands_in_two_parts(
+    write_film, tmp_path, capsys
+):
+    for seed, (part, label) in enumerate(product(("train", "test"), ("well", "ill"))):
+        write_film(tmp_path / part / label / "1.png", "viral", seed)
+    record = found(capsys, tmp_path)
+    assert record["unknown_patients"] == record["films"] == 4
+    assert "No known patient and no copy of a film stands in two parts." in texts(record, "good")
 
 
 def test_copies_in_two_parts_are_named_one_of_each(write_film, tmp_path, capsys):

@@ -77,7 +77,8 @@ def _leaks(audit: Audit) -> Iterator[Finding]:
             "Split again: edge-xray split keeps copies together.",
         )
     if not audit.leaks and len(audit.parts) > 1:
-        yield Finding("good", "No patient and no copy of a film stands in two parts.")
+        patient = "known patient" if audit.unknown_patients else "patient"
+        yield Finding("good", f"No {patient} and no copy of a film stands in two parts.")
 
 
 def _lacking(audit: Audit) -> Iterator[Finding]:
