@@ -204,7 +204,11 @@ def picture_shape(shape: tuple[int | None, ...], source: str) -> tuple[int, int,
             f"got {shape}"
         )
     if shape[3] not in (1, 3):
-        raise ModelError(f"model {source}: expected pictures of 1 or 3 channels, got {shape[3]}")
+        first = shape[1] in (1, 3)
+        raise ModelError(
+            f"model {source}: expected pictures (N, height, width, channels) of 1 or 3 channels, got {shape[3]}"
+            + "; its channels come first: save it with channels last" * first
+        )
     return int(shape[1] or 0), int(shape[2] or 0), int(shape[3] or 0)
 
 

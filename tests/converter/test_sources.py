@@ -256,6 +256,11 @@ def two_channels(keras):
     return small(keras, keras.layers.Flatten(), keras.layers.Dense(2), channels=2)
 
 
+def channels_first(keras):
+    entry = keras.Input((3, SIDE, SIDE))
+    return keras.Model(entry, keras.layers.Dense(2)(keras.layers.Flatten()(entry)))
+
+
 def any_size(keras):
     entry = keras.Input((None, None, 1))
     pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(entry))
@@ -280,6 +285,7 @@ def no_picture(keras):
         (both_of_one_sigmoid, "from probabilities"),
         (too_many_classes, "expected 2 to 20 classes, got 21"),
         (two_channels, "1 or 3 channels, got 2"),
+        (channels_first, "its channels come first"),
         (any_size, "of a fixed size"),
         (no_picture, "expected pictures"),
     ],
