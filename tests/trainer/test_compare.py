@@ -175,6 +175,20 @@ def test_models_that_look_for_other_findings_are_not_compared(
     assert said in capsys.readouterr().err.replace("\n", " ")
 
 
+def test_models_with_their_classes_in_another_order_share_a_column(
+    tiny_keras, film_folder, tiny_split, tmp_path, capsys
+):
+    other = shutil.copy(tiny_keras, tmp_path / "other.keras")
+    metadata = read_metadata(other)
+    attach_to_keras(other, replace(metadata, labels=metadata.labels[::-1]))
+    words = ("--data", film_folder, "--split", tiny_split, "--no-robustness", "--resamples", 100)
+    assert run(tiny_keras, other, *words, "--format", "markdown") == 0
+    table = capsys.readouterr().out.split("## ")[1].splitlines()
+    names, *rows = ([cell.strip() for cell in line.split("|")] for line in table if "|" in line)
+    assert [name for name in names if " vs " in name] == ["AUC bacterial vs viral"]
+    assert "–" not in {row[names.index("AUC bacterial vs viral")] for row in rows}
+
+
 def test_of_models_without_a_class_in_common_no_renaming_is_advised(
     tmp_path, tiny_keras, film_folder, tiny_split, capsys
 ):

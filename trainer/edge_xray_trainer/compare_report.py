@@ -40,7 +40,11 @@ def summary_of(comparison: Comparison) -> str:
 
 
 def _figures(comparison: Comparison) -> Table:
-    pairs = list(dict.fromkeys(pair for run in comparison.runs for pair in run.pairs))
+    # An area is the same whichever of the two comes first, and models differ in that.
+    areas = [
+        {tuple(sorted(pair)): own for pair, own in run.pairs.items()} for run in comparison.runs
+    ]
+    pairs = list(dict.fromkeys(pair for own in areas for pair in own))
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (
             run.name,
@@ -49,10 +53,10 @@ def _figures(comparison: Comparison) -> Table:
             run.test.sensitivity,
             run.test.specificity,
             run.class_accuracy,
-            *(run.pairs.get(pair) for pair in pairs),
+            *(own.get(pair) for pair in pairs),
             run.calibration_error,
         )
-        for run in comparison.runs
+        for run, own in zip(comparison.runs, areas, strict=True)
     )
     return Table(
         "Figures",
